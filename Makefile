@@ -1,0 +1,66 @@
+# On a fresh machine with Python 3.11 or newer:
+#
+#   make demo    serve the demo; its address is printed
+#   make test    run every test, in real browsers too
+#   make lint    ruff and mypy --strict
+#   make bench   measure, beside other servers
+#
+# Each installs what it needs into .venv, and as root what it needs from Debian.
+# ARGS goes to the command behind: make test ARGS="tests/test_hub.py -k resume"
+
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+JOBS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test lint format bench clean
+
+demo: .venv/.installed
+	@$(BIN)/tidewire demo $(ARGS)
+
+# A file's tests stay in one process: they share that file's servers and browsers.
+test: .venv/.installed-dev
+	@scripts/apt-install chromium firefox-esr || echo "without them the tests in a browser are skipped" >&2
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.installed-bench
+	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them Nchan is left out" >&2
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# The stamps make a second run start at once, and a changed pyproject.toml install again.
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Tidewire needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		scripts/apt-install $$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade "pip>=25.1"
+	@touch $@
+
+.venv/.installed: .venv/.made pyproject.toml
+	@echo "Installing Tidewire into .venv"
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.made pyproject.toml
+	@echo "Installing Tidewire and what its tests need into .venv"
+	@$(PIP) install --editable . --group lint --group test
+	@touch $@ .venv/.installed
+
+.venv/.installed-bench: .venv/.made pyproject.toml
+	@echo "Installing Tidewire and what is measured beside it into .venv"
+	@$(PIP) install --editable . --group bench
+	@touch $@ .venv/.installed

@@ -1,0 +1,189 @@
+"""
+Measure everything side by side and print one markdown table.
+
+    python -m benchmarks            the table of the README, some minutes on a quiet machine
+    python -m benchmarks --steps    the table of docs/explanation/fan-out.md
+    python -m benchmarks --quick    the same with next to no load: shows that it runs, measures nothing
+
+Progress goes to stderr, the table to stdout. The exit code is 0 whether or not a bar is met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from benchmarks import facts, systems
+from benchmarks.load import Late, raise_file_limit
+from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
+from benchmarks.process import leave_server_core
+from benchmarks.systems import OURS, System
+from benchmarks.table import HEADER, Bar, Row, figures, markdown, ratio
+
+MEASURES = ["deliveries", "idle", "step", "reconnect", "decoder"]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# -- the rows of the README's table
+
+
+def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Iterator[Row]:
+    names = [system.name for system in compared]
+    if "deliveries" in measures:
+        yield from delivery_rows(compared, size)
+    if "idle" in measures:
+        yield idle_row(compared, size)
+    if "step" in measures:
+        yield step_row([system for system in systems.PROBED if system.name in names], size)
+    if "reconnect" in measures:
+        yield reconnect_row([system for system in compared if system.resumes], size)
+
+
+def delivery_rows(compared: Sequence[System], size: Size) -> Iterator[Row]:
+    samples = deliveries(compared, size, say)
+    title = f"CPU per delivery, {size.subscribers:,} subscribers, 100 bytes: "
+    yield row(title + "one event at a time", samples, "one", "us", single_bars(samples))
+    for measure, text in [("pipelined", "64 publishes pipelined"), ("ndjson", "64 lines in one body")]:
+        yield row(title + text, samples, measure, "us", burst_bars(samples, measure))
+
+
+def row(title: str, samples: Samples, measure: str, unit: str, bars: Sequence[Bar]) -> Row:
+    names = {name: None for _, name in samples}
+    others = [name for name in names if name not in OURS]
+    return Row(title, figures(samples, measure, OURS, unit), figures(samples, measure, others, unit), bars)
+
+
+def single_bars(samples: Samples) -> list[Bar]:
+    bars = [
+        ("takeover <= 1.25 x floor", "takeover", "floor", 1.25),
+        ("takeover below Nchan", "takeover", "Nchan", 1.0),
+        ("portable <= 0.5 x sse-starlette", "portable", "sse-starlette", 0.5),
+    ]
+    return [
+        Bar(text, ratio(samples, ("one", name), ("one", other)), limit)
+        for text, name, other, limit in bars
+        if ("one", name) in samples and ("one", other) in samples
+    ]
+
+
+def burst_bars(samples: Samples, measure: str) -> list[Bar]:
+    return [
+        Bar(f"{name} <= 0.2 x one at a time", ratio(samples, (measure, name), ("one", name)), 0.2)
+        for name in OURS
+        if (measure, name) in samples
+    ]
+
+
+def idle_row(compared: Sequence[System], size: Size) -> Row:
+    samples = idle_samples(compared, size)
+    limits = [("takeover", 4.0), ("portable", 12.0)]
+    bars = [
+        Bar(f"{name} <= {limit:.0f} KiB", median(samples["idle", name]), limit, "KiB")
+        for name, limit in limits
+        if ("idle", name) in samples
+    ]
+    title = f"server memory per idle connection, {size.idle[1]:,} of them"
+    return row(title, samples, "idle", "KiB", bars)
+
+
+def idle_samples(compared: Sequence[System], size: Size) -> Samples:
+    samples: Samples = {}
+    for system in compared:
+        say(f"idle connections, {system.name}")
+        samples["idle", system.name] = [idle_memory(system, size) / 1024 for _ in range(size.repeats)]
+    return samples
+
+
+def step_row(probed: Sequence[System], size: Size) -> Row:
+    texts, bars = [], []
+    for system in probed:
+        say(f"longest step, {system.name}")
+        steps = [longest_step(system, size) for _ in range(size.repeats)]
+        clock, on_core = max(step.clock for step in steps), max(step.on_core for step in steps)
+        texts.append(f"{system.name} {on_core:.3g} ms ({clock:.3g} ms with waiting for a core)")
+        bars.append(Bar(f"{system.name} <= 20 ms", on_core, 20.0, "ms"))
+    title = f"longest step of the event loop while publishing, {size.many:,} subscribers"
+    return Row(title, ", ".join(texts), "", bars)
+
+
+def reconnect_row(compared: Sequence[System], size: Size) -> Row:
+    texts = {system.name: reconnect_text(system, size) for system in compared}
+    ours = ", ".join(text for name, text in texts.items() if name in OURS)
+    others = ", ".join(text for name, text in texts.items() if name not in OURS)
+    title = (
+        f"{size.many:,} clients come back at once, each to {size.missed} missed events: all caught up after"
+    )
+    return Row(title, ours, others)
+
+
+def reconnect_text(system: System, size: Size) -> str:
+    say(f"reconnect, {system.name}")
+    try:
+        runs = [reconnect(system, size) for _ in range(size.repeats)]
+    except Late as late:
+        return f"{system.name} never ({late})"
+    seconds, cpu = median(run.seconds for run in runs), median(run.cpu for run in runs)
+    peak = median(run.peak for run in runs) / 2**20
+    return f"{system.name} {seconds:.2g} s ({cpu:.2g} s CPU, {peak:.0f} MiB high water)"
+
+
+# -- the table of the explanation
+
+
+def steps_table(size: Size) -> str:
+    steps = [system for system in systems.STEPS if system.installed]
+    samples = deliveries(steps, size, say) | idle_samples(steps, size)
+    header = ["a subscriber is", "one event at a time", "x floor", "64 pipelined", "idle connection"]
+    return markdown(header, ([step_cells(samples, system.name)] for system in steps))
+
+
+def step_cells(samples: Samples, name: str) -> list[str]:
+    one, burst, idle = (median(samples[measure, name]) for measure in ("one", "pipelined", "idle"))
+    over_floor = ratio(samples, ("one", name), ("one", "floor"))
+    return [name, f"{one:.3g} us", f"{over_floor:.2f}", f"{burst:.3g} us", f"{idle:.3g} KiB"]
+
+
+# -- the command
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure Tidewire beside others; print a markdown table.")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: hardly any load, no real figures")
+    parser.add_argument("--steps", action="store_true", help="from the naive server to ours, step by step")
+    parser.add_argument("--only", metavar="A,B", default="", help="these systems instead of all")
+    parser.add_argument("--measures", metavar="A,B", default=",".join(MEASURES), help=", ".join(MEASURES))
+    return parser.parse_args()
+
+
+def chosen(only: str) -> list[System]:
+    names = only.split(",") if only else [system.name for system in systems.ALL]
+    wanted = [system for system in systems.ALL if system.name in names]
+    for system in wanted:
+        if not system.installed:
+            say(f"{system.name} is not installed and is left out")
+    return [system for system in wanted if system.installed]
+
+
+def main() -> None:
+    options = arguments()
+    size = QUICK if options.quick else Size()
+    limit = raise_file_limit()
+    if limit < size.many + 100:
+        sys.exit(f"{size.many:,} connections need more than {limit:,} open files: raise `ulimit -Hn`")
+    leave_server_core()
+    if options.steps:
+        table = steps_table(size)
+    else:
+        measured = rows(chosen(options.only), options.measures.split(","), size)
+        table = markdown(HEADER, (row.cells() for row in measured))
+    print(f"{table}\n\n{facts.machine()}; load average {os.getloadavg()[0]:.1f}. {facts.versions()}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""
+Our hub as an ASGI program, for any way to the socket that the server's flags choose.
+
+    uvicorn benchmarks.servers.hub:app                 the portable way
+    uvicorn benchmarks.servers.hub:probed --http ...   the same, with the loop probe at /probe
+"""
+
+from __future__ import annotations
+
+from benchmarks.servers.probe import Probe
+from tidewire.hub import Hub
+
+hub = Hub()
+app = hub.app
+probed = Probe(app)

@@ -1,0 +1,57 @@
+"""The bars, and the one table that says which of them are met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.measure import Samples
+
+HEADER = ["measure", "tidewire", "others in the same run", "bar", "measured", "met"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A promise about a figure: `measured` is at most `limit`."""
+
+    text: str
+    measured: float
+    limit: float
+    unit: str = "x"
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.limit
+
+    def cells(self) -> list[str]:
+        return [self.text, f"{self.measured:.3g} {self.unit}", "yes" if self.met else "**no**"]
+
+
+@dataclass(frozen=True)
+class Row:
+    measure: str
+    ours: str
+    others: str = ""
+    bars: Sequence[Bar] = ()
+
+    def cells(self) -> list[list[str]]:
+        """Return one table row per bar; the figures stand in the first."""
+        first, *more = [bar.cells() for bar in self.bars] or [["", "", ""]]
+        return [[self.measure, self.ours, self.others, *first], *(["", "", "", *cells] for cells in more)]
+
+
+def markdown(header: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]) -> str:
+    lines = [header, ["---"] * len(header)] + [cells for group in groups for cells in group]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def ratio(samples: Samples, over: tuple[str, str], under: tuple[str, str]) -> float:
+    """Return the median over the rounds of one figure divided by the other of the same round."""
+    return median(a / b for a, b in zip(samples[over], samples[under], strict=True))
+
+
+def figures(samples: Samples, measure: str, names: Iterable[str], unit: str = "us") -> str:
+    """Return "name figure unit" of the systems that have this measure."""
+    present = [name for name in names if (measure, name) in samples]
+    return ", ".join(f"{name} {median(samples[measure, name]):.3g} {unit}" for name in present)

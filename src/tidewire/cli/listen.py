@@ -1,0 +1,135 @@
+"""`tidewire listen`"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import click
+import orjson
+
+from ..client.sync import Event, Opened, Stop, Stream, Wait, connect
+from ..errors import Unavailable
+from ..reconnect import Change
+from . import EXIT_CODES, printable, url_option
+
+Style = Literal["pretty", "json", "raw"]
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("topics", nargs=-1)
+@click.option("-t", "--topic", "named", multiple=True, help="A topic that looks like a URL. Repeatable.")
+@url_option
+@click.option("--since", metavar="WHEN", help="Where to start: start, last:N, 10m, an ISO time, a position.")
+@click.option("--last-event-id", metavar="ID", help="Go on after this event.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send it. Repeatable.")
+@click.option("--json", "style", flag_value="json", help="One JSON object a line: id, topic, event, data.")
+@click.option("--raw", "style", flag_value="raw", help="The bytes as they come.")
+@click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="Exit after N events.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of the connection on stderr.")
+def listen(
+    topics: tuple[str, ...],
+    named: tuple[str, ...],
+    url: str,
+    since: str | None,
+    last_event_id: str | None,
+    headers: tuple[str, ...],
+    style: Style | None,
+    count: int | None,
+    quiet: bool,
+) -> None:
+    """
+    Print the events of TOPICS as they come, or of any SSE endpoint.
+
+    A topic may be a pattern: `*` is one whole level, `**` as the last level is the rest, `**` alone is
+    everything. An argument that begins with http:// or https:// is the address of an endpoint.
+    A lost connection is made again, and what was missed is asked for.
+
+    \b
+      tidewire listen orders/7 'invoices/*' --since 10m
+      tidewire listen https://example.org/stream --json | jq .data
+      tidewire listen news --count 1 --json     # wait for one event, in a script
+    """
+    if style == "raw" and count is not None:
+        raise click.UsageError("--count counts events and --raw prints bytes: choose one")
+    target, terms = address(topics, named, url)
+    status = Status(quiet)
+    stream = connect(
+        target,
+        topics=terms,
+        since=since,
+        last_event_id=last_event_id,
+        headers=parse_headers(headers),
+        on_change=status.changed,
+    )
+    with stream:
+        if style == "raw":
+            print_bytes(stream)
+        else:
+            topic = terms[0] if len(terms) == 1 else None
+            write = as_json(topic) if style == "json" else pretty(topic, use_colour())
+            print_events(stream, write, status, count)
+
+
+def address(topics: Sequence[str], named: Sequence[str], url: str) -> tuple[str, list[str]]:
+    """Return the URL to ask and the topics to ask it for; none of an endpoint."""
+    endpoints = [topic for topic in topics if topic.startswith(("http://", "https://"))]
+    if not topics and not named:
+        raise click.UsageError("say at least one TOPIC; '**' is all of them")
+    if not endpoints:
+        return url, [*topics, *named]
+    if len(topics) > 1 or named:
+        raise click.UsageError("an endpoint goes alone; for a topic that looks like a URL say --topic")
+    return endpoints[0], []
+
+
+def parse_headers(lines: Iterable[str]) -> dict[str, str]:
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise click.UsageError("a header is 'NAME: VALUE'")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def print_bytes(stream: Stream) -> None:
+    for chunk in stream.raw():
+        emit(chunk)
+
+
+def print_events(stream: Stream, write: Callable[[Event], bytes], status: Status, count: int | None) -> None:
+    seen = 0
+    for event in stream:
+        status.said(event)
+        emit(write(event))
+        # What the hub says is not what somebody waits for.
+        seen += not event.event.startswith("hub.")
+        if seen == count:
+            return
+    if count is not None:
+        raise Unavailable(f"the stream ended after {seen} of {count} events", code="stream_ended")
+
+
+def emit(data: bytes) -> None:
+    # At once: whoever reads a pipe waits for this event, not for a full buffer.
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def as_json(topic: str | None) -> Callable[[Event], bytes]:
+    """Return what writes an event as a line of JSON; `topic` is that of a stream with only one."""
+
+    def write(event: Event) -> bytes:
+        fields = {
+            "id": event.id,
+            "topic": topic if event.topic is None else event.topic,
+            "event": event.event,
+            "data": event.data,
+        }
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+    return write

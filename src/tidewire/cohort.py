@@ -1,0 +1,166 @@
+"""
+Live subscribers that want exactly the same bytes, and the rounds in which they get them.
+
+Rule 1: an entry is encoded once, a round is joined once, and the same bytes
+        object is written to every member.
+Rule 2: `sent` is never stored. What is before the first pending entry has gone
+        out (or is in the round that is being written), so `sent` follows from
+        `pending` and cannot disagree with it.
+Rule 3: a round holds a snapshot of the members. Whoever leaves before its turn
+        is taken out of the snapshot and keeps the offset from before the round.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from .frames import Framing, framed
+from .subscriber import Subscriber, WriteMethod
+from .topics import Selector
+from .window import Entry, Window
+
+# A join holds at most this much, or one event: more pending means more rounds.
+JOIN_BYTES = 64 * 1024
+
+
+class Owner(Protocol):
+    """Who acts on a cohort's deadlines: the node."""
+
+    def tick_cohort(self, cohort: Cohort, now: float) -> float | None: ...
+
+
+class Cohort:
+    """The members of one selector and framing, those of them who are behind, and what is pending for them."""
+
+    __slots__ = (
+        "_before",
+        "_chunk",
+        "_owner",
+        "_rest",
+        "_window",
+        "announced",
+        "behind",
+        "due",
+        "framing",
+        "members",
+        "pending",
+        "scheduled",
+        "selector",
+        "silent_since",
+        "waiting",
+    )
+
+    def __init__(self, owner: Owner, selector: Selector, framing: Framing, window: Window) -> None:
+        self._owner = owner
+        self.selector = selector
+        self.framing = framing
+        self.members: dict[Subscriber, WriteMethod] = {}
+        self.behind: set[Subscriber] = set()
+        # Behind, but ahead of `sent`: they began at the head while older entries were pending.
+        self.waiting: list[Subscriber] = []
+        self.pending: deque[Entry] = deque()
+        self.scheduled = False
+        self.silent_since = 0.0
+        self.announced = 0
+        self.due = 0
+        self._window = window
+        self._rest: dict[Subscriber, WriteMethod] = {}
+        self._chunk = b""
+        self._before = 0
+
+    def __len__(self) -> int:
+        return len(self.members) + len(self.behind)
+
+    @property
+    def sent(self) -> int:
+        """Through which offset the members have everything, once the round going on is done."""
+        return self.pending[0].offset - 1 if self.pending else self._window.head
+
+    @property
+    def in_round(self) -> bool:
+        return bool(self._rest)
+
+    def tick(self, now: float) -> float | None:
+        return self._owner.tick_cohort(self, now)
+
+    # -- membership
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Make `subscriber` a member from the next round on; it has everything through `sent`."""
+        assert subscriber.offset == self.sent and subscriber.wire
+        self.announced = min(self.announced, subscriber.announced) if self.members else subscriber.announced
+        self.behind.discard(subscriber)
+        self.members[subscriber] = subscriber.wire.write
+        subscriber.live = True
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Make a member one that is behind, at the offset it really reached."""
+        unwritten = self._rest.pop(subscriber, None) is not None
+        subscriber.offset = self._before if unwritten else self.sent
+        subscriber.announced = min(self.announced, subscriber.offset)
+        subscriber.live = False
+        del self.members[subscriber]
+        self.behind.add(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget `subscriber` altogether."""
+        if subscriber.live:
+            self.leave(subscriber)
+        self.behind.discard(subscriber)
+
+    def fall_behind(self) -> list[Subscriber]:
+        """Make all members ones that are behind, and return them."""
+        members = list(self.members)
+        for member in members:
+            self.leave(member)
+        self.pending.clear()
+        return members
+
+    # -- rounds
+
+    def begin(self) -> bool:
+        """Join what is pending into a round; return whether there is one."""
+        if not self.members:
+            self.pending.clear()
+        if not self.pending:
+            return False
+        before = self.sent
+        frames: list[bytes] = []
+        size = 0
+        with_topic = not self.selector.single
+        while self.pending:
+            frame = self.pending[0].frame(with_topic)
+            if frames and size + len(frame) > JOIN_BYTES:
+                break
+            frames.append(frame)
+            size += len(frame)
+            self.announced = self.pending.popleft().offset
+        self._start(b"".join(frames), before)
+        return True
+
+    def begin_with(self, data: bytes) -> None:
+        """Begin a round of bytes that are no entry: a heartbeat, or the position of the idle."""
+        self._start(data, self.sent)
+
+    def _start(self, data: bytes, before: int) -> None:
+        self._before = before
+        self._chunk = framed(data, self.framing)
+        self._rest = self.members.copy()
+
+    def step(self, count: int) -> int:
+        """Write the round to up to `count` members that have not had it; return to how many."""
+        rest, chunk = self._rest, self._chunk
+        count = min(count, len(rest))
+        written = 0
+        # A member that pauses in its own write leaves the cohort there and then,
+        # so the loop looks at `rest` anew each time.
+        while rest and written < count:
+            subscriber, write = rest.popitem()
+            written += 1
+            try:
+                write(chunk)
+            except Exception:
+                # A closed transport raises; it must not rob all who come after it.
+                subscriber.lost()
+        return written

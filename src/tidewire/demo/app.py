@@ -1,0 +1,244 @@
+"""
+The article's two servers, around a hub's app.
+
+`/demo` shows random events and how a stream survives what breaks it,
+`/demo/broadcast` one cat fact for everyone who listens. Whatever is not the
+demo's goes to the hub. Pages show text by `textContent` only and load nothing
+from elsewhere; the content security policy says the same once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.resources import files
+from random import Random, uniform
+from typing import Any
+
+import orjson
+
+from .. import frames
+from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError, Unavailable
+from ..event_stream import Decoder
+from ..http.requests import Cors, Headers, Request, check_host, content_head, problem, stream_head
+from ..http.stream import EventStreamResponse
+from ..hub import Hub
+from .content import CAT_FACTS
+from .makers import deck
+from .memes import MEMES, svg
+from .views import PREFIX, View, Views
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Route = Callable[[Request, Scope, Receive, Send], Awaitable[None]]
+
+BROADCAST = "broadcast"
+
+POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+PAGE_HEAD = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+class Demo:
+    """The ASGI app of `tidewire demo`."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        seed: int | None = None,
+        interval: float = 1.0,
+        events: int = 30,
+        allowed_hosts: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Serve `hub` and the demo. `seed` makes it repeatable; each page view gets `events` events, one per
+        `interval` seconds. `allowed_hosts` is the hub's own: None where Host is not checked.
+        """
+        self.hub = hub
+        self.views = Views(hub, seed, interval, events)
+        self._cors = Cors(())
+        self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
+        self._facts = deck(Random(seed), CAT_FACTS)
+        self._files = demo_files()
+        self._routes: dict[tuple[str, str], Route] = {
+            ("GET", "/"): self._home,
+            ("GET", "/demo/events"): self._article,
+            ("GET", "/demo/status"): self._status,
+            ("GET", "/subscribeToEvents"): self._subscribe,
+            ("GET", "/generateEvent"): self._generate,
+            ("POST", "/demo/faults/drop"): self._fault(self.views.drop),
+            ("POST", "/demo/faults/silent"): self._fault(self.views.silence),
+            ("POST", "/demo/faults/refuse"): self._fault(self.views.refuse),
+        }
+        self._paths = {path for _, path in self._routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "the server opens and closes the hub"
+        try:
+            await self._serve(Request(scope), scope, receive, send)
+        except TidewireError as error:
+            await answer(send, *problem(error, publish=False))
+
+    async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        path = request.path
+        if not (
+            path in self._paths or path in self._files or path.startswith(("/demo/", f"/events/{PREFIX}"))
+        ):
+            await self.hub.app(scope, receive, send)
+            return
+        if self._hosts is not None:
+            check_host(request, self._hosts)
+        self._cors.check(request)
+        if path in self._files:
+            await self._file(request, send)
+        elif path in self._paths:
+            await self._route(request)(request, scope, receive, send)
+        elif path.startswith("/demo/"):
+            raise NotFound("the demo has no such page")
+        else:
+            await self._topic(request, scope, receive, send)
+
+    def _route(self, request: Request) -> Route:
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            allowed = ", ".join(method for method, path in self._routes if path == request.path)
+            raise MethodNotAllowed(f"use {allowed}", allow=allowed)
+        return route
+
+    # -- pages
+
+    async def _home(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, 307, [(b"location", b"/demo"), (b"content-length", b"0")])
+
+    async def _file(self, request: Request, send: Send) -> None:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("use GET", allow="GET, HEAD")
+        kind, body = self._files[request.path]
+        headers = content_head(kind, len(body)) + PAGE_HEAD
+        await answer(send, 200, headers, b"" if request.method == "HEAD" else body)
+
+    async def _status(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        topic = request.one("topic") or BROADCAST
+        view = self.views.get(topic)
+        now = asyncio.get_running_loop().time()
+        node = await self.hub.node()
+        await answer_json(
+            send,
+            {
+                "streams": node.streams_open + self.views.articles,
+                "listening": self.hub.subscribers(topic),
+                "view": None if view is None else view.status(now),
+            },
+        )
+
+    # -- page one
+
+    async def _topic(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the hub answer, and note what no page can see: the `Last-Event-ID` that came, the `retry:` that goes."""
+        if request.method != "GET":
+            await self.hub.app(scope, receive, send)
+            return
+        view = self.views.open(request.path.removeprefix("/events/"))
+        brought = request.header(b"last-event-id")
+        if asyncio.get_running_loop().time() < view.refused_until:
+            await self._refuse(request, view, brought, send)
+            return
+        await self.hub.app(scope, receive, noting(send, view, brought))
+
+    async def _refuse(self, request: Request, view: View, brought: str | None, send: Send) -> None:
+        """Refuse as a hub does that is full. Any answer but 200 would turn a native EventSource away for ever."""
+        seconds = uniform(1, 2)
+        view.connected(brought, round(seconds * 1000))
+        if not request.native:
+            raise Unavailable("turned away by the demo", retry_after=seconds)
+        head = stream_head(request.http_version, self.hub.settings.heartbeat)
+        await answer(send, 200, head, frames.retry(seconds))
+
+    async def _article(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        name = request.one("view")
+        if not name or len(name) > 64:
+            raise InvalidInput("name the page view: ?view=", code="invalid_query")
+        view = self.views.open(f"article/{name}")
+        response = EventStreamResponse(self.views.article(view))
+        await response(scope, receive, noting(send, view, request.header(b"last-event-id")))
+
+    def _fault(self, cause: Callable[[str], Awaitable[float]]) -> Route:
+        async def route(request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+            await answer_json(send, {"seconds": await cause(request.one("topic") or "")})
+
+        return route
+
+    # -- page two
+
+    async def _subscribe(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.hub.stream(scope, BROADCAST)(scope, receive, send)
+
+    async def _generate(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        # The article publishes by GET, so that an address bar will do. No other site's page may.
+        if request.header(b"sec-fetch-site") == "cross-site":
+            raise Forbidden("a page of another origin may not do that")
+        fact = next(self._facts)
+        receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
+        listening = self.hub.subscribers(BROADCAST)
+        await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
+
+
+def noting(send: Send, view: View, brought: str | None) -> Send:
+    """Return a `send` that notes the `retry:` of a stream's first bytes and passes everything on as it is."""
+    streams = False
+
+    async def noted(message: Any) -> None:
+        nonlocal streams
+        if message["type"] == "http.response.start":
+            streams = (
+                message["status"] == 200 and (b"content-type", b"text/event-stream") in message["headers"]
+            )
+        elif streams:
+            streams = False
+            decoder = Decoder()
+            decoder.feed(message.get("body", b""))
+            view.connected(brought, decoder.retry)
+        await send(message)
+
+    return noted
+
+
+async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_json(send: Send, value: Any) -> None:
+    # The line end is for those who asked by curl.
+    body = orjson.dumps(value) + b"\n"
+    await answer(send, 200, content_head(b"application/json", len(body)), body)
+
+
+def demo_files() -> dict[str, tuple[bytes, bytes]]:
+    """Return the demo's pages, scripts and pictures: path to type and content. They stay in memory, 70 kB or so."""
+    pages = {"index.html": "/demo", "broadcast.html": "/demo/broadcast"}
+    found: dict[str, tuple[bytes, bytes]] = {}
+    for file in files("tidewire").joinpath("web", "demo").iterdir():
+        kind = content_type(file.name)
+        found[pages.get(file.name, f"/demo/{file.name}")] = kind, file.read_bytes()
+    for meme in MEMES:
+        found[f"/demo/memes/{meme.name}.svg"] = content_type("meme.svg"), svg(meme).encode()
+    return found
+
+
+def content_type(name: str) -> bytes:
+    # mimetypes reads the system's own lists, where .js may be anything.
+    if name.endswith(".js"):
+        return b"text/javascript; charset=utf-8"
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8".encode() if kind.startswith("text/") else kind.encode()

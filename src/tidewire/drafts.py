@@ -1,0 +1,103 @@
+"""
+From what a publisher gives to a `Draft`: the one validator for HTTP, the library and the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from .errors import InvalidInput, Reserved, TooLarge
+from .event_stream import check_retry, check_type
+from .frames import RESERVED
+from .topics import check_publish_topic
+from .window import Draft
+
+MAX_KEY = 128
+FIELDS = {"topic", "data", "event", "retry", "key"}
+
+
+def draft(
+    topic: str,
+    data: Any = "",
+    *,
+    event: str = "message",
+    retry: int | None = None,
+    key: str | None = None,
+    max_event: int,
+) -> Draft:
+    """
+    Return a checked draft of one event.
+
+    `data` is `str`, UTF-8 `bytes`, or anything orjson writes. Raise
+    `InvalidInput`, `Reserved` or `TooLarge`, each with its code.
+    """
+    check_publish_topic(topic)
+    check_type(event)
+    if event.startswith(RESERVED):
+        raise Reserved(f"events of type {RESERVED}* belong to the hub", code="reserved_type")
+    return Draft(
+        topic=topic,
+        data=check_data(data, max_event),
+        event=event or "message",
+        retry=None if retry is None else check_retry(retry),
+        key=None if key is None else check_key(key),
+    )
+
+
+def draft_of(fields: object, *, max_event: int) -> Draft:
+    """Return a checked draft of a JSON object with the fields topic, data, event, retry and key."""
+    if not isinstance(fields, Mapping):
+        raise InvalidInput("an event is a JSON object with a topic and data", code="invalid_json")
+    if "id" in fields:
+        raise InvalidInput(
+            "the hub gives the id; to make a publish repeatable give a key", code="id_not_allowed"
+        )
+    if unknown := sorted(str(name) for name in fields.keys() - FIELDS):
+        raise InvalidInput(f"unknown field {unknown[0][:40]!r}", code="invalid_json")
+    if "topic" not in fields:
+        raise InvalidInput("the topic is missing", code="missing_topic")
+    given = {name: fields[name] for name in FIELDS - {"topic", "data"} if fields.get(name) is not None}
+    return draft(fields["topic"], fields.get("data", ""), **given, max_event=max_event)
+
+
+def end_draft(topic: str, reason: str, *, max_event: int) -> Draft:
+    """Return the draft of a topic's end."""
+    return Draft(topic=check_publish_topic(topic), data=check_data(reason, max_event), end=True)
+
+
+def check_data(data: Any, max_event: int) -> str:
+    text = data if isinstance(data, str) else as_text(data)
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput("the data holds a lone surrogate: it is no UTF-8", code="invalid_utf8") from None
+    if size > max_event:
+        raise TooLarge(
+            f"the event has {size} bytes of data, {max_event} are allowed; send a link instead",
+            code="event_too_large",
+        )
+    return text
+
+
+def as_text(data: Any) -> str:
+    """Return UTF-8 bytes as text, and anything else as JSON text."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        try:
+            return str(data, "utf-8")
+        except UnicodeDecodeError:
+            raise InvalidInput(
+                "the data is not UTF-8; send bytes as base64 text", code="invalid_utf8"
+            ) from None
+    try:
+        return orjson.dumps(data).decode()
+    except TypeError as error:
+        raise InvalidInput(f"the data cannot be written as JSON: {error}", code="invalid_data") from None
+
+
+def check_key(key: object) -> str:
+    if not isinstance(key, str) or not key or not key.isprintable() or len(key.encode()) > MAX_KEY:
+        raise InvalidInput(f"a key is 1 to {MAX_KEY} bytes of printable text", code="invalid_key")
+    return key

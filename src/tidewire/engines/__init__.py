@@ -1,0 +1,104 @@
+"""
+What stores and orders the log. Small on purpose: four methods, and a sink that is told.
+
+Order that everything rests on: a batch reaches `sink.entries` before its
+receipts are returned; `read` returns nothing beyond what the sink has had; one
+page looks at a bounded number of entries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+import string
+import time
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from ..errors import InvalidInput
+from ..settings import Settings
+from ..topics import Selector
+from ..window import Draft, Entry, Head, Marks, Page, Receipt, Since
+
+# What an acknowledged append survives: nothing, kill -9 of the process, a power
+# cut of the node, the loss of a minority of the engine's nodes.
+Durability = Literal["memory", "process", "disk", "quorum"]
+
+ENGINES = {
+    "memory": "tidewire.engines.memory:MemoryEngine",
+}
+
+# How many entries one page looks at, whether they match or not.
+SCAN_LIMIT = 10_000
+
+LIFE_LENGTH = 6
+
+
+class Sink(Protocol):
+    """What the engine tells the node, in this order and never concurrently."""
+
+    def entries(self, batch: Sequence[Entry]) -> None:
+        """Take every entry after the head, once, in order."""
+
+    def trimmed(self, floor: int, marks: Marks) -> None:
+        """Retention moved: `floor` is the offset of the oldest entry kept."""
+
+    def reset(self, head: Head) -> None:
+        """The log went back or is another one: a new life."""
+
+    def available(self, up: bool) -> None:
+        """The engine can be reached, or cannot. It is up when opened."""
+
+
+class Engine(Protocol):
+    durability: Durability
+    shared: bool
+    """Whether several nodes may use one log."""
+
+    async def open(self, sink: Sink) -> Head:
+        """Begin; return the newest position, floor, lives, marks, and the ended topics still kept."""
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Store all drafts or none. Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`."""
+
+    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
+        """Return up to `limit` entries after offset `after` that `selector` matches (None: all), in order."""
+
+    async def locate(self, since: Since, selector: Selector) -> int:
+        """Return the offset after which `since` begins."""
+
+    async def close(self) -> None:
+        """Stop; what was acknowledged stays as durable as it was promised."""
+
+
+class LogClock:
+    """
+    The log's clock, in Unix seconds.
+
+    At open the later of the wall clock and the newest entry's time, then the
+    monotonic clock: it never goes backwards, whatever the wall clock does.
+    """
+
+    def __init__(self, newest: float = 0.0) -> None:
+        self._base = max(time.time(), newest) - time.monotonic()
+
+    def __call__(self) -> float:
+        return self._base + time.monotonic()
+
+
+def new_life() -> str:
+    alphabet = string.ascii_letters + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(LIFE_LENGTH))
+
+
+def make_engine(url: str, settings: Settings) -> Engine:
+    """Return the engine that `url` names, not yet open. Raise `InvalidInput` for an unknown scheme."""
+    scheme = url.partition(":")[0]
+    path = ENGINES.get(scheme)
+    if path is None:
+        raise InvalidInput(
+            f"no engine is called {scheme!r}; there is: {', '.join(ENGINES)}", code="invalid_engine"
+        )
+    module, _, name = path.partition(":")
+    engine: Engine = getattr(importlib.import_module(module), name)(url, settings)
+    return engine

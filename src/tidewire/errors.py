@@ -1,0 +1,173 @@
+"""
+Every exception this package raises on purpose.
+
+* TidewireError               500
+  * InvalidInput              400   also a ValueError: what was given breaks a rule
+    * InvalidPosition         400   text that is no position
+  * Reserved                  403   also a ValueError: a name that belongs to the hub
+  * Forbidden                 403   the cross-site rule
+  * Misdirected               421   the Host rule
+  * NotFound                  404
+  * MethodNotAllowed          405
+  * NotAcceptable             406
+  * Timeout                   408   the client took too long to send its request
+  * TopicEnded                409
+  * TooLarge                  413   also a ValueError
+  * UnsupportedMediaType      415
+  * KeyConflict               422   the same key with another event
+  * HeadTooLarge              431
+  * TooMany                   429   a limit; try again later
+  * Unavailable               503   not now; try again later
+    * Draining                503   the process is stopping
+    * Unknown                 503   nobody can say whether the event was stored
+  * StoreFull                 507
+  * StartRefused              -     a hub that would lose events does not start
+  * StreamRefused             -     for clients: the server's answer ends the stream for good
+
+`status` is the HTTP answer if the error meets a request and `code` its name in
+the problem+json body, so the HTTP layer needs one `except TidewireError`.
+The text is for people: it says what to do and repeats no secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Stored = Literal[False, "unknown"]
+
+
+class TidewireError(Exception):
+    """The base of all: `status`, `code`, `detail`, and `retry_after` in seconds where waiting helps."""
+
+    status = 500
+    code = "internal"
+    # What became of an event that was being published. Only a lost answer
+    # leaves it unknown; every other refusal comes before the store.
+    stored: Stored = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        retry_after: float | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or self.code
+        self.retry_after = retry_after
+        self.members = members
+
+    def problem(self) -> dict[str, Any]:
+        """Return the RFC 9457 body: `type`, `title`, `status`, `code`, `detail` and members of its own."""
+        title = type(self).__name__
+        return {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.members,
+        }
+
+
+class InvalidInput(TidewireError, ValueError):
+    status = 400
+    code = "invalid_input"
+
+
+class InvalidPosition(InvalidInput):
+    code = "invalid_position"
+
+
+class Reserved(TidewireError, ValueError):
+    status = 403
+    code = "reserved"
+
+
+class Forbidden(TidewireError):
+    status = 403
+    code = "cross_site"
+
+
+class Misdirected(TidewireError):
+    status = 421
+    code = "wrong_host"
+
+
+class NotFound(TidewireError):
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(TidewireError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class NotAcceptable(TidewireError):
+    status = 406
+    code = "not_acceptable"
+
+
+class Timeout(TidewireError):
+    status = 408
+    code = "request_timeout"
+
+
+class TopicEnded(TidewireError):
+    status = 409
+    code = "topic_ended"
+
+
+class TooLarge(TidewireError, ValueError):
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedMediaType(TidewireError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class KeyConflict(TidewireError):
+    status = 422
+    code = "key_conflict"
+
+
+class TooMany(TidewireError):
+    status = 429
+    code = "too_many"
+
+
+class HeadTooLarge(TidewireError):
+    status = 431
+    code = "head_too_large"
+
+
+class Unavailable(TidewireError):
+    status = 503
+    code = "unavailable"
+
+
+class Draining(Unavailable):
+    code = "draining"
+
+
+class Unknown(Unavailable):
+    code = "unknown"
+    stored: Stored = "unknown"
+
+
+class StoreFull(TidewireError):
+    status = 507
+    code = "store_full"
+
+
+class StartRefused(TidewireError, RuntimeError):
+    code = "start_refused"
+
+
+class StreamRefused(TidewireError):
+    code = "stream_refused"

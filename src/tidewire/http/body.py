@@ -1,0 +1,87 @@
+"""
+Request bodies: read whole under limits, or line by line for a streaming ingest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from ..errors import Timeout, TooLarge
+from .wire import Receive
+
+
+class ClientGone(Exception):
+    """The client left before its body was complete."""
+
+
+async def read_body(receive: Receive, declared: str | None, limit: int, timeout: float) -> bytes:
+    """
+    Return the body. Raise `TooLarge`, `Timeout` or `ClientGone`.
+
+    `declared` is the Content-Length header: what says itself that it is too
+    large is refused before it is read.
+    """
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout):
+            async for part in body_parts(receive):
+                size += len(part)
+                if size > limit:
+                    raise too_large(limit)
+                parts.append(part)
+    except TimeoutError:
+        raise Timeout(f"the body took longer than {timeout:g} s") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if body := message.get("body"):
+            yield body
+        if not message.get("more_body"):
+            return
+
+
+class Lines:
+    """Cut a body into lines; each may have `limit` bytes. A last line needs no end."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """Return the lines that `part` completes."""
+        first, newline, rest = part.partition(b"\n")
+        self._hold(first)
+        if not newline:
+            return []
+        lines = [b"".join(self._rest), *rest.split(b"\n")]
+        self._rest, self._size = [], 0
+        self._hold(lines.pop())
+        return lines
+
+    def end(self) -> list[bytes]:
+        rest = b"".join(self._rest)
+        return [rest] if rest else []
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the line that has begun is over the limit already."""
+        return self._size > self._limit
+
+    def _hold(self, part: bytes) -> None:
+        if part and not self.too_long:
+            self._rest.append(part)
+            self._size += len(part)
+
+
+def too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body may have {limit} bytes", code="body_too_large")

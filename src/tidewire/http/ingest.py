@@ -1,0 +1,230 @@
+"""
+Streaming ingest: a body of NDJSON lines in, receipts out, while the body is still coming.
+
+Rule 1: what came with one read is one commit. Limits hold for each line.
+Rule 2: a bad line ends the ingest and is named; what came before it is stored.
+Rule 3: a client that sends all before it reads must not be stopped, so ranges
+        that wait to be read merge. Only `receipts=each` may stop the reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from ..drafts import check_key, draft_of
+from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
+from ..node import Node
+from ..window import Draft, Receipt
+from .body import ClientGone, Lines
+from .requests import Headers, Ingest
+from .wire import Message, Receive, Send
+
+# Receipts that wait to be read, with `receipts=each`.
+MAX_WAITING = 64 * 1024
+
+
+class Ingestion:
+    """One streaming ingest, from the head of the answer to its last receipt."""
+
+    def __init__(self, node: Node, ingest: Ingest, headers: Headers, receive: Receive, send: Send) -> None:
+        self._node = node
+        self._key = ingest.key
+        self._receipts: Merged | Each = Each() if ingest.each else Merged(node.engine.durability)
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+        self._lines = Lines(node.settings.max_line)
+        self._count = 0  # lines that are stored or refused
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": self._headers}
+        await self._send(head)
+        writer = asyncio.ensure_future(self._write())
+        try:
+            await self._read()
+        except ClientGone:
+            writer.cancel()
+            return
+        except TidewireError as error:
+            self._receipts.add_error(self._error(error))
+        self._receipts.closed = True
+        self._news.set()
+        await writer
+
+    def _error(self, error: TidewireError) -> dict[str, Any]:
+        stored = {"stored": error.stored, "detail": error.detail}
+        return {"line": self._count + 1, "code": error.code, **stored}
+
+    # -- lines in
+
+    async def _read(self) -> None:
+        more = True
+        while more:
+            message = await self._next_message()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            more = message.get("more_body", False)
+            lines = self._lines.feed(message.get("body", b""))
+            await self._store(lines if more else [*lines, *self._lines.end()])
+            if self._lines.too_long:
+                raise self._line_too_large()
+
+    async def _next_message(self) -> Message:
+        """Return the next part of the body; a drain ends the waiting for it."""
+        timeout = self._node.settings.line_timeout
+        part = asyncio.ensure_future(self._receive())
+        stop = asyncio.ensure_future(self._node.stopping.wait())
+        try:
+            await asyncio.wait([part, stop], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if part.done():
+                return part.result()
+        finally:
+            part.cancel()
+            stop.cancel()
+        raise self._node.refusal() or Timeout(f"no line came for {timeout:g} s")
+
+    async def _store(self, lines: list[bytes]) -> None:
+        """Store the drafts of `lines`, up to the first bad one; then raise what is wrong with that."""
+        limit = self._node.settings.max_batch
+        for first in range(0, len(lines), limit):
+            drafts, error = self._drafts(lines[first : first + limit])
+            await self._append(drafts)
+            if error is not None:
+                raise error
+
+    def _drafts(self, lines: list[bytes]) -> tuple[list[Draft], TidewireError | None]:
+        drafts: list[Draft] = []
+        for index, line in enumerate(lines):
+            try:
+                drafts.append(self._draft(line, self._count + index))
+            except TidewireError as error:
+                return drafts, error
+        return drafts, None
+
+    def _draft(self, line: bytes, index: int) -> Draft:
+        if len(line) > self._node.settings.max_line:
+            raise self._line_too_large()
+        return with_key(read_event(line, self._node.settings.max_event), self._key, index)
+
+    def _line_too_large(self) -> TooLarge:
+        limit = self._node.settings.max_line
+        return TooLarge(f"a line may have {limit} bytes", code="line_too_large")
+
+    async def _append(self, drafts: Sequence[Draft]) -> None:
+        """Store `drafts`. One that the engine refuses is a bad line: those before it are stored."""
+        if not drafts:
+            return
+        try:
+            receipts = await self._node.append(drafts)
+        except TidewireError as error:
+            index = error.members.get("index")
+            if index is not None:
+                await self._append(drafts[:index])
+            raise
+        self._receipts.add(self._count + 1, receipts)
+        self._count += len(receipts)
+        self._news.set()
+        while self._receipts.size > MAX_WAITING:
+            await asyncio.sleep(0.01)
+
+    # -- receipts out
+
+    async def _write(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            closed = self._receipts.closed
+            body = self._receipts.take()
+            if body or closed:
+                await self._send({"type": "http.response.body", "body": body, "more_body": not closed})
+            if closed:
+                return
+
+
+class Merged:
+    """Receipts as ranges: those that wait become one."""
+
+    size = 0
+
+    def __init__(self, durability: str) -> None:
+        self._durability = durability
+        self._waiting: dict[str, Any] | None = None
+        self._error = b""
+        self.closed = False
+
+    def add(self, line: int, receipts: Sequence[Receipt]) -> None:
+        positions = [str(receipt.position) for receipt in receipts]
+        duplicates = sum(receipt.duplicate for receipt in receipts)
+        waiting = self._waiting or {"lines": [line, 0], "first": positions[0], "duplicates": 0}
+        waiting["lines"][1] = line + len(receipts) - 1
+        waiting["last"] = positions[-1]
+        waiting["duplicates"] += duplicates
+        self._waiting = waiting
+
+    def add_error(self, error: dict[str, Any]) -> None:
+        self._error = as_line(error)
+
+    def take(self) -> bytes:
+        waiting, self._waiting = self._waiting, None
+        error, self._error = self._error, b""
+        if waiting is None:
+            return error
+        fields = {name: waiting[name] for name in ("lines", "first", "last", "duplicates")}
+        return as_line({**fields, "durability": self._durability}) + error
+
+
+class Each:
+    """A receipt for every line."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+        self.size = 0
+        self.closed = False
+
+    def add(self, line: int, receipts: Sequence[Receipt]) -> None:
+        for number, receipt in enumerate(receipts, line):
+            fields = {"line": number, "id": str(receipt.position), "duplicate": receipt.duplicate}
+            self._hold(as_line(fields))
+
+    def add_error(self, error: dict[str, Any]) -> None:
+        self._hold(as_line(error))
+
+    def take(self) -> bytes:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self.size = 0
+        return data
+
+    def _hold(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self.size += len(line)
+
+
+def as_line(fields: dict[str, Any]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read_json(text: bytes) -> Any:
+    """Return what JSON text means. Raise `InvalidInput`."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        code = "invalid_utf8" if "UTF-8" in str(error) else "invalid_json"
+        raise InvalidInput(f"this is not JSON: {error.msg}", code=code) from None
+
+
+def read_event(text: bytes, max_event: int) -> Draft:
+    return draft_of(read_json(text), max_event=max_event)
+
+
+def with_key(draft: Draft, key: str | None, index: int) -> Draft:
+    """Give a draft of many the key of their request's header, `key#index`, unless it has one of its own."""
+    if key is None or draft.key is not None:
+        return draft
+    return Draft(draft.topic, draft.data, draft.event, draft.retry, f"{check_key(key)}#{index}")

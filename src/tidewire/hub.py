@@ -1,0 +1,268 @@
+"""
+`Hub`: what a program holds.
+
+    hub = Hub()
+    app = FastAPI(lifespan=hub.lifespan)
+
+    @app.get("/orders/{id}/events")
+    async def events(request: Request, id: int):
+        return hub.stream(request, f"orders/{id}")
+
+    await hub.publish("orders/7", {"status": "paid"}, event="status")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from .drafts import draft, draft_of, end_draft
+from .engines import Durability, make_engine
+from .errors import StartRefused, TidewireError
+from .http.admission import Admission
+from .http.app import HubApp
+from .http.requests import Cors, Request, Subscribe, read_claim
+from .http.stream import AsgiResponse, HubStream, Refusal
+from .metrics import Metrics
+from .node import Hook, Node, Watch
+from .position import Position
+from .settings import Settings
+from .topics import Selector
+from .window import Receipt
+from .workers import WorkerLock
+
+NO_CORS = Cors(())
+
+
+class Hub:
+    """
+    A hub inside a program: a log, its subscribers, and an ASGI app for both.
+
+    `url` names the engine: `memory`. `per_process=True` allows one memory hub
+    in each of several workers, whose subscribers then see only what their own
+    worker publishes. `allowed_origins`: pages of other origins that may use
+    `app`. `allowed_hosts`: names `app` answers to; None where the program
+    checks Host itself. Further keywords are settings (docs/reference/settings.md).
+
+    It opens in `lifespan`, or at the first use where no lifespan runs, and
+    belongs to that event loop. Raises `InvalidInput` for an unknown engine or
+    setting.
+    """
+
+    def __init__(
+        self,
+        url: str = "memory",
+        *,
+        per_process: bool = False,
+        allowed_origins: Iterable[str] = (),
+        allowed_hosts: Iterable[str] | None = None,
+        **settings: float,
+    ) -> None:
+        self.url = url
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.metrics = Metrics()
+        self._per_process = per_process
+        self._engine = make_engine(url, self.settings)
+        self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
+        self._watches: list[Watch] = []
+        self._node: Node | None = None
+        self._opening: asyncio.Task[Node] | None = None
+        self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
+
+    @property
+    def app(self) -> HubApp:
+        """The whole HTTP surface, as an ASGI app to mount or to serve."""
+        return self._app
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledged publish survives: `memory`, `process`, `disk` or `quorum`."""
+        return self._engine.durability
+
+    # -- opening and closing
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Open the hub for as long as the program runs: `FastAPI(lifespan=hub.lifespan)`, or `async with`."""
+        await self.open()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    @property
+    def node(self) -> Node:
+        """The open node of this process. Raises `StartRefused` while the hub is not open."""
+        if self._node is None:
+            raise StartRefused("the hub is not open: give hub.lifespan to the program")
+        return self._node
+
+    async def open(self) -> Node:
+        """Open the hub, if it is not open, and return its node. Raises `StartRefused`."""
+        if self._node is None:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open())
+            try:
+                self._node = await asyncio.shield(self._opening)
+            finally:
+                self._opening = None
+        return self._node
+
+    async def _open(self) -> Node:
+        single = not (self._engine.shared or self._per_process)
+        if single:
+            WorkerLock.acquire()
+        try:
+            node = Node(self._engine, self.settings, self.metrics)
+            await node.open()
+        except BaseException:
+            if single:
+                WorkerLock.release()
+            raise
+        for watch in self._watches:
+            node.watch(watch)
+        return node
+
+    async def drain(self) -> None:
+        """
+        End all streams in good order: finish publishes, refuse new ones, close the engine.
+
+        Servers that send SIGTERM to their workers need no call; call it where
+        a program stops its server by other means.
+        """
+        if self._node is not None:
+            await self._node.drain()
+
+    async def close(self) -> None:
+        """Drain and let go of everything. The hub may be opened again, as a new one."""
+        node, self._node = self._node, None
+        if node is None:
+            return
+        await node.close()
+        if not (self._engine.shared or self._per_process):
+            WorkerLock.release()
+        self.metrics = Metrics()
+        self._engine = make_engine(self.url, self.settings)
+
+    # -- publishing
+
+    async def publish(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """
+        Publish one event and return its receipt, once the log has it.
+
+        `data`: `str`, UTF-8 `bytes`, or anything orjson writes. `retry`:
+        milliseconds, 500 to 600,000. `key`: publishing again with the same key
+        within 10 minutes returns the first receipt. Raises `InvalidInput`,
+        `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict`, `Unavailable`.
+        """
+        limit = self.settings.max_event
+        item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit)
+        receipts = await (await self.open()).append([item])
+        return receipts[0]
+
+    async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
+        """Publish all `events`, or none: each has topic and data, and may have event, retry and key."""
+        drafts = [draft_of(item, max_event=self.settings.max_event) for item in events]
+        return await (await self.open()).append(drafts) if drafts else []
+
+    def publish_soon(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+    ) -> Future[Receipt]:
+        """
+        Publish from any thread or from sync code; return a future of the receipt.
+
+        The order of calls is kept. Do not wait for the future on the event
+        loop. Raises `StartRefused` while the hub is not open.
+        """
+        loop = self.node.loop
+        work = self.publish(topic, data, event=event, retry=retry, key=key)
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    async def end(self, topic: str, reason: str = "ended") -> Receipt:
+        """End a topic for good: its subscribers get `hub.end`, and publishing to it is refused."""
+        item = end_draft(topic, reason, max_event=self.settings.max_event)
+        receipts = await (await self.open()).append([item])
+        return receipts[0]
+
+    # -- reading
+
+    async def head(self) -> Position:
+        """
+        Return the newest position of the log.
+
+        To give a client a state and the events after it without a race: take
+        the head, then read the state, and have the client subscribe with
+        `since=` that position.
+        """
+        node = await self.open()
+        return node.window.position(node.window.head)
+
+    def subscribers(self, topic: str) -> int:
+        """Return how many streams of this process match `topic`."""
+        return 0 if self._node is None else self._node.subscribers(topic)
+
+    def on_first(self, term: str) -> Callable[[Hook], Hook]:
+        """
+        Call the decorated function with the topic when its first subscriber in this process comes.
+
+        `term` is a topic, for which every stream counts that matches it, or a
+        pattern, for which those streams count that name a topic of it. The
+        function may be async; what it raises is logged.
+        """
+        return lambda hook: self._watch(Watch(term, hook, None), hook)
+
+    def on_last(self, term: str) -> Callable[[Hook], Hook]:
+        """Call the decorated function with the topic when its last subscriber in this process has gone."""
+        return lambda hook: self._watch(Watch(term, None, hook), hook)
+
+    def _watch(self, watch: Watch, hook: Hook) -> Hook:
+        self._watches.append(watch)
+        if self._node is not None:
+            self._node.watch(watch)
+        return hook
+
+    def stream(self, request: Any, *topics: str, since: str | None = None) -> AsgiResponse:
+        """
+        Return the response that streams `topics` (or patterns) to the client of `request`.
+
+        `request` is the framework's request or the ASGI scope. The stream
+        resumes by `Last-Event-ID` or `last_event_id=`; without them it begins
+        at `since`: `now`, `start`, a position, `last:N`, a duration such as
+        `10m`, or an ISO 8601 time. The response is an ASGI callable, and a
+        Starlette response where Starlette is installed.
+        """
+        try:
+            read = Request(getattr(request, "scope", request))
+            selector = Selector(topics, limit=self.settings.max_topics)
+            claim = read_claim(read, since or "now", query=False)
+        except TidewireError as error:
+            return Refusal(error)
+        wanted = Subscribe(selector, claim, read.one("control") == "open")
+        return HubStream(self.open, self._admission, NO_CORS, read, wanted, self.settings.heartbeat)
+
+
+def default_max_streams() -> int:
+    """Return 80 % of the descriptors this process may have; the rest is for publishers and files."""
+    try:
+        import resource
+    except ImportError:  # Windows: handles are not counted that way
+        return 100_000
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 100_000 if soft == resource.RLIM_INFINITY else soft * 4 // 5

@@ -1,0 +1,202 @@
+"""
+A socket whose stream no longer needs HTTP: taken over, or refused and about to close.
+
+Both protocols here stand in uvicorn's place: in `server_state.connections`, so
+that a server that stops waits for them, and on the transport. Both go when the
+connection is lost, and both end within a bounded time whatever the peer does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, MutableSet
+from typing import Any, Protocol
+
+from ..frames import LAST_CHUNK, Framing
+
+KIB = 1024
+
+# Bytes waiting in user space before the subscriber is told to pause. asyncio and
+# uvloop use 64 KiB for sockets (uvloop then resumes at 16 bytes: it forgot the
+# KiB) and 512 KiB for TLS, which has its socket's own 64 KiB below that.
+WRITE_LIMIT = 64 * KIB
+
+# An EventSource never sends anything after its request.
+SWALLOW_LIMIT = 64 * KIB
+
+# How long a peer may take to read what is left when its stream ends. TLS would
+# wait 30 s for the peer's goodbye, a full socket for ever.
+END_TIMEOUT = 1.0
+
+# How long, and how much, a refused client may go on sending. Closing a socket
+# that has unread bytes resets it, and the reset overtakes the answer.
+LINGER_TIMEOUT = 1.0
+LINGER_LIMIT = 1024 * KIB
+
+# TCP_USER_TIMEOUT: a peer that vanished is otherwise noticed after 15 minutes; 30 s is also
+# the time after which a reader that acknowledges nothing is ended.
+# TCP_NOTSENT_LOWAT: a reader that never reads took 2.6 MB of kernel memory by itself, with this
+# option 64 KiB beyond what its own side takes. (SO_SNDBUF would bound fast links as well.)
+TCP_OPTIONS = [
+    (getattr(socket, name), value)
+    for name, value in [("TCP_NODELAY", 1), ("TCP_USER_TIMEOUT", 30_000), ("TCP_NOTSENT_LOWAT", 64 * KIB)]
+    if hasattr(socket, name)
+]
+
+# tcpi_bytes_acked in Linux's struct tcp_info: after 8 bytes of flags, 24 32-bit
+# counters and two 64-bit pacing rates.
+BYTES_ACKED = struct.Struct("=Q")
+BYTES_ACKED_OFFSET = 8 + 24 * 4 + 2 * 8
+
+# Reset instead of a polite end: nothing of the stream stays in the kernel.
+RESET = struct.pack("ii", 1, 0)
+
+
+class Taker(Protocol):
+    """Who gets a taken-over socket: a subscriber."""
+
+    def attach(self, wire: SocketWire, framing: Framing, /) -> object: ...
+
+    def pause_writing(self) -> object: ...
+
+    def resume_writing(self) -> object: ...
+
+    def lost(self) -> object: ...
+
+    def server_stopping(self) -> object: ...
+
+
+class SocketWire(asyncio.Protocol):
+    """
+    One stream on its own socket; the end of uvicorn's part in it.
+
+    `write` is the transport's own, so that a round over a thousand streams has
+    no Python frame in between: what goes in is already framed.
+    """
+
+    __slots__ = ("_chunked", "_connections", "_ending", "_swallowed", "_taker", "_transport", "write")
+
+    def __init__(
+        self, transport: asyncio.Transport, taker: Taker, framing: Framing, connections: MutableSet[Any]
+    ) -> None:
+        self.write: Callable[[bytes], object] = transport.write
+        self._transport = transport
+        self._taker = taker
+        self._chunked = framing == "chunked"
+        self._connections = connections
+        self._swallowed = 0
+        self._ending: asyncio.TimerHandle | None = None
+        connections.add(self)
+        transport.set_protocol(self)
+
+    def end(self) -> None:
+        """End the body in good order, then close; a peer that reads no more is cut off soon."""
+        if self._transport.is_closing():
+            return
+        if self._chunked:
+            self._transport.write(LAST_CHUNK)
+        self._transport.close()
+        self._ending = asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
+
+    def abort(self) -> None:
+        """Reset the connection; what is buffered is lost."""
+        if (sock := tcp_socket(self._transport)) is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport.abort()
+
+    def acknowledged(self) -> int | None:
+        """Return how many bytes the peer has acknowledged, head and TLS included; None where it is no TCP."""
+        sock = tcp_socket(self._transport)
+        if sock is None or not hasattr(socket, "TCP_INFO"):
+            return None
+        size = BYTES_ACKED_OFFSET + BYTES_ACKED.size
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        if len(info) < size:  # a kernel older than 4.1
+            return None
+        acked: int = BYTES_ACKED.unpack_from(info, BYTES_ACKED_OFFSET)[0]
+        return acked
+
+    def buffered(self) -> int:
+        """Return how many bytes wait in user space."""
+        return self._transport.get_write_buffer_size()
+
+    def shutdown(self) -> None:
+        """Hear from uvicorn that the server stops."""
+        self._taker.server_stopping()
+
+    # What the transport says.
+
+    def pause_writing(self) -> None:
+        self._taker.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._taker.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        self._swallowed += len(data)
+        if self._swallowed > SWALLOW_LIMIT:
+            self.abort()
+
+    def eof_received(self) -> None:
+        # Not `close`: that would wait until a peer that is gone has read the rest.
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._ending is not None:
+            self._ending.cancel()
+        taker = self._taker
+        del self._taker  # they hold each other
+        taker.lost()
+
+
+class Lingering(asyncio.Protocol):
+    """A connection that had its last answer: it swallows what still comes until the peer has seen that."""
+
+    __slots__ = ("_connections", "_swallowed", "_timer", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, connections: MutableSet[Any]) -> None:
+        self._transport = transport
+        self._connections = connections
+        self._swallowed = 0
+        self._timer = asyncio.get_running_loop().call_later(LINGER_TIMEOUT, transport.abort)
+        connections.add(self)
+        transport.set_protocol(self)
+        transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()  # TLS goes on reading until the peer's goodbye
+
+    def data_received(self, data: bytes) -> None:
+        self._swallowed += len(data)
+        if self._swallowed > LINGER_LIMIT:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._timer.cancel()
+
+    def shutdown(self) -> None:
+        self._transport.close()
+
+
+def tune(transport: asyncio.Transport) -> None:
+    """Set what a stream's socket needs. Under TLS these are the limits of the TLS layer on top of it."""
+    transport.set_write_buffer_limits(high=WRITE_LIMIT)
+    if (sock := tcp_socket(transport)) is not None:
+        for option, value in TCP_OPTIONS:
+            with contextlib.suppress(OSError):  # a kernel that knows it not serves streams all the same
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def tcp_socket(transport: asyncio.Transport) -> socket.socket | None:
+    """Return the socket as long as it is open, if it is TCP."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return sock

@@ -1,0 +1,183 @@
+"""
+Every setting: one row with its default, what it does and why the default is what it is.
+
+The command line, the environment (`TIDEWIRE_` and the name in capitals), `Hub(**settings)`
+and docs/reference/settings.md all read this table; nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from .errors import InvalidInput
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+def row(default: Any, help: str, why: str, *, least: float = 0, off: str | None = None) -> Any:
+    """Describe one setting; `off` says what 0 means where 0 is allowed."""
+    return field(default=default, metadata={"help": help, "why": why, "least": least, "off": off})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a hub and its server. Times are seconds, sizes are bytes."""
+
+    # -- streams
+    retry: float = row(
+        2.0,
+        "Seconds a client waits before it reconnects, sent as `retry:`.",
+        "Browsers take 3 to 5 s when told nothing; 2 s is short for a person and long for a server.",
+        least=0.5,
+    )
+    heartbeat: float = row(
+        15.0,
+        "Seconds of silence before a comment is sent.",
+        'The standard suggests "every 15 seconds or so"; proxies give up after 30 to 60.',
+        least=1,
+    )
+    max_age: float = row(
+        3600.0,
+        "Seconds after which a stream on our own server is ended, give or take 10 %.",
+        "Streams that end now and then make a deploy look like an ordinary minute.",
+        least=1,
+    )
+    max_age_portable: float = row(
+        600.0,
+        "The same on other servers.",
+        "There the hub cannot see what the server buffers, so a shorter life bounds it.",
+        least=1,
+    )
+    drain: float = row(
+        10.0,
+        "Seconds over which clients are told to come back when the process stops.",
+        "Ten seconds spread 10,000 reconnects to 1,000 a second.",
+    )
+    stuck_timeout: float = row(
+        30.0,
+        "Seconds without an acknowledged byte after which a reader is ended (our own server).",
+        "A half-open peer is otherwise never noticed: 45 s and more without an error were measured.",
+        least=1,
+    )
+    send_timeout: float = row(
+        120.0,
+        "Seconds that one `send` may block before a stream is ended (other servers).",
+        "Other servers show no progress within a send, so a slow phone needs more time.",
+        least=1,
+    )
+    max_topics: int = row(
+        100, "Topics and patterns in one subscription.", "They must fit into a URL of 8 KiB.", least=1
+    )
+    max_streams: int = row(
+        0,
+        "Open streams on this node.",
+        "One descriptor each; the rest of them is for publishers and files.",
+        off="80 % of the descriptor limit",
+    )
+    stream_rate: float = row(
+        200.0,
+        "New streams per second, not counted on loopback.",
+        "A herd that comes at once is told to come back over some seconds.",
+        off="no limit",
+    )
+    stream_burst: int = row(400, "New streams at once beyond the rate.", "Two seconds of the rate.", least=1)
+    max_streams_per_address: int = row(
+        100,
+        "Open streams of one address (a /64 for IPv6), not counted on loopback.",
+        "An office behind one address fits; one script does not take the whole node.",
+        off="no limit",
+    )
+    # -- the log
+    window_entries: int = row(
+        10_000, "Newest entries kept in memory for resuming.", "A minute of 160 events a second.", least=1
+    )
+    window_bytes: int = row(
+        64 * MIB, "Bytes of the newest entries kept in memory.", "A small container bears it.", least=KIB
+    )
+    retention_entries: int = row(1_000_000, "Entries the log keeps.", "A day of 11 events a second.", least=1)
+    retention_bytes: int = row(GIB, "Bytes the log keeps.", "A small disk bears it.", least=KIB)
+    retention_age: float = row(
+        86_400.0, "Seconds the log keeps an entry.", "A laptop that slept overnight resumes.", least=1
+    )
+    key_age: float = row(
+        600.0, "Seconds a key is remembered.", "Longer than any publisher retries one request.", least=1
+    )
+    max_keys: int = row(
+        1_000_000, "Keys remembered at once.", "About 200 MB; none is forgotten early.", least=1
+    )
+    # -- publishing
+    max_event: int = row(
+        256 * KIB, "Bytes of one event's data.", "Larger things belong behind a link in the event.", least=1
+    )
+    max_body: int = row(MIB, "Bytes of one publish request.", "A batch of 1,000 events of 1 KiB.", least=1)
+    max_batch: int = row(1_000, "Events in one atomic batch.", "One commit stays short.", least=1)
+    max_line: int = row(256 * KIB, "Bytes of one line of a streaming ingest.", "As one event.", least=1)
+    line_timeout: float = row(
+        30.0, "Seconds of silence that end a streaming ingest.", "As any other body.", least=1
+    )
+    max_publishes: int = row(
+        1_000, "Publishes that may wait for the engine at once.", "More would only wait longer.", least=1
+    )
+    engine_timeout: float = row(
+        4.0,
+        "Seconds a publish waits for the engine.",
+        "Below the 5 s within which every publish is answered.",
+        least=0.1,
+    )
+    # -- requests
+    head_timeout: float = row(
+        10.0,
+        "Seconds for the head of a request.",
+        "A header byte every 5 s holds a socket no longer.",
+        least=1,
+    )
+    body_timeout: float = row(30.0, "Seconds for the body of a publish.", "As above, for bodies.", least=1)
+    max_head_bytes: int = row(
+        32 * KIB, "Bytes of a request's head.", "Four times the largest head browsers send.", least=KIB
+    )
+    max_headers: int = row(100, "Headers of a request.", "Browsers send about 20.", least=1)
+    max_url_bytes: int = row(8 * KIB, "Bytes of a request's URL.", "As most servers and proxies.", least=256)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            check(item, getattr(self, item.name))
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> Settings:
+        """Read settings from text, by name: the command line and the environment. Raise `InvalidInput`."""
+        values: dict[str, Any] = {name: parse(name, text) for name, text in texts.items()}
+        return cls(**values)
+
+
+ROWS = {item.name: item for item in dataclasses.fields(Settings)}
+
+
+def parse(name: str, text: str) -> float | int:
+    """Turn `text` into a value of the setting `name`; raise `InvalidInput`."""
+    kind: type[float | int] = type(default(ROWS[name]))
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InvalidInput(f"{name} must be {wanted}, not {text!r}", code="invalid_setting") from None
+
+
+def default(item: dataclasses.Field[Any]) -> float | int:
+    return cast(float | int, item.default)
+
+
+def check(item: dataclasses.Field[Any], value: object) -> None:
+    kind = type(default(item))
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not math.isfinite(value):
+        wanted = "a whole number" if kind is int else "a number"
+        raise InvalidInput(f"{item.name} must be {wanted}, not {value!r}", code="invalid_setting")
+    if item.metadata["off"] is not None and value == 0:
+        return
+    if value < item.metadata["least"]:
+        raise InvalidInput(f"{item.name} must be at least {item.metadata['least']}", code="invalid_setting")

@@ -1,0 +1,70 @@
+"""Fixtures and rules for the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+from support import BROWSERS, browser_options
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+# Two busy cores are no place to measure one example's time. In CI the examples
+# are the same each time: there a red run says something about the change.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("default"), derandomize=True
+)
+hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+def _skip_is_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI everything is installed, so a test that did not run is a fault there, not a courtesy."""
+    if IN_CI and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and in CI no test may be: {reason.removeprefix('Skipped: ')}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _skip_is_failure(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _skip_is_failure(report)
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives a browser, so that `-m "not browser"` leaves it out."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+# Per module, and for synchronous tests: while Playwright's synchronous interface is
+# open it keeps a running event loop in this thread, where no other can run then.
+@pytest.fixture(scope="module", params=list(BROWSERS))
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Chromium, then Firefox: the installed browsers, without a window, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    options = browser_options(request.param)
+    if options is None:
+        pytest.skip(f"{request.param} is not installed: `make test` as root installs it")
+    with sync_playwright() as playwright:
+        launched = getattr(playwright, request.param).launch(**options)
+        yield launched
+        launched.close()

@@ -1,0 +1,248 @@
+"""What several test files share: waiting for a state, free ports, child processes, browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+POLL = 0.01
+OUTPUT = "--- its output ---"
+
+
+def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
+    """Call `predicate` until what it returns is true, and return that; fail after `timeout` seconds.
+
+    This one blocks its thread. A coroutine awaits `wait_until_async`.
+    """
+    deadline = time.monotonic() + timeout
+    while not (result := predicate()):
+        _check_deadline(deadline, predicate, timeout, result)
+        time.sleep(POLL)
+    return result
+
+
+async def wait_until_async(predicate: Callable[[], Any], timeout: float = 10) -> Any:
+    """The same while the event loop goes on. `predicate` may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = predicate()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
+        _check_deadline(deadline, predicate, timeout, result)
+        await asyncio.sleep(POLL)
+
+
+def _check_deadline(deadline: float, predicate: Callable[[], Any], timeout: float, last: object) -> None:
+    if time.monotonic() > deadline:
+        code = predicate.__code__ if inspect.isfunction(predicate) else None
+        where = f"line {code.co_firstlineno} of {Path(code.co_filename).name}" if code else repr(predicate)
+        raise AssertionError(f"still {last!r} after {timeout} s: {where}")
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago. Where a server can tell its port, let it bind port 0."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def port_open(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0
+
+
+class Process:
+    """A child process: started, listened to, stopped, and proved to have left nothing behind.
+
+        with Process([sys.executable, "-m", "tidewire", "serve", "--port", "0"]) as server:
+            url = server.wait_line(r"http://[^ /]+").group()
+            ...
+            assert server.stop() == 0
+
+    stdout and stderr are one stream, kept in `output`. `env` is added to this process's environment (without
+    its TIDEWIRE_* variables); None as a value takes a name away. At the end of the `with` block the process
+    is stopped if it still runs, and the block fails if a process that it started outlives it.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str | None] | None = None,
+        cwd: str | Path | None = None,
+    ) -> None:
+        self.argv = [str(word) for word in argv]
+        self._lines: list[str] = []
+        # A session of its own: what the child starts is in its process group,
+        # unless it goes out of its way, so it can be counted and ended.
+        self._popen = subprocess.Popen(
+            self.argv,
+            cwd=cwd,
+            env=_environment(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"output of {self.pid}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        with self._popen.stdout as stdout:
+            self._lines.extend(stdout)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, `-signal` if a signal ended it, None while it runs."""
+        return self._popen.poll()
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return "".join(self._lines)
+
+    def wait_line(self, pattern: str, timeout: float = 20) -> re.Match[str]:
+        """Return the first match of `pattern` in the output, or fail when it exits or `timeout` is over."""
+        return self._wait(lambda: re.search(pattern, self.output, re.MULTILINE), f"{pattern!r}", timeout)
+
+    def wait_port(self, port: int, timeout: float = 20) -> None:
+        """Return when `port` accepts connections, or fail when the process exits or `timeout` is over."""
+        self._wait(lambda: port_open(port), f"port {port}", timeout)
+
+    def _wait(self, predicate: Callable[[], T | None], what: str, timeout: float) -> T:
+        deadline = time.monotonic() + timeout
+        while True:
+            exited = self.returncode is not None
+            if exited:
+                self._reader.join(1)  # its last words may hold what we wait for
+            if result := predicate():
+                return result
+            if exited or time.monotonic() > deadline:
+                state = f"exited with {self.returncode}" if exited else f"waited {timeout} s"
+                raise AssertionError(f"no {what} ({state}): {self._describe()}")
+            time.sleep(POLL)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process (not to what it started)."""
+        self._popen.send_signal(number)
+
+    def wait(self, timeout: float = 10) -> int:
+        """Wait until it exits by itself and return the exit code."""
+        try:
+            code = self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout} s: {self._describe()}") from None
+        self._reader.join(1)
+        return code
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
+        """Send a signal, wait until it exits, and return the exit code."""
+        self.send_signal(number)
+        return self.wait(timeout)
+
+    def kill(self) -> None:
+        """End it and whatever it started, at once."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._popen.wait(10)
+        self._reader.join(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self.returncode is None:
+                self.stop()
+            wait_until(lambda: not group_members(self.pid), timeout=3)
+        except AssertionError as failure:
+            left = group_members(self.pid)
+            if error is None:
+                raise AssertionError(f"left behind: processes {left}: {self._describe()}") from failure
+            error.add_note(f"and left behind: processes {left}")
+        finally:
+            self.kill()
+            if error is not None and OUTPUT not in str(error):
+                error.add_note(self._describe())
+
+    def _describe(self) -> str:
+        return f"{' '.join(self.argv)}\n{OUTPUT}\n{self.output[-8000:]}"
+
+
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    env: dict[str, str | None] = {k: v for k, v in os.environ.items() if not k.startswith("TIDEWIRE_")}
+    env |= {"PYTHONUNBUFFERED": "1", **changes}
+    return {k: v for k, v in env.items() if v is not None}
+
+
+def group_members(group: int) -> list[int]:
+    """Return the processes of a process group that still run (Linux; zombies run no more)."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # "pid (name) state ppid pgrp …": the name may hold spaces and parentheses.
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):  # gone meanwhile
+            continue
+        if int(pgrp) == group and state not in "ZX":
+            members.append(int(stat.parent.name))
+    return members
+
+
+# How to start each browser that Debian ships; Playwright's own builds are not needed.
+BROWSERS: dict[str, dict[str, Any]] = {
+    "chromium": {
+        "names": ("chromium", "chromium-browser", "google-chrome"),
+        # As root Chromium starts only without its sandbox. The rest keeps it from calling home.
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    },
+    # WebDriver BiDi, which a browser as Debian builds it speaks.
+    "firefox": {"names": ("firefox-esr", "firefox"), "channel": "moz-firefox"},
+}
+
+
+def browser_options(name: str) -> dict[str, Any] | None:
+    """Return the arguments for Playwright's `launch`, or None where that browser is not installed."""
+    options = dict(BROWSERS[name])
+    path = next(filter(None, map(shutil.which, options.pop("names"))), None)
+    return {"executable_path": path, **options} if path else None

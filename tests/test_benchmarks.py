@@ -1,0 +1,38 @@
+"""The benchmarks run: the smallest load, so that they never rot. What they measure is not judged here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the figures come from /proc")
+
+
+def benchmarks(*options: str) -> list[list[str]]:
+    """Run `python -m benchmarks` and return the cells of its table, header first."""
+    command = [sys.executable, "-m", "benchmarks", "--quick", *options]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+    assert run.returncode == 0, run.stderr
+    return [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
+
+
+def test_the_table_has_every_measure_and_every_bar() -> None:
+    header, _, *rows = benchmarks("--only", "floor,takeover,portable")
+    assert header == ["measure", "tidewire", "others in the same run", "bar", "measured", "met"]
+    measures = [row[0] for row in rows if row[0].strip()]
+    for text in ["one event at a time", "pipelined", "lines in one body", "idle connection", "longest step"]:
+        assert any(text in measure for measure in measures), text
+    bars = [row[3] for row in rows if len(row) == len(header) and row[3].strip()]
+    assert len(bars) == 9
+    assert all(row[-1] in ("yes", "**no**") for row in rows if row[3:4] and row[3] in bars)
+
+
+def test_the_steps_are_measured_beside_each_other() -> None:
+    header, _, *rows = benchmarks("--steps")
+    assert {"a queue each", "encoded once", "one log", "portable", "takeover", "floor"} <= {row[0] for row in rows}
+    assert all(len(row) == len(header) for row in rows)

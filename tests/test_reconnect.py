@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidewire.errors import StreamRefused, Unavailable
+from tidewire.event_stream import Decoder
+from tidewire.reconnect import (
+    Connect,
+    Ended,
+    Ending,
+    Failed,
+    Policy,
+    Refused,
+    Step,
+    Stop,
+    Wait,
+    header_value,
+    is_stream,
+    reconnect_flow,
+    silence_limit,
+)
+
+POLICY = Policy()
+CLEAN = Ended(lived=5, received=True)
+BROKEN = Ended(lived=5, received=True, error="the connection broke")
+REFUSED = Failed("connection refused")
+
+
+def never() -> float:
+    return 0.0
+
+
+def fully() -> float:
+    return 1.0
+
+
+class Run:
+    """A client without a network: says how its connections ended, gets the waits between them."""
+
+    def __init__(self, policy: Policy = POLICY, random: Callable[[], float] = never) -> None:
+        self.decoder = Decoder()
+        self.flow = reconnect_flow(self.decoder, policy, random)
+        self.step: Step = next(self.flow)
+
+    def end(self, *endings: Ending) -> Step:
+        """End as many connections and return what the last one leads to."""
+        for ending in endings:
+            if isinstance(self.step, Wait):
+                self.step = self.flow.send(None)
+            assert isinstance(self.step, Connect)
+            self.step = self.flow.send(ending)
+        return self.step
+
+    def wait(self, *endings: Ending) -> float:
+        step = self.end(*endings)
+        assert isinstance(step, Wait)
+        return step.seconds
+
+    def connect(self) -> Connect:
+        if isinstance(self.step, Wait):
+            self.step = self.flow.send(None)
+        assert isinstance(self.step, Connect)
+        return self.step
+
+
+# -- what is sent
+
+
+def test_the_first_request_has_no_last_event_id() -> None:
+    assert Run().connect() == Connect(None)
+
+
+def test_a_given_id_is_sent_with_the_first_request() -> None:
+    flow = reconnect_flow(Decoder(last_event_id="42"), POLICY, never)
+    assert next(flow) == Connect(b"42")
+
+
+def test_the_newest_id_is_sent_as_utf8() -> None:
+    run = Run()
+    run.decoder.feed("id: …\ndata: x\n\n".encode())
+    run.end(CLEAN)
+    assert run.connect() == Connect(b"\xe2\x80\xa6")
+
+
+def test_after_a_reset_there_is_no_header() -> None:
+    run = Run()
+    run.decoder.feed(b"id: 1\ndata: x\n\nid\ndata: y\n\n")
+    run.end(CLEAN)
+    assert run.connect() == Connect(None)
+
+
+def test_half_an_event_is_forgotten_and_its_id_with_it() -> None:
+    run = Run()
+    run.decoder.feed(b"id: 1\ndata: x\n\nid: 2\ndata: half")
+    run.end(BROKEN)
+    assert run.connect() == Connect(b"1")
+    assert run.decoder.feed(b"\ndata: y\n\n")[0].data == "y"
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "header"), [("", None), (" ", None), (" a\tb ", b"a\tb"), ("\u00a0", b"\xc2\xa0")]
+)
+def test_blanks_around_an_id_are_not_sent(last_event_id: str, header: bytes | None) -> None:
+    assert header_value(last_event_id) == header
+
+
+# -- how long it waits
+
+
+def test_a_clean_end_is_followed_after_about_retry() -> None:
+    """CLIENTS D6: on the first reconnection after a clean close no backoff may be added."""
+    for random in never, fully:
+        run = Run(random=random)
+        run.decoder.feed(b"retry: 500\n\n")
+        assert 0.5 <= run.wait(CLEAN) <= 0.55
+
+
+def test_many_clean_ends_in_a_row_are_still_no_failure() -> None:
+    assert [Run(random=fully).wait(*[CLEAN] * n) for n in (1, 2, 20)] == [pytest.approx(3.3)] * 3
+
+
+def test_a_server_that_hangs_up_without_a_word_is_given_more_and_more_time() -> None:
+    empty = Ended(lived=0.01, received=False)
+    waits = [Run(random=fully).wait(*[empty] * n) for n in range(1, 7)]
+    assert waits == [pytest.approx(3.3), 6, 12, 24, 33, 33]
+
+
+def test_failures_back_off_with_full_jitter_up_to_the_cap() -> None:
+    least = [Run(random=never).wait(*[REFUSED] * n) for n in range(1, 7)]
+    most = [Run(random=fully).wait(*[REFUSED] * n) for n in range(1, 7)]
+    assert least == [3] * 6
+    assert most == [6, 12, 24, 33, 33, 33]
+
+
+def test_any_number_of_failures_can_be_counted() -> None:
+    assert Run(random=fully).wait(*[REFUSED] * 5000) == 33
+
+
+def test_only_a_stable_connection_ends_a_row_of_failures() -> None:
+    short, stable = Ended(29, True, "reset"), Ended(30, True, "reset")
+    run = Run(random=fully)
+    assert run.wait(*[REFUSED] * 3, short) == 33
+    assert run.wait(stable) == 6
+    assert run.wait(REFUSED) == 12
+
+
+def test_a_short_clean_connection_leaves_the_row_as_it_is() -> None:
+    run = Run(random=fully)
+    assert run.wait(REFUSED, REFUSED, CLEAN) == pytest.approx(3.3)
+    assert run.wait(REFUSED) == 24
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        (b"retry: 0", 0.5),
+        (b"retry: 1", 0.5),
+        (b"retry: 03000", 3),
+        (b"retry: 99999999999", 300),
+        (b"retry: " + b"9" * 1000, 300),
+        (b"retry: -1", 3),
+        (b"retry: 1.5", 3),
+        (b"retry: +5", 3),
+        (b"retry:  5", 3),
+        (b"retry:", 3),
+        (b"retry", 3),
+    ],
+)
+def test_h03_retry_counts_in_digits_and_within_bounds(line: bytes, seconds: float) -> None:
+    run = Run()
+    run.decoder.feed(line + b"\n\n")
+    assert run.wait(CLEAN) == seconds
+
+
+def test_retry_lasts_until_it_is_replaced() -> None:
+    run = Run()
+    run.decoder.feed(b"retry: 1000\n\n")
+    assert run.wait(CLEAN, REFUSED, CLEAN) == 1
+    run.decoder.feed(b"retry: bogus\n\n")
+    assert run.wait(CLEAN) == 1
+    run.decoder.feed(b"retry: 2000\n\n")
+    assert run.wait(CLEAN) == 2
+
+
+def test_retry_after_is_obeyed_and_spread() -> None:
+    asked = Refused(503, "full", retry_after=60)
+    assert Run(random=never).wait(asked) == 60
+    assert Run(random=fully).wait(asked) == 63
+
+
+def test_retry_after_never_shortens_the_backoff() -> None:
+    assert Run(random=fully).wait(REFUSED, REFUSED, Refused(429, "slow down", retry_after=0)) == 24
+
+
+def test_an_absurd_retry_after_is_an_hour() -> None:
+    assert Run().wait(Refused(503, "full", retry_after=1e12)) == 3600
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(Ended, st.floats(0, 100), st.booleans(), st.none() | st.just("reset")),
+            st.builds(Refused, st.sampled_from([408, 425, 429, 500, 503, 599]), st.just("later")),
+            st.builds(Failed, st.just("refused")),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(0, 10**6),
+    st.floats(0, 1),
+)
+def test_every_wait_is_at_least_retry_and_bounded(endings: list[Ending], retry: int, chance: float) -> None:
+    run = Run(random=lambda: chance)
+    run.decoder.feed(b"retry: %d\n\n" % retry)
+    base = min(max(retry, 500), 300_000) / 1000
+    for ending in endings:
+        assert base <= run.wait(ending) <= base + max(POLICY.cap, base * 0.1)
+
+
+# -- when it stops
+
+
+def test_204_ends_it_quietly() -> None:
+    """CLIENTS B7."""
+    step = Run().end(CLEAN, Refused(204, "no content"))
+    assert isinstance(step, Stop)
+    assert step.error is None
+
+
+@pytest.mark.parametrize(
+    "status", [200, 201, 205, 210, 299, 301, 304, 400, 401, 403, 404, 409, 410, 421, 431]
+)
+def test_other_answers_end_it_with_an_error(status: int) -> None:
+    step = Run().end(Refused(status, "because", code="some_code"))
+    assert isinstance(step, Stop)
+    assert isinstance(step.error, StreamRefused)
+    assert (step.error.status, step.error.code, step.error.detail) == (status, "some_code", "because")
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
+def test_what_passes_is_waited_out(status: int) -> None:
+    """CLIENTS B8: the standard gives up here; a program that runs for months must not."""
+    assert Run().wait(Refused(status, "later")) == 3
+
+
+def test_a_request_that_cannot_be_made_ends_it() -> None:
+    step = Run().end(Failed("unsupported", final=True))
+    assert isinstance(step, Stop)
+    assert isinstance(step.error, StreamRefused)
+
+
+def test_attempts_count_failures_in_a_row() -> None:
+    """CLIENTS D15."""
+    run = Run(Policy(attempts=3))
+    run.wait(REFUSED, REFUSED)
+    run.wait(Ended(60, True))
+    step = run.end(REFUSED, REFUSED, REFUSED)
+    assert isinstance(step, Stop)
+    assert isinstance(step.error, Unavailable)
+    assert "3 failures" in step.reason
+    assert "connection refused" in step.reason
+
+
+def test_giving_up_on_a_server_that_says_nothing_is_an_error_too() -> None:
+    step = Run(Policy(attempts=2)).end(Ended(0, False), Ended(0, False))
+    assert isinstance(step, Stop)
+    assert isinstance(step.error, Unavailable)
+
+
+@pytest.mark.parametrize(("ending", "error"), [(CLEAN, None), (BROKEN, Unavailable), (REFUSED, Unavailable)])
+def test_without_reconnecting_the_first_end_is_the_last(ending: Ending, error: type | None) -> None:
+    step = Run(Policy(reconnect=False)).end(ending)
+    assert isinstance(step, Stop)
+    assert type(step.error) is (error or type(None))
+
+
+def test_stop_is_the_last_step() -> None:
+    run = Run()
+    run.end(Refused(204, "no content"))
+    with pytest.raises(StopIteration):
+        run.flow.send(None)
+
+
+# -- what a stream is
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "stream"),
+    [
+        (200, "text/event-stream", True),
+        (200, "text/event-stream;", True),
+        (200, "text/event-stream; charset=windows-1252", True),
+        (200, "TEXT/Event-Stream", True),
+        (200, " text/event-stream ;charset=utf-8", True),
+        (200, "text/event-streamer", False),
+        (200, "x bogus", False),
+        (200, "text/html", False),
+        (200, "", False),
+        (201, "text/event-stream", False),
+        (404, "text/event-stream", False),
+    ],
+)
+def test_what_is_a_stream(status: int, content_type: str, stream: bool) -> None:
+    """CLIENTS B2 - B6."""
+    assert is_stream(status, content_type) is stream
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "seconds"),
+    [
+        ("15", 37.5),
+        ("0.2", 0.5),
+        (" 15 ", 37.5),
+        (None, None),
+        ("", None),
+        ("0", None),
+        ("-1", None),
+        ("1e9", None),
+    ],
+)
+def test_the_watchdog_waits_two_and_a_half_heartbeats(heartbeat: str | None, seconds: float | None) -> None:
+    assert silence_limit(heartbeat) == seconds
+
+
+def test_the_reason_of_a_wait_says_what_happened() -> None:
+    reasons = []
+    for ending in (CLEAN, BROKEN, REFUSED, Refused(503, "the hub is full")):
+        step = Run().end(ending)
+        assert isinstance(step, Wait)
+        reasons.append((step.reason, step.failures))
+    assert reasons == [
+        ("the server ended the stream", 0),
+        ("the connection broke", 1),
+        ("connection refused", 1),
+        ("the hub is full", 1),
+    ]
+
+
+def test_steps_take_turns() -> None:
+    """Between two connections there is always a wait: no path is a busy loop."""
+    endings = itertools.cycle([CLEAN, BROKEN, REFUSED, Refused(503, "full"), Ended(0, False)])
+    run = Run()
+    for ending in itertools.islice(endings, 50):
+        assert run.wait(ending) > 0
+        run.connect()
