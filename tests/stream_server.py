@@ -163,6 +163,7 @@ class Serving:
     ) -> None:
         self.uds = uds
         self.logs_fine = logs_fine
+        self.clients: list[socket.socket] = []
         self.records = Records()
         config = uvicorn.Config(
             app,
@@ -194,6 +195,8 @@ class Serving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for client in self.clients:
+            client.close()
         self.stop()
         logging.getLogger().removeHandler(self.records)
         if error is None and self.logs_fine:
@@ -222,6 +225,7 @@ class Serving:
 
     def connect(self, *, timeout: float = 10, receive_buffer: int | None = None) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX if self.uds else socket.AF_INET)
+        self.clients.append(sock)
         sock.settimeout(timeout)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

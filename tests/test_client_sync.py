@@ -15,6 +15,7 @@ import httpx2
 import pytest
 import trustme
 
+from running_hub import RunningHub
 from scripted import HOLD, RESET, Action, Request, Scripted, answer, chunked, single_bytes, stream
 from support import free_port, wait_until
 from tidewire import __version__
@@ -334,7 +335,9 @@ def test_a_redirect_to_204_is_the_end() -> None:
         assert data(follow(server)) == []
 
 
-@pytest.mark.parametrize("headers", [[], ["Location: "], ["Location: http://x:port/"], ["Location: ftp://x/"]])
+@pytest.mark.parametrize(
+    "headers", [[], ["Location: "], ["Location: http://x:port/"], ["Location: ftp://x/"]]
+)
 def test_a_redirect_that_leads_nowhere_ends_it(headers: list[str]) -> None:
     """CLIENTS C5."""
     with Scripted(*[answer("301 Moved", *headers)] * 30) as server:
@@ -894,3 +897,88 @@ def test_receipts_that_are_missing_are_an_error() -> None:
         assert next(receipts)["lines"] == [1, 2]
         with pytest.raises(Unknown, match="line 3"):
             next(receipts)
+
+
+# -- with a real hub
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[RunningHub]:
+    with RunningHub() as running:
+        yield running
+
+
+def test_what_is_published_after_the_with_line_arrives(hub: RunningHub) -> None:
+    with connect(hub.url, topics=["a/*", "b"]) as events:
+        ids = [publish(hub.url, "a/1", {"n": 1}, event="tick")["id"], publish(hub.url, "b", "x\ny")["id"]]
+        received = list(islice(events, 2))
+    assert [(event.topic, event.event, event.data) for event in received] == [
+        ("a/1", "tick", '{"n":1}'),
+        ("b", "message", "x\ny"),
+    ]
+    assert [event.id for event in received] == ids
+    assert received[0].json() == {"n": 1}
+
+
+def test_resuming_by_hand(hub: RunningHub) -> None:
+    receipts = [publish(hub.url, "resumed", str(n)) for n in range(5)]
+    with connect(hub.url, topics=["resumed"], last_event_id=receipts[2]["id"]) as events:
+        assert data(islice(events, 2)) == ["3", "4"]
+    with connect(hub.url, topics=["resumed"], since="last:3") as events:
+        assert data(islice(events, 3)) == ["2", "3", "4"]
+
+
+def test_many_events_by_many_requests(hub: RunningHub) -> None:
+    with connect(hub.url, topics=["bulk/**"]) as events:
+        lines = [{"topic": f"bulk/{n % 7}", "data": str(n)} for n in range(2500)]
+        receipts = list(publish_many(hub.url, lines))
+        assert data(islice(events, 2500)) == [str(n) for n in range(2500)]
+    assert [receipts[0]["lines"][0], receipts[-1]["lines"][1]] == [1, 2500]
+
+
+def test_a_key_is_stored_once(hub: RunningHub) -> None:
+    first = publish(hub.url, "keyed", "x", key="k")
+    assert publish(hub.url, "keyed", "x", key="k") == {**first, "duplicate": True}
+
+
+def test_an_ended_topic_ends_the_iterator(hub: RunningHub) -> None:
+    with connect(hub.url, topics=["ending"]) as events:
+        publish(hub.url, "ending", "last words")
+        end(hub.url, "ending", reason="sold out")
+        first, last, *rest = events
+    assert first.data == "last words"
+    assert (last.event, last.json()) == ("hub.end", {"topic": "ending", "reason": "sold out"})
+    assert rest == []
+    with pytest.raises(TopicEnded):
+        publish(hub.url, "ending", "too late")
+
+
+def test_streams_that_end_all_the_time_lose_nothing() -> None:
+    """Streams of at most a second, and a publisher that goes on meanwhile."""
+    changes: list[Change] = []
+    with RunningHub(max_age=1, max_age_portable=1) as hub:
+        with connect(hub.url, topics=["t"], on_change=changes.append) as events:
+            published = [str(n) for n in range(300)]
+
+            def publisher() -> None:
+                with httpx2.Client() as client:
+                    for each in published:
+                        publish(hub.url, "t", each, client=client)
+                        time.sleep(0.01)
+
+            done = in_thread(publisher)
+            assert data(islice(events, 300)) == published
+            done()
+    assert sum(isinstance(change, Opened) for change in changes) >= 2
+
+
+def test_a_hub_that_forgot_everything_says_so() -> None:
+    with RunningHub() as hub:
+        with connect(hub.url, topics=["t"], reconnect=Policy(retry=0.2)) as events:
+            known = publish(hub.url, "t", "before")["id"]
+            assert next(events).data == "before"
+            hub.restart()
+            gap = next(events)
+            assert (gap.event, gap.json()["reason"], gap.json()["requested"]) == ("hub.gap", "foreign", known)
+            publish(hub.url, "t", "after")
+            assert next(events).data == "after"

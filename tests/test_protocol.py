@@ -62,7 +62,9 @@ class Way:
         sock = self.serving.connect(**options)
         if self.trust is None:
             return sock
-        return self.trust.wrap_socket(sock, server_hostname="localhost")
+        sock = self.trust.wrap_socket(sock, server_hostname="localhost")
+        self.serving.clients.append(sock)
+        return sock
 
     def request(self, *headers: str) -> bytes:
         return get("/stream", *headers, version=self.version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -97,9 +98,14 @@ def exit_code(error: TidewireError) -> int:
     return UNAVAILABLE if passes else REFUSED
 
 
+# A terminal obeys control characters, and the directions of Unicode can make text read as another.
+# (Not `str.isprintable`: it would take apart emoji that are joined.)
+UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def printable(text: str) -> str:
-    """Return text of others on one line, its control characters spelled out: a terminal would obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """Return text of others as one line that is safe to show."""
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def discard_output() -> None:

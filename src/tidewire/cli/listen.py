@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -11,10 +10,10 @@ from typing import Any, Literal
 import click
 import orjson
 
-from ..client.sync import Event, Opened, Stop, Stream, Wait, connect
-from ..errors import Unavailable
-from ..reconnect import Change
+from ..client.sync import Event, Stream, connect
+from ..topics import is_pattern
 from . import EXIT_CODES, printable, url_option
+from .status import Status, colours
 
 Style = Literal["pretty", "json", "raw"]
 
@@ -25,7 +24,9 @@ Style = Literal["pretty", "json", "raw"]
 @url_option
 @click.option("--since", metavar="WHEN", help="Where to start: start, last:N, 10m, an ISO time, a position.")
 @click.option("--last-event-id", metavar="ID", help="Go on after this event.")
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send it. Repeatable.")
+@click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send it. Repeatable."
+)
 @click.option("--json", "style", flag_value="json", help="One JSON object a line: id, topic, event, data.")
 @click.option("--raw", "style", flag_value="raw", help="The bytes as they come.")
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="Exit after N events.")
@@ -56,7 +57,7 @@ def listen(
     if style == "raw" and count is not None:
         raise click.UsageError("--count counts events and --raw prints bytes: choose one")
     target, terms = address(topics, named, url)
-    status = Status(quiet)
+    status = Status(bool(terms), quiet, colours(sys.stderr))
     stream = connect(
         target,
         topics=terms,
@@ -69,8 +70,8 @@ def listen(
         if style == "raw":
             print_bytes(stream)
         else:
-            topic = terms[0] if len(terms) == 1 else None
-            write = as_json(topic) if style == "json" else pretty(topic, use_colour())
+            topic = only_topic(terms)
+            write = as_json(topic) if style == "json" else pretty(colours(sys.stdout))
             print_events(stream, write, status, count)
 
 
@@ -84,6 +85,11 @@ def address(topics: Sequence[str], named: Sequence[str], url: str) -> tuple[str,
     if len(topics) > 1 or named:
         raise click.UsageError("an endpoint goes alone; for a topic that looks like a URL say --topic")
     return endpoints[0], []
+
+
+def only_topic(terms: Sequence[str]) -> str | None:
+    """Return the topic of every event if there can be only one: the hub does not repeat it then."""
+    return terms[0] if len(set(terms)) == 1 and not is_pattern(terms[0]) else None
 
 
 def parse_headers(lines: Iterable[str]) -> dict[str, str]:
@@ -111,7 +117,7 @@ def print_events(stream: Stream, write: Callable[[Event], bytes], status: Status
         if seen == count:
             return
     if count is not None:
-        raise Unavailable(f"the stream ended after {seen} of {count} events", code="stream_ended")
+        raise click.ClickException(f"the stream ended after {seen} of {count} events")
 
 
 def emit(data: bytes) -> None:
@@ -131,5 +137,29 @@ def as_json(topic: str | None) -> Callable[[Event], bytes]:
             "data": event.data,
         }
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+    return write
+
+
+def pretty(colour: bool) -> Callable[[Event], bytes]:
+    """Return what writes an event for people: time, id, topic, type and data, without what is not there."""
+
+    def paint(text: str | None, **style: Any) -> str:
+        text = printable(text or "")
+        return click.style(text, **style) if colour and text else text
+
+    def write(event: Event) -> bytes:
+        if event.event.startswith("hub."):
+            return b""  # said on stderr, in words
+        first, *more = [printable(line) for line in event.data.split("\n")]
+        words = [
+            paint(f"{datetime.now():%H:%M:%S}", dim=True),
+            paint(event.id, dim=True),
+            paint(event.topic, fg="cyan"),
+            paint(event.event if event.event != "message" else None, bold=True),
+            first,
+        ]
+        lines = ["  ".join(filter(None, words)), *(f"    {line}" for line in more)]
+        return "\n".join([*lines, ""]).encode("utf-8")
 
     return write

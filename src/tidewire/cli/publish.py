@@ -111,7 +111,9 @@ def read_lines(file: BufferedReader) -> Iterator[list[bytes]]:
     while chunk := file.read1(CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_LINE:
-            raise InvalidInput(f"a line of more than {MAX_LINE} bytes: is this NDJSON?", code="event_too_large")
+            raise InvalidInput(
+                f"a line of more than {MAX_LINE} bytes: is this NDJSON?", code="event_too_large"
+            )
         if lines:
             yield lines
     if rest:
@@ -155,4 +157,6 @@ class Progress:
 
     def _so_far(self, now: float) -> str:
         seconds = now - self._began
-        return f"{self._count:,} lines published in {seconds:.1f} s ({self._count / max(seconds, 0.001):,.0f}/s)"
+        return (
+            f"{self._count:,} lines published in {seconds:.1f} s ({self._count / max(seconds, 0.001):,.0f}/s)"
+        )

@@ -81,7 +81,9 @@ def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
         yield {**receipt, "lines": [batch.numbers[start - 1], batch.numbers[through - 1]]}
     if through < len(batch.lines):
         number = batch.numbers[through]
-        raise Unknown(f"the answer ended before line {number}: whether it is stored is not known", line=number)
+        raise Unknown(
+            f"the answer ended before line {number}: whether it is stored is not known", line=number
+        )
 
 
 def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:

@@ -116,8 +116,9 @@ def publish_many(
 
     An event is a mapping with `topic`, `data`, and perhaps `event`, `key`, `retry`; bytes are such an object
     as JSON, on one line. They go in requests of at most 1,000 lines; lines are counted from `first` over all
-    of them. Nothing is sent before the first receipt is asked for. Raises as `publish` does, at the first line that is
-    refused (`error.members["line"]`); the lines before it are stored.
+    of them. Nothing is sent before the first receipt is asked for.
+    Raises as `publish` does, at the first line that is refused (`error.members["line"]`); the lines before it
+    are stored.
     """
     with borrowed(client) as sender:
         target = requests.events_url(url)

@@ -131,7 +131,7 @@ class Demo:
         topic = request.one("topic") or BROADCAST
         view = self.views.get(topic)
         now = asyncio.get_running_loop().time()
-        node = await self.hub.node()
+        node = await self.hub.open()
         await answer_json(
             send,
             {
@@ -144,7 +144,7 @@ class Demo:
     # -- page one
 
     async def _topic(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the hub answer, and note what no page can see: the `Last-Event-ID` that came, the `retry:` that goes."""
+        """Let the hub answer, and note what no page can see: the id that came and the `retry:` that goes."""
         if request.method != "GET":
             await self.hub.app(scope, receive, send)
             return
@@ -156,7 +156,7 @@ class Demo:
         await self.hub.app(scope, receive, noting(send, view, brought))
 
     async def _refuse(self, request: Request, view: View, brought: str | None, send: Send) -> None:
-        """Refuse as a hub does that is full. Any answer but 200 would turn a native EventSource away for ever."""
+        """Refuse as a full hub does. On any answer but 200 a native EventSource would give up for ever."""
         seconds = uniform(1, 2)
         view.connected(brought, round(seconds * 1000))
         if not request.native:
@@ -225,7 +225,7 @@ async def answer_json(send: Send, value: Any) -> None:
 
 
 def demo_files() -> dict[str, tuple[bytes, bytes]]:
-    """Return the demo's pages, scripts and pictures: path to type and content. They stay in memory, 70 kB or so."""
+    """Return pages, scripts and pictures: path to type and content. They stay in memory, 70 kB or so."""
     pages = {"index.html": "/demo", "broadcast.html": "/demo/broadcast"}
     found: dict[str, tuple[bytes, bytes]] = {}
     for file in files("tidewire").joinpath("web", "demo").iterdir():

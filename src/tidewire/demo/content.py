@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 CAT_FACTS = (
-    "A cat sleeps thirteen to sixteen hours a day, so a nine-year-old cat has been awake for about three years.",
-    "Cats cannot taste sweetness: one of the two genes for that receptor has been broken in their family for ages.",
+    "A cat sleeps thirteen to sixteen hours a day: at nine it has been awake for about three years.",
+    "Cats cannot taste sweetness: one of the two genes for it broke in their family ages ago.",
     "The pattern of ridges on a cat's nose is its own, much like a fingerprint.",
     "Each ear of a cat is turned by about thirty muscles; yours makes do with six.",
     "A group of cats is called a clowder, and a group of kittens a kindle.",
@@ -20,7 +20,7 @@ CAT_FACTS = (
     "White cats with two blue eyes are often deaf; with one blue eye, often on that side.",
     "The oldest cat on record, Creme Puff of Texas, lived for 38 years and three days.",
     "Cats see in about a sixth of the light that people need.",
-    "A mirror behind the retina, the tapetum, sends light through the eye twice. That is the glow in your photo.",
+    "A mirror behind a cat's retina sends light through the eye twice. That is the glow in your photo.",
     "Cats have a third eyelid, which closes from the inner corner of the eye.",
     "A cat's field of view is about 200 degrees wide; yours is about 180.",
     "Red means little to a cat: blue and yellow are the colours it tells apart.",

@@ -18,7 +18,7 @@ TYPES = ("coinToss", "dieRoll", "catFact", "meme")
 
 
 def random_events(random: Random, count: int) -> Iterator[Event]:
-    """Yield `count` events, numbered from 1 in their data, so that a page can tell what it missed or got twice."""
+    """Yield `count` events, numbered from 1: so a page can tell what it missed and what it got twice."""
     facts, memes = deck(random, CAT_FACTS), deck(random, MEMES)
     for number in range(1, count + 1):
         kind = random.choice(TYPES)

@@ -91,7 +91,7 @@ class Views:
         return self._views.get(topic)
 
     def open(self, topic: str) -> View:
-        """Return the view of a topic that somebody asks for. If no stream comes of it, it is soon forgotten."""
+        """Return the view of a topic that is asked for. If no stream comes of it, it is soon forgotten."""
         view = self._views.get(topic)
         if view is None:
             view = self._views[topic] = View(topic, self.events)
@@ -144,7 +144,7 @@ class Views:
     # -- the article's way
 
     async def article(self, view: View) -> AsyncIterator[Event]:
-        """Make the events of one stream. The last one has the id -1, by which the page knows that it may close."""
+        """Make the events of one stream. The last has the id -1: there the page may close."""
         view.made = 0
         view.maker = "working"
         self.articles += 1
@@ -197,7 +197,7 @@ class Views:
         return view
 
     async def _streams(self, view: View) -> list[tuple[Subscriber, Wire]]:
-        node = await self.hub.node()
+        node = await self.hub.open()
         return [(found, found.wire) for found in node.subscribers_of(view.topic) if found.wire]
 
     # -- the life of a view

@@ -1,0 +1,20 @@
+"""A stream straight from a generator: no log, no topic. curl -N localhost:8000/clock"""
+
+import asyncio
+import time
+
+from fastapi import FastAPI
+
+from tidewire import Event, EventStreamResponse
+
+app = FastAPI()
+
+
+@app.get("/clock")
+async def clock():
+    async def ticks():
+        while True:
+            yield Event(data=time.ctime(), event="tick")
+            await asyncio.sleep(1)
+
+    return EventStreamResponse(ticks())

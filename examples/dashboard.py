@@ -1,0 +1,30 @@
+"""A state, then its changes: GET /state, and EventSource("/changes?last_event_id=" + state.position)."""
+
+import asyncio
+
+from fastapi import FastAPI, Request
+
+from tidewire import Hub
+
+hub = Hub()
+app = FastAPI(lifespan=hub.lifespan)
+state = {"visitors": 0}
+
+
+@hub.on_first("dashboard")  # nobody looks: nothing is made
+async def produce(topic: str):
+    while hub.subscribers(topic):
+        state["visitors"] += 1
+        await hub.publish(topic, state)
+        await asyncio.sleep(0.2)
+
+
+@app.get("/state")
+async def read():
+    # First the position, then the state: what comes between is in both.
+    return {"position": str(await hub.head()), "state": state}
+
+
+@app.get("/changes")
+async def changes(request: Request):
+    return hub.stream(request, "dashboard")

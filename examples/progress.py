@@ -1,0 +1,27 @@
+"""The progress of a long job: POST /jobs/import starts it, GET /jobs/import shows it."""
+
+import asyncio
+
+from fastapi import BackgroundTasks, FastAPI, Request
+
+from tidewire import Hub
+
+hub = Hub()
+app = FastAPI(lifespan=hub.lifespan)
+
+
+async def work(name: str):
+    for percent in range(0, 101, 20):
+        await hub.publish(f"jobs/{name}", {"percent": percent})
+        await asyncio.sleep(0.1)
+    await hub.end(f"jobs/{name}", "done")  # streams close, and nobody reconnects
+
+
+@app.post("/jobs/{name}")
+async def start(name: str, tasks: BackgroundTasks):
+    tasks.add_task(work, name)
+
+
+@app.get("/jobs/{name}")
+async def progress(request: Request, name: str):
+    return hub.stream(request, f"jobs/{name}", since="start")

@@ -1,0 +1,84 @@
+"""What the browser tests share: pages that must behave, and the demo as its own process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from pages import SEED, OpenPage
+
+from support import Process
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+TIDEWIRE = Path(sys.executable).with_name("tidewire")
+
+# What the content security policy forbids is a violation event, and no test would see it otherwise.
+WATCH_POLICY = """
+globalThis.violations = [];
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
+  violations.push(`${violatedDirective} ${blockedURI}`);
+});
+"""
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """
+    Open pages, each in a context of its own unless it is given one.
+
+    At the end none of them may have raised an error, broken its own content
+    security policy or asked another server for anything.
+    """
+    contexts: list[Any] = []
+    pages: list[Page] = []
+    errors: list[str] = []
+    asked: list[tuple[str, str]] = []
+
+    def open_page(
+        url: str, *, script: str = "", context: Any = None, console: list[str] | None = None, **options: Any
+    ) -> Page:
+        if context is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
+        page = context.new_page()
+        pages.append(page)
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: errors.append(f"{url}: {error}"))
+        page.on("request", lambda request: asked.append((url, request.url)))
+        if console is not None:
+            page.on("console", lambda message: console.append(message.text))
+        page.add_init_script(WATCH_POLICY + script)
+        page.goto(url)
+        return page
+
+    yield open_page
+    violations = [page.evaluate("violations") for page in pages if not page.is_closed()]
+    for context in contexts:
+        context.close()
+    assert errors == []
+    assert [found for found in violations if found] == []
+    assert [to for page, to in asked if urlsplit(to).netloc != urlsplit(page).netloc] == []
+
+
+def run_demo(interval: float) -> Iterator[str]:
+    argv = [TIDEWIRE, "demo", "--port", "0", "--seed", str(SEED), "--interval", str(interval)]
+    with Process(argv) as process:
+        yield process.wait_line(r"(http://[^ /]+)/demo").group(1)
+
+
+@pytest.fixture(scope="module")
+def quick_demo() -> Iterator[str]:
+    """The URL of a demo whose thirty events take three seconds."""
+    yield from run_demo(0.1)
+
+
+@pytest.fixture(scope="module")
+def slow_demo() -> Iterator[str]:
+    """The URL of a demo with time to break things: thirty events in eighteen seconds."""
+    yield from run_demo(0.6)
