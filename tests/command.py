@@ -71,7 +71,7 @@ class Running:
 def running(
     folder: Path, *words: str | Path, env: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[Running]:
-    """Run the command for the time of the block; its output goes to files in `folder`, unless `options` say."""
+    """Run the command while the block runs. Its output goes to files in `folder`, or where `options` say."""
     out, err = folder / "stdout", folder / "stderr"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import uvicorn
 
-from support import wait_until
+from support import wait_until, wait_until_async
 from tidewire.server.protocol import StreamProtocol
 
 FIRST = b"retry: 2000\n\n: hello\n\n"
@@ -66,7 +66,7 @@ class StreamApp:
         self.first = FIRST
         self.headers = HEADERS
         self.wait = 0.3
-        self.go_on = threading.Event()
+        self.go_on = False
         self.disconnects = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -81,8 +81,8 @@ class StreamApp:
         elif path == "/refuse":
             await answer(send, 413, b"too much")
         else:
-            while path == "/slow" and not self.go_on.is_set():
-                await asyncio.sleep(0.005)
+            if path == "/slow":
+                await wait_until_async(lambda: self.go_on)
             await answer(send, 200, b"ok " + path.encode())
 
     async def stream(self, scope: Any, receive: Any, send: Any) -> None:
@@ -104,6 +104,7 @@ class StreamApp:
             return
         for number in range(3):
             await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+            await asyncio.sleep(0)  # hear of a client that left
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def echo(self, receive: Any, send: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from command import TIMEOUT, environment, running, tidewire
+from command import COMMAND, TIMEOUT, environment, running, tidewire
 from running_hub import RunningHub
 from scripted import HOLD, Scripted, answer, stream
 from support import free_port
@@ -99,15 +99,15 @@ def test_json() -> None:
 )
 def test_json_names_the_only_topic(terms: list[str], topic: str | None) -> None:
     with Scripted(stream(b"data: x\n\n", HOLD)) as server:
-        done = tidewire("listen", *terms, "--url", server.url, "--json", "-n", "1")
+        done = CliRunner().invoke(main, ["listen", *terms, "--url", server.url, "--json", "-n", "1"])
     assert json.loads(done.stdout)["topic"] == topic
 
 
 def test_raw() -> None:
-    body = b": hello\r\n\r\nid: 1\ndata: \xff\n\n\xf0\x9f"
+    body = SOON + b": hello\r\n\r\nid: 1\ndata: \xff\n\n\xf0\x9f"
     with Scripted(stream(body)) as server:
         done = subprocess.run(
-            [sys.executable, "-c", "from tidewire.cli import main; main()", "listen", server.url, "--raw"],
+            [COMMAND, "listen", server.url, "--raw"],
             capture_output=True,
             timeout=TIMEOUT,
             env=environment({}),
@@ -130,7 +130,7 @@ def on_a_terminal(*words: str, env: dict[str, str]) -> bytes:
     with os.fdopen(terminal, "rb", buffering=0) as screen:
         with os.fdopen(other, "wb", buffering=0) as stdout:
             subprocess.run(
-                [sys.executable, "-c", "from tidewire.cli import main; main()", *words],
+                [COMMAND, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.DEVNULL,

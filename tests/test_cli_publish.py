@@ -4,14 +4,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from command import TIMEOUT, environment, running, tidewire
+from command import COMMAND, TIMEOUT, environment, running, tidewire
 from running_hub import RunningHub
 from scripted import Action, Request, Scripted, answer
 from support import free_port
@@ -77,7 +77,8 @@ def test_all_there_is_to_say() -> None:
 )
 def test_data_from_stdin_loses_its_last_line_end(given: bytes, sent: str) -> None:
     with Scripted(ACCEPT) as server:
-        assert tidewire("publish", "t", "-", "--url", server.url, input=given).returncode == 0
+        done = CliRunner().invoke(main, ["publish", "t", "-", "--url", server.url], input=given)
+    assert done.exit_code == 0
     assert json.loads(server.requests[0].body)["data"] == sent
 
 
@@ -107,8 +108,8 @@ def test_what_the_hub_refuses_is_1(hub: RunningHub) -> None:
 )
 def test_what_may_pass_is_3(status: str, code: int) -> None:
     with Scripted(answer(status, body=b"<html>")) as server:
-        done = tidewire("publish", "t", "d", "--url", server.url)
-    assert (done.returncode, done.stderr) == (code, f"Error: {server.url} answered {status}\n")
+        done = CliRunner().invoke(main, ["publish", "t", "d", "--url", server.url])
+    assert (done.exit_code, done.stderr) == (code, f"Error: {server.url} answered {status}\n")
 
 
 # -- many
@@ -128,12 +129,10 @@ def test_ndjson_from_a_file(hub: RunningHub, tmp_path: Path) -> None:
     assert [event.data for event in received] == [str(n) for n in range(2500)]
     receipts = [json.loads(text) for text in done.stdout.splitlines()]
     assert (receipts[0]["lines"][0], receipts[-1]["lines"][1]) == (1, 2500)
-    assert all(
-        one["lines"][1] + 1 == two["lines"][0] for one, two in zip(receipts, receipts[1:], strict=False)
-    )
+    assert all(one["lines"][1] + 1 == two["lines"][0] for one, two in pairwise(receipts))
     last = received[-1].id
     assert re.fullmatch(
-        rf"2,500 lines published in \d+\.\d s \([\d,]+/s\), the last is {last}\n", done.stderr
+        rf"2,500 events published in \d+\.\d s \([\d,]+/s\), the last is {last}\n", done.stderr
     )
 
 
@@ -162,7 +161,7 @@ def test_slow_lines_go_out_as_they_come(hub: RunningHub, tmp_path: Path) -> None
             assert json.loads(stdout.readline())["lines"] == [number, number]
         stdin.close()
         assert command.process.wait(TIMEOUT) == 0
-        assert command.errors.startswith("3 lines published ")
+        assert command.errors.startswith("3 events published ")
 
 
 @pytest.mark.parametrize(
@@ -175,39 +174,37 @@ def test_a_bad_line_is_named_and_those_before_it_are_stored(hub: RunningHub, bad
     assert done.returncode == 1
     assert json.loads(done.stdout)["lines"] == [1, 4]
     summary, error = done.stderr.splitlines()
-    assert summary.startswith("2 lines published ")
+    assert summary.startswith("2 events published ")
     assert re.fullmatch(rf"Error: line 5: .*\({code}.*\)", error)
 
 
 def test_duplicates_are_counted(hub: RunningHub) -> None:
     keyed = b'{"topic":"dup","data":"x","key":"k"}\n'
     done = tidewire("publish", "--ndjson", "--url", hub.url, input=keyed * 3)
-    assert "3 lines published " in done.stderr
+    assert "3 events published " in done.stderr
     assert ", 2 of them duplicates, the last is " in done.stderr
 
 
 def test_no_lines_at_all() -> None:
     done = tidewire("publish", "--ndjson", "--url", "http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith("0 lines published ")
+    assert done.stderr.startswith("0 events published ")
 
 
-def test_progress_on_a_terminal() -> None:
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
     """stderr is a terminal, stdout is not: one line there is written again and again."""
 
     def slowly(request: Request) -> list[Action]:
         count = request.body.count(b"\n") + 1
         return answer("200 OK", body=b'{"lines":[1,%d],"first":"L.1","last":"L.9","duplicates":0}\n' % count)
 
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b'{"data":1}\n' * 3000)
     terminal, other = os.openpty()
     with Scripted(*[slowly] * 3) as server, os.fdopen(terminal, "rb", buffering=0) as screen:
         with os.fdopen(other, "wb", buffering=0) as stderr:
-            command = (
-                "import tidewire.cli.publish as p; p.PROGRESS = 0; from tidewire.cli import main; main()"
-            )
             subprocess.run(
-                [sys.executable, "-c", command, "publish", "t", "--ndjson", "--url", server.url],
-                input=b'{"data":1}\n' * 3000,
+                [COMMAND, "publish", "t", "--url", server.url, "--ndjson", file],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=environment({}),
@@ -215,5 +212,5 @@ def test_progress_on_a_terminal() -> None:
                 check=True,
             )
             shown = screen.read(4096)
-    steps = re.findall(rb"\r\x1b\[K([\d,]+) lines published", shown)
+    steps = re.findall(rb"\r\x1b\[K([\d,]+) events published", shown)
     assert steps == [b"1,000", b"2,000", b"3,000", b"3,000"]

@@ -39,7 +39,6 @@ RETRY_MAX = 600_000
 LIMIT = 16 * 1024 * 1024
 
 BOM = b"\xef\xbb\xbf"
-SPACE = ord(" ")
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -178,6 +177,15 @@ BLOCK = re.compile(
     r"|((?:.++\n)*+\n)"
 )
 
+# "If the line contains a U+003A COLON character (:): Collect the characters on the
+# line before the first U+003A COLON character (:), and let field be that string.
+# Collect the characters on the line after the first U+003A COLON character (:), and
+# let value be that string. If value starts with a U+0020 SPACE character, remove it
+# from value. Otherwise: Process the field [...] using the whole line as the field
+# name, and the empty string as the field value." Here a value after a colon keeps
+# the LF of its line; so a blank line alone has neither field nor value.
+LINE = re.compile(rb"([^:\n]*+)(?:: ?+(.*+\n)|\n)")
+
 # A begun block whose whole lines take effect at its blank line and not before.
 PATIENT = re.compile(rb"(?:(?:event|id|topic|data):.*+\n)*+.*+")
 
@@ -301,45 +309,41 @@ class Decoder:
 
     def _lines(self, lines: bytes, events: list[Event]) -> None:
         """Take whole lines, the exact way."""
-        # BytesIO finds the LF of a long line many times faster than split.
-        for line in BytesIO(lines):
-            if len(line) - 1 > self._limit:
-                raise self._too_large()
-            if self._first:
-                # "The UTF-8 decode algorithm strips one leading UTF-8 Byte Order
-                # Mark (BOM), if any."
-                self._first = False
-                line = line.removeprefix(BOM)
-            # "If the line is empty (a blank line): Dispatch the event, as defined below."
-            if line == b"\n":
-                self._dispatch(events)
-                continue
-            # "If the line contains a U+003A COLON character (:): Collect the
-            # characters on the line before the first U+003A COLON character (:),
-            # and let field be that string. Collect the characters on the line
-            # after the first U+003A COLON character (:), and let value be that
-            # string. If value starts with a U+0020 SPACE character, remove it from
-            # value. Otherwise: Process the field using the whole line as the field
-            # name, and the empty string as the field value."
-            # Here the value keeps the LF of its line.
-            name, colon, value = line.partition(b":")
-            if not colon:
-                name, value = name[:-1], b"\n"
-            elif value[0] == SPACE:
-                value = value[1:]
+        end = len(lines) if len(lines) <= self._limit else self._short_lines(lines)
+        if self._first:
+            # "The UTF-8 decode algorithm strips one leading UTF-8 Byte Order Mark
+            # (BOM), if any."
+            self._first = False
+            lines, end = lines.removeprefix(BOM), end - len(BOM) * lines.startswith(BOM)
+        for name, value in LINE.findall(lines, 0, end):
             if name == b"data":
                 # "Append the field value to the data buffer, then append a single
                 # U+000A LINE FEED (LF) character to the data buffer."
-                self._data += value
+                self._data += value or b"\n"
                 if len(self._data) > self._limit:
                     raise self._too_large()
             elif name:
                 self._field(name, value[:-1])
+            elif not value:
+                # "If the line is empty (a blank line): Dispatch the event, as
+                # defined below."
+                self._dispatch(events)
             elif self._comments:
                 # "If the line starts with a U+003A COLON character (:): Ignore the
                 # line." Who does not ask for comments gets none, so for all but
                 # those who test for `Comment` the list is one of events.
                 events.append(cast(Event, Comment(_text(value[:-1]))))
+        if end < len(lines):
+            raise self._too_large()
+
+    def _short_lines(self, lines: bytes) -> int:
+        """Return where the first line that passes the limit begins, or the end."""
+        end = 0
+        for line in BytesIO(lines):
+            if len(line) - 1 > self._limit:
+                return end
+            end += len(line)
+        return end
 
     def _field(self, name: bytes, value: bytes) -> None:
         """Take a field other than data."""

@@ -317,9 +317,15 @@ class Window:
             return Verdict(self.head, "future", selector.terms)
         if position.check and self.floor > position.offset:
             return Verdict(self.floor - 1, "trimmed", selector.terms)
-        if position.check and self.position(position.offset).check not in ("", position.check):
+        if position.check and not self._may_have_check(position):
             return Verdict(self.floor - 1, "foreign", selector.terms)
         return self.overtaken(position.offset, selector)
+
+    def _may_have_check(self, position: Position) -> bool:
+        """Whether the entry at this position can have its check, as far as that is known in memory."""
+        if self.start <= position.offset <= self.head or not self._head_check:
+            return self.position(position.offset).check == position.check
+        return True
 
     def overtaken(self, offset: int, selector: Selector) -> Verdict:
         """Say whether retention trimmed anything that `selector` wants after `offset`."""

@@ -74,11 +74,11 @@ def run_demo(interval: float) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def quick_demo() -> Iterator[str]:
-    """The URL of a demo whose thirty events take three seconds."""
-    yield from run_demo(0.1)
+    """The URL of a demo whose thirty events take two seconds."""
+    yield from run_demo(0.06)
 
 
 @pytest.fixture(scope="module")
 def slow_demo() -> Iterator[str]:
-    """The URL of a demo with time to break things: thirty events in eighteen seconds."""
-    yield from run_demo(0.6)
+    """The URL of a demo with time to break things: thirty events in fifteen seconds."""
+    yield from run_demo(0.5)

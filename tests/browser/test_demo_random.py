@@ -33,6 +33,13 @@ def choose(page: Page, mode: str) -> None:
     page.locator(f"input[value={mode}]").check()
 
 
+def complete(page: Page) -> None:
+    """Everything that came is here, in order, once."""
+    numbers = [row["number"] for row in events(page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert counters(page) == (0, 0)
+
+
 def counters(page: Page) -> tuple[int, int]:
     """Missed and repeated."""
     return int(text(page, "missed")), int(text(page, "repeated"))
@@ -72,7 +79,8 @@ def test_each_type_has_an_area_that_shows_its_newest(open_page: OpenPage, quick_
     assert text(page, "die-value") == str(newest["dieRoll"]["result"])
     assert page.locator(".die").get_attribute("data-face") == str(newest["dieRoll"]["result"])
     pips = page.evaluate(
-        """() => [...document.querySelectorAll(".pip")].filter((pip) => getComputedStyle(pip).opacity > 0).length"""
+        """() => [...document.querySelectorAll(".pip")]
+            .filter((pip) => getComputedStyle(pip).opacity > 0).length"""
     )
     assert pips == newest["dieRoll"]["result"]
     assert text(page, "fact") == newest["catFact"]["text"]
@@ -154,7 +162,7 @@ def test_the_article_s_end_is_an_id_after_which_the_page_closes(open_page: OpenP
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     assert "close()" in rows(page)[-1]["text"]
-    page.wait_for_timeout(4000)  # twice the retry: that the server sent
+    page.wait_for_timeout(3000)  # twice the retry: that the server sent
     assert len(asked) == 1
     assert "/demo/events?view=" in asked[0]
 
@@ -173,7 +181,7 @@ def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
     assert [row["type"] for row in rows(page)].count("hub.end") == 1
     wait_until(lambda: "204" in rows(page)[-1]["text"])
     assert len(asked) == 1  # the one after the first, which came before we looked
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     assert len(asked) == 1
     assert page.evaluate("closes") == 0
 
@@ -223,9 +231,7 @@ def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> 
     ), back
     assert text(page, "replayed") == str(len(replayed))
     assert text(page, "connections") == "2"
-    ended(page)
-    assert [row["number"] for row in events(page)] == list(range(1, 31))
-    assert counters(page) == (0, 0)
+    complete(page)
 
 
 def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
@@ -238,9 +244,7 @@ def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow
     assert 8 < time.monotonic() - began < 12
     wait_until(lambda: int(text(page, "replayed")) >= 10)
     assert text(page, "connections") == "1"
-    ended(page)
-    assert [row["number"] for row in events(page)] == list(range(1, 31))
-    assert counters(page) == (0, 0)
+    complete(page)
 
 
 def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
@@ -254,9 +258,7 @@ def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_
     wait_until(lambda: text(page, "retry") == "2000 ms", timeout=15)
     wait_until(lambda: int(text(page, "replayed")) >= 5)
     assert int(text(page, "connections")) >= 3
-    ended(page)
-    assert [row["number"] for row in events(page)] == list(range(1, 31))
-    assert counters(page) == (0, 0)
+    complete(page)
 
 
 def test_the_article_s_way_has_nothing_to_replay_and_says_so(open_page: OpenPage, quick_demo: str) -> None:
@@ -277,11 +279,15 @@ def test_without_event_source_our_own_client_does_the_same(open_page: OpenPage, 
     page.get_by_role("button", name="Drop").click()
     page.locator("#state[data-state=lost]").wait_for()
     wait_until(lambda: int(text(page, "replayed")) >= 1)
+    complete(page)
+
+
+def test_without_event_source_the_hub_s_end_is_a_204_too(open_page: OpenPage, quick_demo: str) -> None:
+    page = open_page(f"{quick_demo}/demo", script=NO_EVENT_SOURCE)
     ended(page)
     assert [(row["type"], row["text"]) for row in events(page)] == [
         (kind, said(happening)) for kind, happening in EXPECTED
     ]
-    assert counters(page) == (0, 0)
     wait_until(lambda: "204" in rows(page)[-1]["text"])
 
 
@@ -291,8 +297,8 @@ def test_without_event_source_the_article_s_way_ends_as_well(open_page: OpenPage
     choose(page, "article")
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
-    page.wait_for_timeout(4000)
-    assert len(asked) == 1
+    page.wait_for_timeout(3000)
+    assert len([url for url in asked if "/demo/events" in url]) == 1
 
 
 def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:

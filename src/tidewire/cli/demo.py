@@ -22,6 +22,7 @@ from ..hub import Hub
 )
 def demo(host: str, port: int, seed: int | None, interval: float) -> None:
     import socket
+
     hosts = None
     hub = Hub(allowed_hosts=hosts)
     app = Demo(hub, seed=seed, interval=interval, allowed_hosts=hosts)
@@ -32,7 +33,10 @@ def demo(host: str, port: int, seed: int | None, interval: float) -> None:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
+    sock.listen(100)
     print(f"http://{host}:{sock.getsockname()[1]}/demo", flush=True)
     uvicorn.Server(
-        uvicorn.Config(serve, http="tidewire.server.protocol:StreamProtocol", log_level="warning", lifespan="off")
+        uvicorn.Config(
+            serve, http="tidewire.server.protocol:StreamProtocol", log_level="warning", lifespan="off"
+        )
     ).run([sock])

@@ -23,9 +23,6 @@ CHUNK = 1024 * 1024
 # A line of this length is a file without line ends.
 MAX_LINE = 16 * 1024 * 1024
 
-# Seconds between two looks at the progress.
-PROGRESS = 0.2
-
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("topic", required=False)
@@ -99,7 +96,9 @@ def publish_lines(url: str, file: BufferedReader, topic: str | None) -> None:
                 events = lines if topic is None else [with_topic(line, topic) for line in lines]
                 for receipt in publish_many(url, events, first=number, client=client):
                     click.echo(orjson.dumps(receipt))
-                    progress.add(receipt)
+                    start, through = receipt["lines"]
+                    stored = filter(bytes.strip, events[start - number : through - number + 1])
+                    progress.add(receipt, sum(1 for _ in stored))
                 number += len(lines)
     finally:
         progress.end()
@@ -130,33 +129,29 @@ def with_topic(line: bytes, topic: str) -> bytes:
 
 
 class Progress:
-    """How many lines are stored: a line on stderr that is written again and again, and the sum at the end."""
+    """How many events are stored: a line on stderr, written again and again, and the sum at the end."""
 
     def __init__(self) -> None:
-        self._began = self._shown = time.monotonic()
+        self._began = time.monotonic()
         self._count = self._duplicates = 0
         self._last = ""
         # Where the receipts can be seen they are the progress.
         self._visible = sys.stderr.isatty() and not sys.stdout.isatty()
 
-    def add(self, receipt: Receipt) -> None:
-        first, last = receipt["lines"]
-        self._count += last - first + 1
+    def add(self, receipt: Receipt, count: int) -> None:
+        self._count += count
         self._duplicates += receipt.get("duplicates", 0)
         self._last = str(receipt.get("last", ""))
-        now = time.monotonic()
-        if self._visible and now - self._shown >= PROGRESS:
-            self._shown = now
-            click.echo(f"\r\x1b[K{self._so_far(now)}", err=True, nl=False)
+        if self._visible:
+            click.echo(f"\r\x1b[K{self._so_far()}", err=True, nl=False)
 
     def end(self) -> None:
         notes = [f"{self._duplicates:,} of them duplicates"] if self._duplicates else []
         notes += [f"the last is {self._last}"] if self._last else []
         clear = "\r\x1b[K" if self._visible else ""
-        click.echo(clear + ", ".join([self._so_far(time.monotonic()), *notes]), err=True)
+        click.echo(clear + ", ".join([self._so_far(), *notes]), err=True)
 
-    def _so_far(self, now: float) -> str:
-        seconds = now - self._began
-        return (
-            f"{self._count:,} lines published in {seconds:.1f} s ({self._count / max(seconds, 0.001):,.0f}/s)"
-        )
+    def _so_far(self) -> str:
+        seconds = time.monotonic() - self._began
+        events = "1 event" if self._count == 1 else f"{self._count:,} events"
+        return f"{events} published in {seconds:.1f} s ({self._count / max(seconds, 0.001):,.0f}/s)"

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import click
 import httpx2
 
+from ..client.requests import where
 from ..client.sync import Event, Opened, Stop, Wait
 from ..reconnect import Change
 from . import printable
@@ -56,7 +57,8 @@ class Status:
 
 def place(url: str) -> str:
     """Return a URL without its query and its password: either may hold a secret."""
-    return str(httpx2.URL(url).copy_with(query=None, userinfo=b"", fragment=None))
+    parsed = httpx2.URL(url)
+    return where(parsed) + parsed.path
 
 
 def fields_of(event: Event) -> dict[str, Any]:

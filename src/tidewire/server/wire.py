@@ -19,10 +19,12 @@ from ..frames import LAST_CHUNK, Framing
 
 KIB = 1024
 
-# Bytes waiting in user space before the subscriber is told to pause. asyncio and
-# uvloop use 64 KiB for sockets (uvloop then resumes at 16 bytes: it forgot the
-# KiB) and 512 KiB for TLS, which has its socket's own 64 KiB below that.
+# Bytes waiting in user space before the subscriber is told to pause.
 WRITE_LIMIT = 64 * KIB
+
+# TLS keeps its own bytes above those of its socket, whose limit is 64 KiB on asyncio and
+# uvloop alike. It has 512 KiB; so it pauses as soon as the socket takes no more.
+TLS_WRITE_LIMIT = 1
 
 # An EventSource never sends anything after its request.
 SWALLOW_LIMIT = 64 * KIB
@@ -167,10 +169,13 @@ class Lingering(asyncio.Protocol):
         connections.add(self)
         transport.set_protocol(self)
         transport.resume_reading()
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
+        if not transport.can_write_eof():
             transport.close()  # TLS goes on reading until the peer's goodbye
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # the peer is gone already
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._swallowed += len(data)
@@ -186,8 +191,9 @@ class Lingering(asyncio.Protocol):
 
 
 def tune(transport: asyncio.Transport) -> None:
-    """Set what a stream's socket needs. Under TLS these are the limits of the TLS layer on top of it."""
-    transport.set_write_buffer_limits(high=WRITE_LIMIT)
+    """Set what a stream's socket needs."""
+    tls = transport.get_extra_info("ssl_object") is not None
+    transport.set_write_buffer_limits(high=TLS_WRITE_LIMIT if tls else WRITE_LIMIT)
     if (sock := tcp_socket(transport)) is not None:
         for option, value in TCP_OPTIONS:
             with contextlib.suppress(OSError):  # a kernel that knows it not serves streams all the same
