@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ HOLD = "hold the connection open until the client leaves"
 RESET = "reset the connection"
 
 Action = bytes | str | threading.Event
-Script = Sequence[Action] | Callable[["Request"], Sequence[Action]]
+Script = Iterable[Action] | Callable[["Request"], Iterable[Action]]
 
 GONE = [b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"]
 

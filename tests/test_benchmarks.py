@@ -34,5 +34,7 @@ def test_the_table_has_every_measure_and_every_bar() -> None:
 
 def test_the_steps_are_measured_beside_each_other() -> None:
     header, _, *rows = benchmarks("--steps")
-    assert {"a queue each", "encoded once", "one log", "portable", "takeover", "floor"} <= {row[0] for row in rows}
+    assert {"a queue each", "encoded once", "one log", "portable", "takeover", "floor"} <= {
+        row[0] for row in rows
+    }
     assert all(len(row) == len(header) for row in rows)

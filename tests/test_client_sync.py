@@ -98,7 +98,7 @@ def test_the_id_goes_out_as_utf8_on_each_reconnection() -> None:
 
 
 def test_after_an_empty_id_the_header_is_gone() -> None:
-    """CLIENTS A6."""
+    """CLIENTS A6, ATTACKS H04."""
     with Scripted(
         stream(b"id: 1\ndata: a\n\n"), stream(b"id\ndata: b\n\n"), stream(b"data: c\n\n")
     ) as server:
@@ -109,7 +109,7 @@ def test_after_an_empty_id_the_header_is_gone() -> None:
 
 @pytest.mark.parametrize("field", [b"id: \0", b"id: a\0", b"id: a\0b", b"id:\0a", b"id:  \0 "])
 def test_an_id_with_nul_is_never_sent(field: bytes) -> None:
-    """CLIENTS A7."""
+    """CLIENTS A7, ATTACKS H04."""
     with (
         Scripted(stream(field + b"\ndata: a\n\n"), stream(b"data: b\n\n")) as server,
         follow(server) as events,
@@ -119,14 +119,14 @@ def test_an_id_with_nul_is_never_sent(field: bytes) -> None:
 
 
 def test_an_id_without_data_is_sent() -> None:
-    """CLIENTS A8."""
+    """CLIENTS A8, ATTACKS H04."""
     with Scripted(stream(b"id: 1337\n\n"), stream(b"data: a\n\n")) as server, follow(server) as events:
         assert data(events) == ["a"]
     assert server.requests[1].get("Last-Event-ID") == b"1337"
 
 
 def test_the_id_of_an_unfinished_block_is_not_sent() -> None:
-    """CLIENTS A9, D8, D9, D11."""
+    """CLIENTS A9, D8, D9, D11, ATTACKS H04."""
     first = stream(b"id: 1\ndata: a\n\nid: 2\ndata: lost\n")
     second = stream("\ufeffdata: b\n\n".encode())
     with Scripted(first, second) as server, follow(server) as events:
@@ -525,12 +525,12 @@ def test_h01_a_line_without_end_is_an_error_in_bounded_memory() -> None:
     """CLIENTS E5: the event before it is not lost, and nothing is asked for again."""
     mebibyte = b"x" * 1024 * 1024
 
-    def flood(_: Request) -> Iterator[Action]:  # type: ignore[misc]
+    def flood(_: Request) -> Iterator[Action]:
         yield from stream(b"data: first\n\ndata: ")
         while True:
             yield mebibyte
 
-    with Scripted(flood) as server, follow(server, limit=4 * len(mebibyte)) as events:  # type: ignore[arg-type]
+    with Scripted(flood) as server, follow(server, limit=4 * len(mebibyte)) as events:
         assert next(events).data == "first"
         tracemalloc.start()
         with pytest.raises(TooLarge) as caught:
@@ -662,11 +662,11 @@ def test_leaving_the_block_ends_the_connection() -> None:
     """CLIENTS F7."""
     left = threading.Event()
 
-    def script(_: Request) -> Iterator[Action]:  # type: ignore[misc]
+    def script(_: Request) -> Iterator[Action]:
         yield from stream(b"data: a\n\n", HOLD)
         left.set()
 
-    with Scripted(script) as server:  # type: ignore[arg-type]
+    with Scripted(script) as server:
         with follow(server) as events:
             for event in events:
                 assert event.data == "a"

@@ -594,6 +594,7 @@ def test_a_lost_stream_is_freed(app: StreamApp, loop: str) -> None:
         client = serving.connect()
         client.sendall(get())
         read_until(client, FIRST)
+        wait_until(lambda: app.taken == [True] and not serving.server.server_state.tasks)
         gc.disable()
         try:
             before = alive("SocketWire", "FakeSubscriber")

@@ -163,18 +163,15 @@ def _is_line(text: str) -> bool:
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# One block of whole lines up to its blank line. Regular: event, id, topic and data
-# in this order, each at most once. Any other block is one group, and so is a surplus
-# blank line, so that the matches leave nothing out. An empty id or topic is not
-# regular, since an empty group is one that did not match. `(?:x|)` is measurably
-# faster than `(?:x)?`; possessive (`?+`, `*+`), so that nothing is tried twice.
+# A regular block: event, id and topic in any order, one line of data, a blank line.
+# What is not regular matches as one group together with all that follows, so the
+# matches leave nothing out. An empty id or topic is not regular, since an empty group
+# is one that did not match. Possessive (`?+`, `*+`), so that nothing is tried twice.
 BLOCK = re.compile(
-    r"(?:event: ?+(.*+)\n|)"
-    r"(?:id: ?+([^\n\0]++)\n|)"
-    r"(?:topic: ?+(.++)\n|)"
+    r"(?:event: ?+(.*+)\n|id: ?+([^\n\0]++)\n|topic: ?+(.++)\n){0,3}"
     r"data: ?+(.*+)\n"
     r"\n"
-    r"|((?:.++\n)*+\n)"
+    r"|((?s:.++))"
 )
 
 # "If the line contains a U+003A COLON character (:): Collect the characters on the
@@ -397,12 +394,9 @@ class Decoder:
         except UnicodeDecodeError:
             return self._lines(blocks, events)
         new, append, last_id = Event.__new__, events.append, self.last_event_id
-        for type_, id_, topic, data, other in BLOCK.findall(text):
-            if other:
-                self.last_event_id = last_id
-                self._lines(other.encode(), events)
-                last_id = self.last_event_id
-                continue
+        for type_, id_, topic, data, rest in BLOCK.findall(text):
+            if rest:
+                break
             if id_:
                 last_id = id_
             # Event(...) in steps: the call of __init__ is a tenth of the whole.
@@ -414,6 +408,8 @@ class Decoder:
             event.topic = topic or None
             append(event)
         self.last_event_id = last_id
+        if rest:
+            self._lines(rest.encode(), events)
         return None
 
     def _too_large(self) -> TooLarge:

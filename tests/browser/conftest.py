@@ -49,7 +49,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         pages.append(page)
         page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: errors.append(f"{url}: {error}"))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: asked.append((url, request.url)))
         if console is not None:
             page.on("console", lambda message: console.append(message.text))
@@ -61,7 +61,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     violations = [page.evaluate("violations") for page in pages if not page.is_closed()]
     for context in contexts:
         context.close()
-    assert errors == []
+    # A lost connection is an error in Firefox's eyes, told in its own words.
+    assert [error for error in errors if not error.startswith(("Firefox can", "The connection to "))] == []
     assert [found for found in violations if found] == []
     assert [to for page, to in asked if urlsplit(to).netloc != urlsplit(page).netloc] == []
 

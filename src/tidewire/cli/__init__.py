@@ -29,14 +29,14 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    refused: by the hub, or by whoever answered in its place
+  1    failed: refused by the hub, or by whoever answered in its place
   2    the command line is wrong
   3    no answer, or one that may be another later
   130  interrupted (Ctrl-C)
   141  whoever read the output is gone
 """
 
-REFUSED, UNAVAILABLE, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
+FAILED, UNAVAILABLE, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
 
 LATER = frozenset({408, 425, 429})
 
@@ -95,7 +95,7 @@ def in_words(error: TidewireError) -> str:
 
 def exit_code(error: TidewireError) -> int:
     passes = isinstance(error, Unavailable) or error.status in LATER or error.status > 500
-    return UNAVAILABLE if passes else REFUSED
+    return UNAVAILABLE if passes else FAILED
 
 
 # A terminal obeys control characters, and the directions of Unicode can make text read as another.

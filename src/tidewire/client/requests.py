@@ -132,12 +132,13 @@ def redirected(request: httpx2.Request, following: httpx2.Request, home: httpx2.
 def why(error: Exception) -> str:
     """Return what went wrong in a few words: the system's own, if it has said something."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"certificate: {cause.verify_message}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+    # Not beyond the system's error: what comes behind that was being handled when we were called.
+    while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate: {cause.verify_message}"
+    if cause is not None and cause.strerror:
+        return cause.strerror.lower()
     return str(error) or type(error).__name__
 
 

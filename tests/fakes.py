@@ -1,0 +1,542 @@
+"""
+What the tests of the core put in place of an engine, a socket and the time.
+
+All of it is handed in through the seams that real ones use: an `Engine`, a `Wire`, an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import selectors
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any
+
+from tidewire.cohort import Cohort
+from tidewire.engines import Durability, Sink, new_life
+from tidewire.engines.memory import MemoryEngine
+from tidewire.errors import KeyConflict, TopicEnded, Unavailable
+from tidewire.event_stream import Comment, Decoder, Event
+from tidewire.frames import LAST_CHUNK, Framing
+from tidewire.metrics import Metrics
+from tidewire.node import Node
+from tidewire.position import Position, parse_position
+from tidewire.settings import Settings
+from tidewire.subscriber import Subscriber
+from tidewire.topics import Selector
+from tidewire.window import Draft, Entry, Head, Marks, Page, Receipt, Since
+
+NOW = Since("now")
+START = Since("start")
+
+
+# -- time
+
+
+class _Jump(selectors.DefaultSelector):
+    """A selector that never waits: it moves the loop's clock instead."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "the loop has nothing left to do and would wait for ever"
+            self.loop.now += max(timeout, 0)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """
+    An event loop whose clock jumps when nothing is left to do: an hour costs no time.
+
+    `drift`: seconds that each look at the clock takes, so that work which
+    yields "every few milliseconds" really does, and always at the same place.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.drift = 0.0
+        selector = _Jump()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        self.now += self.drift
+        return self.now
+
+    def step(self, count: int = 1) -> None:
+        """Run what is ready now, `count` times, from outside the loop."""
+        for _ in range(count):
+            self.call_soon(self.stop)
+            self.run_forever()
+
+
+def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test in a virtual loop."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return run
+
+
+async def quiet() -> None:
+    """Return when everything that can be done now is done. In a virtual loop only."""
+    await asyncio.sleep(0.05)
+
+
+def drift(seconds: float) -> None:
+    """Let each look at the running loop's clock take that long."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.drift = seconds
+
+
+# -- the socket
+
+
+class RecordingWire:
+    """
+    A socket in memory. It records what it is given and reads it as a client would.
+
+    `room`: bytes that fit in before it is full, that is, before it tells its
+    subscriber to pause; None for a peer that reads at once. `take()` is the
+    peer's reading. Whoever writes to it while it is full breaks the rule, and
+    `overrun` counts how much; one that has been closed raises.
+    """
+
+    def __init__(self, framing: Framing = "raw", room: int | None = None) -> None:
+        self.framing: Framing = framing
+        self.room = room
+        self.subscriber: Subscriber | None = None
+        self.raw = bytearray()
+        self.writes: list[bytes] = []
+        self.times: list[float] = []
+        self.waiting = 0
+        self.overrun = 0
+        self.acked: int | None = None
+        self.broken = False
+        self.ended = False
+        self.aborted = False
+        self.decoder = Decoder(comments=True)
+        self.items: list[Event | Comment] = []
+        self._read = 0
+
+    # What the subscriber's owner calls.
+
+    def write(self, data: bytes, /) -> None:
+        if self.broken:
+            raise RuntimeError("the transport is closed")
+        assert not self.ended, "written after the end"
+        if self.subscriber and self.subscriber.paused:
+            self.overrun += len(data)
+        self._record(data)
+        self.waiting += len(data)
+        if self.room is not None and self.waiting > self.room and self.subscriber:
+            self.subscriber.pause_writing()
+
+    def end(self) -> None:
+        if self.framing == "chunked":
+            self._record(LAST_CHUNK)
+        self.ended = True
+
+    def abort(self) -> None:
+        self.ended = self.aborted = True
+
+    def acknowledged(self) -> int | None:
+        return self.acked
+
+    # What the peer does.
+
+    def take(self, room: int | None = None) -> None:
+        """Read all that waits; from now on `room` bytes fit in."""
+        self.waiting = 0
+        self.room = room
+        if self.subscriber:
+            self.subscriber.resume_writing()
+
+    def stall(self) -> None:
+        """Stop reading: the next write fills the socket."""
+        self.room = 0
+
+    def leave(self) -> None:
+        """Close the connection from the peer's side."""
+        self.broken = True
+        if self.subscriber:
+            self.subscriber.lost()
+
+    # What the peer saw.
+
+    def begin(self, first: bytes) -> None:
+        """Take the bytes that come with the response head; they are not framed."""
+        self._feed(first)
+
+    def _record(self, data: bytes) -> None:
+        self.raw += data
+        self.writes.append(bytes(data))
+        self.times.append(asyncio.get_running_loop().time())
+
+    def _feed(self, body: bytes) -> None:
+        self.items += self.decoder.feed(body)
+
+    def read(self) -> list[Event | Comment]:
+        """Return everything so far, as the decoder tells it."""
+        body, self._read = bytes(self.raw[self._read :]), len(self.raw)
+        self._feed(unchunked(body) if self.framing == "chunked" else body)
+        return self.items
+
+    @property
+    def everything(self) -> list[Event]:
+        """Every event, the hub's own included."""
+        return [item for item in self.read() if isinstance(item, Event)]
+
+    @property
+    def events(self) -> list[Event]:
+        """The events of publishers."""
+        return [event for event in self.everything if not event.event.startswith("hub.")]
+
+    @property
+    def data(self) -> list[str]:
+        return [event.data for event in self.events]
+
+    def of_type(self, name: str) -> list[Event]:
+        return [event for event in self.everything if event.event == name]
+
+    @property
+    def gaps(self) -> list[dict[str, Any]]:
+        return [event.json() for event in self.of_type("hub.gap")]
+
+    @property
+    def last_id(self) -> Position:
+        self.read()
+        return parse_position(self.decoder.last_event_id)
+
+
+def unchunked(body: bytes) -> bytes:
+    """Read HTTP/1.1 chunks strictly."""
+    found = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        assert rest[length : length + 2] == b"\r\n", "a chunk has another length than it says"
+        found.append(rest[:length])
+        body = rest[length + 2 :]
+    return b"".join(found)
+
+
+# -- the node
+
+
+@contextlib.asynccontextmanager
+async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
+    """Open a node on `engine` (a new memory engine if None); at the end nothing of it may be left."""
+    chosen = Settings(**settings)
+    node = Node(engine or MemoryEngine("memory", chosen), chosen, Metrics())
+    await node.open()
+    try:
+        yield node
+    finally:
+        await node.close()
+    assert node.streams_open == 0
+    assert not node.streams_by_address
+
+
+async def listen(
+    node: Node,
+    *terms: str,
+    since: Since | Position | str = NOW,
+    room: int | None = None,
+    framing: Framing = "raw",
+    opened: bool = False,
+) -> RecordingWire:
+    """Open a stream and return its wire. `since` may be a spelled position."""
+    wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened)
+    assert wire is not None, "answered with 204"
+    return wire
+
+
+async def ask(
+    node: Node,
+    *terms: str,
+    since: Since | Position | str = NOW,
+    room: int | None = None,
+    framing: Framing = "raw",
+    opened: bool = False,
+    attach: bool = True,
+) -> RecordingWire | None:
+    """The same for a request that may be answered with 204: None."""
+    claim = parse_position(since) if isinstance(since, str) else since
+    opening = await node.subscribe(Selector(terms), claim, opened)
+    if opening is None:
+        return None
+    subscriber, first = opening
+    wire = RecordingWire(framing, room)
+    wire.subscriber = subscriber
+    wire.begin(first)
+    if attach:
+        subscriber.attach(wire, framing)
+    return wire
+
+
+async def publish(node: Node, topic: str, *data: str, key: str | None = None) -> list[Position]:
+    """Publish one event after another and return their positions."""
+    return [(await node.append([Draft(topic, text, key=key)]))[0].position for text in data]
+
+
+async def end(node: Node, topic: str, reason: str = "ended") -> Receipt:
+    return (await node.append([Draft(topic, reason, end=True)]))[0]
+
+
+def numbers(first: int, last: int) -> list[str]:
+    """Return the numbers from `first` to `last` as data of events."""
+    return [str(number) for number in range(first, last + 1)]
+
+
+def cohorts_of(node: Node) -> Iterator[Cohort]:
+    """Look inside: what holds between two steps is not visible from outside."""
+    yield from node._cohorts.values()
+
+
+# -- the engine
+
+
+class FakeLog:
+    """
+    The log behind one or more `FakeEngine`s, in plain sight.
+
+    Tests write to it as foreign writers do, trim it and take it back. What it
+    holds is told to every engine that follows.
+    """
+
+    def __init__(self, *, checks: bool = True, retention: int = 1_000_000) -> None:
+        self.checks = checks
+        self.retention = retention
+        self.lives = [(new_life(), 1)]
+        self.entries: list[Entry] = []  # what is kept
+        self.floor = 1
+        self.marks: dict[str, tuple[int, bool]] = {}
+        self.keys: dict[tuple[str, str], tuple[bytes, Position]] = {}
+        self.age = 0  # grows when it goes back
+        self.time = 0.0
+        self.engines: list[FakeEngine] = []
+        self._last = Position(self.lives[0][0], 0)
+
+    @property
+    def head(self) -> int:
+        return self.floor + len(self.entries) - 1
+
+    def write(
+        self, topic: str, data: str = "", event: str = "message", retry: Any = None, end: bool = False
+    ) -> Position:
+        """Add one entry, unchecked."""
+        position = self._add(Draft(topic, data, event, retry, end=end))
+        self.tell()
+        return position
+
+    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        known = [self._known(draft, index) for index, draft in enumerate(drafts)]
+        receipts = []
+        for draft, position in zip(drafts, known, strict=True):
+            receipts.append(Receipt(position, True) if position else Receipt(self._add(draft)))
+            if draft.key is not None:
+                self.keys[draft.topic, draft.key] = (draft.digest(), receipts[-1].position)
+        return receipts
+
+    def _known(self, draft: Draft, index: int) -> Position | None:
+        if draft.key is not None and (held := self.keys.get((draft.topic, draft.key))):
+            if held[0] != draft.digest():
+                raise KeyConflict("this key was used for another event", index=index)
+            return held[1]
+        ends = [entry.position for entry in self.entries if entry.end and entry.topic == draft.topic]
+        ended = ends or self.marks.get(draft.topic, (0, False))[1]
+        if ended and not draft.end:
+            raise TopicEnded("the topic has ended", index=index)
+        return ends[0] if ends else None
+
+    def _add(self, draft: Draft) -> Position:
+        offset = self.head + 1
+        # Never the same twice in a row: what goes back has other checks for sure.
+        check = f"{(offset * 7 + self.age * 31) % 100:02}" if self.checks else ""
+        self._last = Position(self.lives[-1][0], offset, check)
+        entry = Entry(self._last, draft.topic, draft.data, draft.event, draft.retry, draft.end, self.time)
+        self.entries.append(entry)
+        return self._last
+
+    def trim(self, count: int = 1) -> None:
+        """Drop the `count` oldest entries."""
+        for entry in self.entries[:count]:
+            self.marks[entry.topic] = (entry.offset, entry.end)
+            self.floor = entry.offset + 1
+        del self.entries[:count]
+        self.tell()
+
+    def go_back(self, to: int, *, in_silence: bool = False) -> None:
+        """Lose what is newer than offset `to`, as after a failover. `in_silence`: no node notices."""
+        assert self.floor - 1 <= to <= self.head
+        del self.entries[to - self.floor + 1 :]
+        self.age += 1
+        if self.entries:
+            self._last = self.entries[-1].position
+        if not in_silence:
+            self.lives = [life for life in self.lives if life[1] <= to + 1]
+            if self.lives and self.lives[-1][1] == to + 1:
+                del self.lives[-1]
+            self.lives.append((new_life(), to + 1))
+            self.keys.clear()
+        self.tell()
+
+    def tell(self) -> None:
+        if len(self.entries) > self.retention:
+            return self.trim(len(self.entries) - self.retention)
+        for engine in self.engines:
+            engine.follow()
+        return None
+
+    def state(self) -> Head:
+        ended = {entry.topic: entry.offset for entry in self.entries if entry.end}
+        return Head(self._last, self.floor, tuple(self.lives), self.marks_now(), ended)
+
+    def marks_now(self) -> Marks:
+        marks = Marks()
+        for topic, mark in sorted(self.marks.items(), key=lambda item: item[1][0]):
+            marks.set(topic, *mark)
+        return marks
+
+    def copies(self, after: int, through: int) -> list[Entry]:
+        """Return entries as an engine reads them: new objects each time, since nodes keep frames in them."""
+        first, last = max(after - self.floor + 1, 0), through - self.floor + 1
+        return [
+            Entry(e.position, e.topic, e.data, e.event, e.retry, e.end, e.time)
+            for e in self.entries[first : max(last, 0)]
+        ]
+
+
+class FakeEngine:
+    """
+    One node's engine on a `FakeLog`.
+
+    `down()` / `up()`: an outage. `hold()` / `release()`: it lags, as a node
+    whose follower is slow. `slow()` / `fast()`: no call is answered meanwhile.
+    `late`: receipts come before the entries they name.
+    """
+
+    durability: Durability = "process"
+
+    def __init__(self, log: FakeLog | None = None, *, shared: bool = True) -> None:
+        self.log = log or FakeLog(checks=shared)
+        self.shared = shared
+        self.late = False
+        self.closed = False
+        self.calls: list[tuple[Any, ...]] = []
+        self._sink: Sink | None = None
+        self._reachable = True
+        self._following = True
+        self._answers = asyncio.Event()
+        self._answers.set()
+
+    async def open(self, sink: Sink) -> Head:
+        self._sink = sink
+        self._told = self.log.head
+        self._floor = self.log.floor
+        self._age = self.log.age
+        self.log.engines.append(self)
+        return self.log.state()
+
+    async def close(self) -> None:
+        self.closed = True
+        if self in self.log.engines:
+            self.log.engines.remove(self)
+
+    # What tests do to it.
+
+    def down(self) -> None:
+        self._reachable = False
+        self._answers.set()
+        assert self._sink
+        self._sink.available(False)
+
+    def up(self) -> None:
+        """Come back: what was missed is told first, and only then that it is there."""
+        self._reachable = True
+        self.follow()
+        assert self._sink
+        self._sink.available(True)
+
+    def hold(self) -> None:
+        self._following = False
+
+    def release(self) -> None:
+        self._following = True
+        self.follow()
+
+    def slow(self) -> None:
+        self._answers.clear()
+
+    def fast(self) -> None:
+        self._answers.set()
+
+    # What the node does.
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        self.calls.append(("append", *drafts))
+        await self._answer()
+        receipts = self.log.append(drafts)
+        if self.late:
+            asyncio.get_running_loop().call_later(0.01, self.log.tell)
+        else:
+            self.log.tell()
+        return receipts
+
+    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
+        self.calls.append(("read", after, limit, selector))
+        await self._answer()
+        found: list[Entry] = []
+        through = after
+        for entry in self.log.copies(after, self._told):
+            through = entry.offset
+            if selector is None or selector.matches(entry.topic):
+                found.append(entry)
+                if len(found) == limit:
+                    break
+        return Page(found, through, self.log.floor, self.log.marks_now())
+
+    async def locate(self, since: Since, selector: Selector) -> int:
+        self.calls.append(("locate", since, selector))
+        await self._answer()
+        if since.kind == "last":
+            matching = [e.offset for e in self.log.entries if selector.matches(e.topic) and not e.end]
+            return ([self.log.floor, *matching][-int(since.value) :] or [self.log.head + 1])[0] - 1
+        if since.kind in ("ago", "at"):
+            at = since.value if since.kind == "at" else self.log.time - since.value
+            return next((e.offset for e in self.log.entries if e.time >= at), self.log.head + 1) - 1
+        return self.log.floor - 1 if since.kind == "start" else self.log.head
+
+    async def _answer(self) -> None:
+        await self._answers.wait()
+        if not self._reachable:
+            raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
+
+    def follow(self) -> None:
+        """Tell the sink what it has not had."""
+        log, sink = self.log, self._sink
+        if sink is None or not (self._following and self._reachable):
+            return
+        if self._age != log.age or self._told < log.floor - 1:
+            # It went back, or what comes next is trimmed: there is nothing to go on from.
+            sink.reset(log.state())
+        else:
+            if self._told < log.head:
+                sink.entries(log.copies(self._told, log.head))
+            if self._floor != log.floor:
+                sink.trimmed(log.floor, log.marks_now())
+        self._told, self._floor, self._age = log.head, log.floor, log.age
+
+
+def positions(events: Iterable[Event]) -> list[Position]:
+    return [parse_position(event.id or "") for event in events]

@@ -1,0 +1,125 @@
+"""ATTACKS, rows E: what a page of another site can make a browser send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ways import Answer, Served, raw_request, served
+
+EVIL = {"Origin": "https://evil.example"}
+FRIEND = {"Origin": "https://friend.example"}
+
+
+def allowed_origin(answer: Answer) -> str | None:
+    return answer.headers.get("access-control-allow-origin")
+
+
+def test_e01_no_blind_reflection(hub: Served) -> None:
+    page = {"Accept": "application/json"}
+    for path in ("/events/e01", "/health/live", "/tidewire.js", "/nothing"):
+        evil = hub.ask("GET", path, headers={**EVIL, **page})
+        assert allowed_origin(evil) is None
+        assert "access-control-allow-credentials" not in evil.headers
+        assert evil.headers["vary"] == "origin"
+        friend = hub.ask("GET", path, headers={**FRIEND, **page})
+        assert allowed_origin(friend) == "https://friend.example"
+        assert friend.headers["vary"] == "origin"
+
+
+def test_e01_streams_of_friends(hub: Served) -> None:
+    with hub.listen("/events/e01", FRIEND) as listener:
+        assert listener.headers["access-control-allow-origin"] == "https://friend.example"
+        assert listener.headers["access-control-expose-headers"] == "tidewire-heartbeat, retry-after"
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize("cookie", [{}, {"Cookie": "session=1"}])
+@pytest.mark.parametrize(
+    "origin", [EVIL, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://127.0.0.1:1"}]
+)
+def test_e03_cross_site_writes(
+    hub: Served, method: str, cookie: dict[str, str], origin: dict[str, str]
+) -> None:
+    headers = {**origin, **cookie, "Content-Type": "text/plain"}
+    answer = hub.ask(method, "/events/e03", b"x", headers)
+    assert (answer.status, answer.json()["code"], answer.json()["stored"]) == (403, "cross_site", False)
+    assert hub.ask("GET", "/events/e03", headers={"Accept": "application/json"}).json()["events"] == []
+
+
+def test_e03_own_pages_friends_and_programs_may_write(hub: Served) -> None:
+    own = {"Origin": f"http://127.0.0.1:{hub.port}", "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, FRIEND, {}):
+        assert hub.ask("POST", "/events/e03b", b"x", headers).status == 200
+
+
+def test_e04_cookies_from_a_foreign_page(hub: Served) -> None:
+    refused = hub.ask("GET", "/events/e04", headers={**EVIL, "Cookie": "session=1"})
+    assert (refused.status, refused.json()["code"]) == (403, "cross_site")
+    with hub.listen("/events/e04", {**FRIEND, "Cookie": "session=1"}) as listener:
+        assert listener.status == 200
+
+
+def test_e05_no_other_way_to_write(hub: Served) -> None:
+    assert (
+        hub.ask("GET", "/events/e05?data=x&_method=POST", headers={"Accept": "application/json"}).status
+        == 200
+    )
+    override = {"X-HTTP-Method-Override": "DELETE", "Accept": "application/json"}
+    page = hub.ask("GET", "/events/e05", headers=override).json()
+    assert (page["events"], page["ended"]) == ([], False)
+    assert hub.ask("PATCH", "/events/e05", b"x").status == 405
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Served]:
+    """A hub that answers to its own names only, as `tidewire serve` makes it on loopback."""
+    with served("takeover", allowed_hosts=["hub.example"]) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", ["/events/e06", "/health/live", "/tidewire.js", "/metrics", "/nothing"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_e06_rebound_names(guarded: Served, path: str, host: str) -> None:
+    answer = guarded.ask("GET", path, headers={"Host": host})
+    assert (answer.status, answer.json()["code"]) == (421, "wrong_host")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:{port}", "[::1]:{port}", "hub.example", "HUB.example:81"]
+)
+def test_e06_own_names(guarded: Served, host: str) -> None:
+    host = host.format(port=guarded.port)
+    assert guarded.ask("GET", "/health/live", headers={"Host": host}).status == 200
+
+
+def test_e10_nothing_of_a_topic_stands_in_a_head(hub: Served) -> None:
+    answer = hub.ask("POST", "/events/x%0d%0aSet-Cookie:%20a=b", b"x")
+    assert answer.status == 400
+    assert "set-cookie" not in answer.headers
+
+
+def test_e11_preflights(hub: Served) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true"}
+    friend = hub.ask("OPTIONS", "/events/e11", headers={**FRIEND, **asked})
+    assert friend.status == 204
+    assert friend.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+    assert "last-event-id" in friend.headers["access-control-allow-headers"]
+    assert "access-control-allow-private-network" not in friend.headers
+    assert allowed_origin(hub.ask("OPTIONS", "/events/e11", headers={**EVIL, **asked})) is None
+    many = "".join(f"X-{number}: 1\r\n" for number in range(1000))
+    answer = raw_request(hub.port, f"OPTIONS /events/e11 HTTP/1.1\r\nHost: localhost\r\n{many}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_e12_other_methods_and_types(hub: Served) -> None:
+    head = hub.ask("HEAD", "/events/e12")
+    assert (head.status, head.headers["content-type"], head.body) == (200, "text/event-stream", b"")
+    assert hub.ask("PUT", "/events/e12", b"x").status == 405
+    assert hub.ask("GET", "/events/e12", headers={"Accept": "text/html"}).status == 406
+
+
+def test_e13_no_compression_unless_asked_of_the_hub(hub: Served) -> None:
+    with hub.listen("/events/e13", {"Accept-Encoding": "gzip, br, zstd"}) as listener:
+        assert "content-encoding" not in listener.headers

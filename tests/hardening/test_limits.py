@@ -1,0 +1,67 @@
+"""ATTACKS, row F10 and "At each limit": who is refused for now is refused so that it comes back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tidewire.event_stream import Decoder
+from ways import Served, served
+
+
+@pytest.fixture(scope="module", params=["takeover", "uvicorn"])
+def small(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with served(request.param, max_streams=3, max_streams_per_address=2) as running:
+        yield running
+
+
+def check_refusal(hub: Served, status: int, code: str) -> None:
+    """Refuse a native client politely, and one of ours with a status."""
+    native = hub.ask("GET", "/events/f10", headers={"Accept": "text/event-stream"})
+    assert (native.status, native.headers["content-type"]) == (200, "text/event-stream")
+    decoder = Decoder()
+    assert decoder.feed(native.body) == []
+    assert decoder.retry is not None
+    assert 1000 <= decoder.retry <= 300_000
+    ours = hub.ask("GET", "/events/f10", headers={"Tidewire-Client": "test"})
+    assert (ours.status, ours.json()["code"]) == (status, code)
+    assert int(ours.headers["retry-after"]) >= 1
+
+
+def test_f10_too_many_streams_of_one_address(small: Served) -> None:
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(small.listen("/events/f10")).take(1)
+        check_refusal(small, 429, "too_many_streams")
+        # Publishing goes on, and so does everybody else.
+        small.publish("f10", "x")
+
+
+def test_f10_the_place_is_free_again_when_a_stream_has_ended(small: Served) -> None:
+    for _ in range(20):
+        with small.listen("/events/f10") as listener:
+            assert listener.take(1, timeout=5)
+
+
+def listen_from(address: str, port: int) -> socket.socket:
+    """Open a stream from another loopback address and return it when it has begun."""
+    client = socket.create_connection(("127.0.0.1", port), 10, source_address=(address, 0))
+    client.sendall(b"GET /events/f10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    received = b""
+    while b"hub.position" not in received:
+        part = client.recv(65536)
+        assert part, received
+        received += part
+    return client
+
+
+def test_streams_of_the_node(small: Served) -> None:
+    clients = [listen_from(f"127.0.0.{number}", small.port) for number in (2, 3, 4)]
+    try:
+        check_refusal(small, 503, "full")
+    finally:
+        for client in clients:
+            client.close()

@@ -1,0 +1,123 @@
+"""ATTACKS, rows F that meet a publish: sizes, depths, keys."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from tidewire.settings import Settings
+from ways import Answer, Served
+
+LIMITS = Settings()
+
+
+def code(answer: Answer) -> tuple[int, str, bool]:
+    problem = answer.json()
+    return answer.status, problem["code"], problem["stored"]
+
+
+def test_f04_a_body_that_says_it_is_too_large(hub: Served) -> None:
+    with socket.create_connection(("127.0.0.1", hub.port), 10) as client:
+        size = LIMITS.max_body + 1
+        client.sendall(
+            f"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
+        )
+        # Answered before a byte of it was sent.
+        assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_f04_chunks_without_end(hub: Served) -> None:
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", hub.port), 10) as client:
+        client.sendall(b"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        answer = b""
+        try:
+            for _ in range(200):
+                client.sendall(chunk)
+        except OSError:
+            pass
+        try:
+            while part := client.recv(65536):
+                answer += part
+        except ConnectionError:
+            pass
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
+    assert hub.ask("GET", "/health/live").status == 200
+
+
+def test_f08_compressed_bodies(hub: Served) -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    answer = hub.ask("POST", "/events/f08", bomb, {"Content-Encoding": "gzip"})
+    assert code(answer) == (415, "unsupported_media_type", False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"topic":"f09","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"topic":"f09","data":NaN}',
+        b'{"topic":"f09","data":Infinity}',
+        b'{"topic":"f09","data":' + b"9" * 100_000 + b"}",
+        b'{"topic":"f09","data":1e400}',
+        b'{"topic":"f09",' + b",".join(b'"k%d":1' % number for number in range(80_000)) + b"}",
+        b'{"topic":"f09","data":"x"',
+        b"",
+        b"null",
+        b"7",
+        b'"topic"',
+        b'{"topic":7}',
+        b'{"topic":null}',
+        b'{"topic":"f09","event":7}',
+        b'{"topic":"f09","key":7}',
+        b"[[]]",
+    ],
+    ids=range(16),
+)
+def test_f09_json_bombs(hub: Served, body: bytes) -> None:
+    started = time.monotonic()
+    answer = hub.ask("POST", "/events", body)
+    assert answer.status == 400, answer
+    assert answer.json()["stored"] is False
+    assert time.monotonic() - started < 2
+
+
+def test_f16_keys(hub: Served) -> None:
+    long = hub.ask("POST", "/events/f16", b"x", {"Idempotency-Key": "k" * 10 * 1024})
+    assert code(long) == (400, "invalid_key", False)
+    hub.ask("POST", "/events/f16", b"x", {"Idempotency-Key": "k"})
+    other = hub.ask("POST", "/events/f16", b"y", {"Idempotency-Key": "k"})
+    assert code(other) == (422, "key_conflict", False)
+    batch = [{"topic": "f16", "data": "new"}, {"topic": "f16", "data": "z", "key": "k"}]
+    head = hub.ask("GET", "/events/f16", headers={"Accept": "application/json"}).json()["head"]
+    refused = hub.ask("POST", "/events", json.dumps(batch))
+    assert (refused.status, refused.json()["index"]) == (422, 1)
+    assert hub.ask("GET", "/events/f16", headers={"Accept": "application/json"}).json()["head"] == head
+
+
+def test_f16_the_same_key_at_the_same_time(hub: Served) -> None:
+    ids: list[str] = []
+
+    def publish() -> None:
+        ids.append(hub.ask("POST", "/events/f16b", b"x", {"Idempotency-Key": "same"}).json()["id"])
+
+    threads = [threading.Thread(target=publish) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 20
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize(("size", "status"), [(LIMITS.max_event, 200), (LIMITS.max_event + 1, 413), (0, 200)])
+def test_f17_event_sizes(hub: Served, size: int, status: int) -> None:
+    assert hub.ask("POST", "/events/f17", b"x" * size).status == status
+
+
+def test_f17_bytes_are_counted_not_characters(hub: Served) -> None:
+    assert hub.ask("POST", "/events/f17", ("é" * (LIMITS.max_event // 2 + 1)).encode()).status == 413

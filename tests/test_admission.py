@@ -1,0 +1,79 @@
+"""http.admission: who may open a stream now."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidewire.http.admission import Admission, is_loopback, network
+from tidewire.settings import Settings
+
+FAR = "203.0.113.7"
+
+
+def refusal(
+    admission: Admission, address: str | None = FAR, *, mine: int = 0, open_: int = 0, now: float = 0.0
+):
+    found = admission.refusal(address, mine, open_, now)
+    return found and (found.status, found.code)
+
+
+def test_the_node_is_full() -> None:
+    admission = Admission(Settings(), max_streams=10)
+    assert refusal(admission, open_=9) is None
+    assert refusal(admission, open_=10) == (503, "full")
+    assert refusal(admission, "127.0.0.1", open_=10) == (503, "full")
+
+
+def test_streams_of_an_address() -> None:
+    admission = Admission(Settings(), max_streams=1000)
+    assert refusal(admission, mine=99) is None
+    assert refusal(admission, mine=100) == (429, "too_many_streams")
+    assert refusal(admission, "127.0.0.1", mine=100) is None
+
+
+def test_loopback_is_counted_once_the_limit_is_set() -> None:
+    admission = Admission(Settings(max_streams_per_address=5), max_streams=1000)
+    assert refusal(admission, "127.0.0.1", mine=5) == (429, "too_many_streams")
+    assert refusal(Admission(Settings(max_streams_per_address=0), 1000), mine=5000) is None
+
+
+def test_the_rate_of_new_streams() -> None:
+    admission = Admission(Settings(stream_rate=10, stream_burst=20), max_streams=1000)
+    assert [refusal(admission, now=1.0) for _ in range(20)] == [None] * 20
+    assert refusal(admission, now=1.0) == (503, "too_fast")
+    assert refusal(admission, "::1", now=1.0) is None
+    assert [refusal(admission, now=1.5) for _ in range(6)] == [None] * 5 + [(503, "too_fast")]
+    # Tokens do not grow beyond the burst, however long it is quiet.
+    assert [refusal(admission, now=1000.0) for _ in range(21)].count(None) == 20
+
+
+def test_a_refused_stream_takes_no_token() -> None:
+    admission = Admission(Settings(stream_rate=1, stream_burst=1), max_streams=10)
+    assert refusal(admission, open_=10, now=0.0) == (503, "full")
+    assert refusal(admission, mine=100, now=0.0) == (429, "too_many_streams")
+    assert refusal(admission, now=0.0) is None
+
+
+def test_unix_sockets_have_no_address() -> None:
+    assert refusal(Admission(Settings(), 10), None, mine=1000) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002::/64"),
+        ("2001:db8:1:2::1", "2001:0db8:0001:0002::/64"),
+        ("::ffff:203.0.113.7", "::ffff:203.0.113.7"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_how_addresses_are_counted(address: str, counted: str) -> None:
+    assert network(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"), [("127.9.9.9", True), ("::1", True), (FAR, False), ("x", False)]
+)
+def test_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
