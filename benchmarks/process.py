@@ -30,7 +30,8 @@ class Server:
     def __init__(self, command: str) -> None:
         self.port = free_port()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
-        self.command = [part.format(port=self.port, python=sys.executable) for part in command.split()]
+        places = {"port": self.port, "python": sys.executable, "scripts": Path(sys.executable).parent}
+        self.command = [part.format(**places) for part in command.split()]
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,

@@ -30,7 +30,7 @@ def uvicorn(app: str, http: str = "httptools") -> str:
 
 
 OUR_PROTOCOL = "tidewire.server.protocol:StreamProtocol"
-SERVE = "{python} -m tidewire serve --engine memory --port {port}"
+SERVE = "{scripts}/tidewire serve --engine memory --port {port}"
 
 FLOOR = System("floor", "{python} -m benchmarks.servers.floor {port}")
 TAKEOVER = System("takeover", SERVE, ndjson=True, resumes=True)

@@ -9,9 +9,8 @@ from typing import Any
 
 import orjson
 
-from .errors import InvalidInput, Reserved, TooLarge
-from .event_stream import check_retry, check_type
-from .frames import RESERVED
+from .errors import InvalidInput, TooLarge
+from .event_stream import check_publish_type, check_retry
 from .topics import check_publish_topic
 from .window import Draft
 
@@ -34,14 +33,10 @@ def draft(
     `data` is `str`, UTF-8 `bytes`, or anything orjson writes. Raise
     `InvalidInput`, `Reserved` or `TooLarge`, each with its code.
     """
-    check_publish_topic(topic)
-    check_type(event)
-    if event.startswith(RESERVED):
-        raise Reserved(f"events of type {RESERVED}* belong to the hub", code="reserved_type")
     return Draft(
-        topic=topic,
+        topic=check_publish_topic(topic),
         data=check_data(data, max_event),
-        event=event or "message",
+        event=check_publish_type(event),
         retry=None if retry is None else check_retry(retry),
         key=None if key is None else check_key(key),
     )

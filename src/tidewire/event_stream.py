@@ -4,17 +4,16 @@ The text/event-stream format, with no I/O: `Event`, `encode`, `Decoder`.
 Rule 1: bytes in, events out; events in, bytes out. No sockets, no asyncio and
         no clock in this file.
 Rule 2: how the bytes are split never changes the events. `feed(a + b)` and
-        `feed(a) + feed(b)` give the same. tests/test_event_stream.py checks it
-        at every position.
-Rule 3: work is linear in the bytes received, and memory is bounded by `limit`
-        and the size of one chunk, whatever a server sends.
-Rule 4: there are two ways through the decoder and one result. The exact way
-        (`_lines`, `_field`, `_dispatch`) is the standard, line by line. The quick
-        way (`_blocks`) takes whole blocks between two blank lines, hands what
-        does not look regular to the exact way, and is measured in
-        benchmarks/decoder.py. The tests hold both against a third decoder.
-Rule 5: an encoded event is one event. What would end a line early or cannot be
-        UTF-8 is refused here, whoever asks: HTTP, the library, a foreign writer.
+        `feed(a)` then `feed(b)` give the same. tests/test_event_stream.py checks
+        it at every position.
+Rule 3: work is linear in the bytes received. Memory is bounded by `limit` and the
+        size of one chunk, whatever a server sends.
+Rule 4: the decoder has two ways and one result. The exact way (`_lines`, `_field`,
+        `_dispatch`) is the standard, line by line. The quick way (`_blocks`) takes
+        whole blocks by one regular expression and leaves to the exact way what does
+        not look regular. The tests hold both against a third decoder.
+Rule 5: an encoded event is one event. What would end a line early, or is no UTF-8,
+        is refused here too, whoever asks: HTTP, the library or a foreign writer.
 
 Standard: https://html.spec.whatwg.org/multipage/server-sent-events.html, quoted
 at the line that obeys it.
@@ -31,8 +30,7 @@ import orjson
 
 from .errors import InvalidInput, Reserved, TooLarge
 
-# Shorter than half a second is a busy loop of reconnections, longer than ten
-# minutes a client that seems dead.
+# Below half a second clients would hammer, above ten minutes they would seem dead.
 RETRY_MIN = 500
 RETRY_MAX = 600_000
 
@@ -41,126 +39,6 @@ LIMIT = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-
-
-@dataclass(slots=True)
-class Event:
-    """
-    One event. What a server encodes equals what a client decodes.
-
-    `data` is text of any length and any lines; line ends become LF on the way.
-    `event` is its type. `id` is the last event id: None on the way out writes no
-    `id:` line; a decoded event always has one, "" where the stream gave none.
-    `retry` is the reconnection time in milliseconds; it travels on the decoder,
-    not on the decoded event. `topic` is a field of our own, which browsers ignore.
-    """
-
-    data: str = ""
-    event: str = "message"
-    id: str | None = None
-    retry: int | None = None
-    topic: str | None = None
-
-    def json(self) -> Any:
-        """Return `data` read as JSON; raise ValueError if it is none."""
-        return orjson.loads(self.data)
-
-
-@dataclass(slots=True)
-class Comment:
-    """A comment line of a stream, without its colon and one space."""
-
-    text: str
-
-
-def check_type(text: str) -> str:
-    """Return the event type, "message" for an empty one; raise InvalidInput if no `event:` line can carry it."""
-    if not _is_line(text):
-        raise InvalidInput("an event type is text without CR, LF and NUL", code="invalid_type")
-    return text or "message"
-
-
-def check_publish_type(text: str) -> str:
-    """Return the event type if a publisher may use it; raise Reserved for `hub.*`, InvalidInput as `check_type`."""
-    text = check_type(text)
-    if text.startswith("hub."):
-        raise Reserved("event types that begin with hub. belong to the hub", code="reserved_type")
-    return text
-
-
-def check_retry(value: int) -> int:
-    """Return the reconnection time in milliseconds; raise InvalidInput unless it is an int from 500 to 600000."""
-    # bool is an int in Python: `retry: True` would be no number on the wire.
-    if isinstance(value, bool) or not isinstance(value, int) or not RETRY_MIN <= value <= RETRY_MAX:
-        raise InvalidInput(
-            f"retry is a whole number of milliseconds from {RETRY_MIN} to {RETRY_MAX}", code="invalid_retry"
-        )
-    return int(value)
-
-
-def encode(event: Event) -> bytes:
-    """
-    Return the block of bytes that carries an event.
-
-    The fields come in the order event, id, topic, retry, data. Raises
-    InvalidInput with the code of the field that cannot be carried.
-    """
-    # Joined with +, never formatted: a str subclass may format as anything.
-    text = ""
-    if event.event != "message" and (type_ := check_type(event.event)) != "message":
-        text = "event: " + type_ + "\n"
-    if event.id is not None:
-        text += "id: " + _check_id(event.id) + "\n"
-    if event.topic is not None:
-        text += "topic: " + _check_topic(event.topic) + "\n"
-    if event.retry is not None:
-        text += f"retry: {check_retry(event.retry)}\n"
-    data = event.data
-    if not isinstance(data, str):
-        raise InvalidInput(f"data is str, not {type(data).__name__}", code="invalid_data")
-    # Always one space after the colon, so that data may begin with one. Split at
-    # CRLF, CR and LF and at nothing else: str.splitlines knows eight more.
-    if "\r" in data:
-        data = data.replace("\r\n", "\n").replace("\r", "\n")
-    if "\n" in data:
-        data = data.replace("\n", "\ndata: ")
-    try:
-        return (text + "data: " + data + "\n\n").encode()
-    except UnicodeEncodeError:
-        # The other fields were checked, so it is the data.
-        raise InvalidInput(
-            "data holds half a surrogate pair, which UTF-8 cannot carry", code="invalid_utf8"
-        ) from None
-
-
-def comment(text: str = "") -> bytes:
-    """Return a block that clients ignore: for heartbeats. Raises InvalidInput if it is more than one line."""
-    if not _is_line(text):
-        raise InvalidInput("a comment is text without CR, LF and NUL", code="invalid_comment")
-    return b": %b\n\n" % text.encode() if text else b":\n\n"
-
-
-def _check_id(text: str) -> str:
-    # "If the field value does not contain U+0000 NULL, then set the last event
-    # ID buffer to the field value": clients drop an id that has one.
-    if not _is_line(text):
-        raise InvalidInput("an event id is text without CR, LF and NUL", code="invalid_id")
-    return text
-
-
-def _check_topic(text: str) -> str:
-    if not _is_line(text) or CONTROL.search(text):
-        raise InvalidInput("a topic is text without control characters", code="invalid_topic")
-    return text
-
-
-def _is_line(text: str) -> bool:
-    # Called for each event: four searches cost half of one regular expression.
-    if not isinstance(text, str) or "\n" in text or "\r" in text or "\0" in text:
-        return False
-    return text.isascii() or not SURROGATE.search(text)
-
-
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 # A regular block: event, id and topic in any order, one line of data, a blank line.
@@ -174,28 +52,146 @@ BLOCK = re.compile(
     r"|((?s:.++))"
 )
 
+# A begun block whose whole lines take effect at its blank line and not before.
+PATIENT = re.compile(rb"(?:(?:data|event|id|topic):.*+\n)*+.*+")
+
 # "If the line contains a U+003A COLON character (:): Collect the characters on the
 # line before the first U+003A COLON character (:), and let field be that string.
 # Collect the characters on the line after the first U+003A COLON character (:), and
 # let value be that string. If value starts with a U+0020 SPACE character, remove it
-# from value. Otherwise: Process the field [...] using the whole line as the field
-# name, and the empty string as the field value." Here a value after a colon keeps
-# the LF of its line; so a blank line alone has neither field nor value.
+# from value. [...] Otherwise, the string is not empty but does not contain a U+003A
+# COLON character (:): Process the field [...] using the whole line as the field name,
+# and the empty string as the field value."
+# Here a value after a colon keeps the LF of its line, so that a blank line alone has
+# neither field nor value.
 LINE = re.compile(rb"([^:\n]*+)(?:: ?+(.*+\n)|\n)")
 
-# A begun block whose whole lines take effect at its blank line and not before.
-PATIENT = re.compile(rb"(?:(?:event|id|topic|data):.*+\n)*+.*+")
+
+@dataclass(slots=True)
+class Event:
+    """
+    One event. The event that a server encodes equals the event that a client decodes.
+
+    `data` is text of any length; its line ends become LF on the way. `event` is the
+    type. `id` None writes no `id:` line; a decoded event has the last event id, ""
+    where there was none. `retry` is the reconnection time in milliseconds; on the
+    other side it stands on the decoder, not on the event. `topic` is a field of our
+    own, which browsers ignore.
+    """
+
+    data: str = ""
+    event: str = "message"
+    id: str | None = None
+    retry: int | None = None
+    topic: str | None = None
+
+    def json(self) -> Any:
+        """Return what `data` means as JSON; raise `ValueError` if it is none."""
+        return orjson.loads(self.data)
+
+
+@dataclass(slots=True)
+class Comment:
+    """One comment line, without its colon and the space after it."""
+
+    text: str
+
+
+def encode(event: Event) -> bytes:
+    """
+    Return the block of bytes that carries an event.
+
+    Raise `InvalidInput`, with the code of the field, for what a block cannot carry.
+    """
+    # Joined with `+` and not formatted: subclasses of str may format as they like.
+    head = ""
+    if event.event not in ("message", ""):
+        head = "event: " + check_type(event.event) + "\n"
+    if event.id is not None:
+        head += "id: " + _check_id(event.id) + "\n"
+    if event.topic is not None:
+        head += "topic: " + _check_topic(event.topic) + "\n"
+    if event.retry is not None:
+        head += f"retry: {check_retry(event.retry)}\n"
+    data = event.data
+    if not isinstance(data, str):
+        raise InvalidInput(f"data is str, not {type(data).__name__}", code="invalid_data")
+    # Split at CRLF, CR and LF and at nothing else: str.splitlines knows eight more
+    # and drops the last. Always one space after the colon, as data may begin with one.
+    if "\r" in data:
+        data = data.replace("\r\n", "\n").replace("\r", "\n")
+    if "\n" in data:
+        data = data.replace("\n", "\ndata: ")
+    try:
+        return (head + "data: " + data + "\n\n").encode()
+    except UnicodeEncodeError:
+        # The head was checked, so it is the data.
+        raise InvalidInput(
+            "data holds half a surrogate pair, which is no UTF-8", code="invalid_utf8"
+        ) from None
+
+
+def comment(text: str = "") -> bytes:
+    """Return a block of one comment, which clients ignore: for heartbeats. Raise `InvalidInput` for two lines."""
+    if not _is_line(text):
+        raise InvalidInput("a comment is text without CR, LF and NUL", code="invalid_comment")
+    return b": %b\n\n" % text.encode() if text else b":\n\n"
+
+
+def check_type(text: str) -> str:
+    """Return an event type, "message" for an empty one; raise `InvalidInput` for what no line can carry."""
+    if not _is_line(text):
+        raise InvalidInput("an event type is text without CR, LF and NUL", code="invalid_type")
+    return text or "message"
+
+
+def check_publish_type(text: str) -> str:
+    """Return an event type that a publisher may use: as `check_type`, and `Reserved` for `hub.*`."""
+    text = check_type(text)
+    if text.startswith("hub."):
+        raise Reserved("event types that begin with hub. belong to the hub", code="reserved_type")
+    return text
+
+
+def check_retry(value: int) -> int:
+    """Return a reconnection time in milliseconds; raise `InvalidInput` unless it is an int from 500 to 600000."""
+    # True is an int in Python.
+    if not isinstance(value, int) or isinstance(value, bool) or not RETRY_MIN <= value <= RETRY_MAX:
+        raise InvalidInput(
+            f"retry is an int from {RETRY_MIN} to {RETRY_MAX} (milliseconds)", code="invalid_retry"
+        )
+    return int(value)
+
+
+def _check_id(text: str) -> str:
+    if not _is_line(text):
+        raise InvalidInput("an event id is text without CR, LF and NUL", code="invalid_id")
+    return text
+
+
+def _check_topic(text: str) -> str:
+    if not _is_line(text) or CONTROL.search(text):
+        raise InvalidInput("a topic is text without control characters", code="invalid_topic")
+    return text
+
+
+def _is_line(text: str) -> bool:
+    # CR and LF end a line; with NUL clients drop an id. Three searches for one
+    # character are faster than one regular expression.
+    if not isinstance(text, str) or "\n" in text or "\r" in text or "\0" in text:
+        return False
+    return text.isascii() or not SURROGATE.search(text)
 
 
 class Decoder:
     """
     Turn a stream of bytes into events: `for event in decoder.feed(chunk)`.
 
-    `last_event_id` is what a reconnection sends, `retry` the reconnection time
-    in milliseconds that the server asked for, or None. Both outlive `reset`.
-    `limit` bounds a line and the data of an event, in bytes; comments and unknown
-    fields count against nothing but the limit of their line.
-    With `comments=True` there are `Comment` items among the events, in order.
+    `last_event_id` is what a reconnection sends, and `retry` the reconnection time in
+    milliseconds that the server asked for, or None: both outlive `reset`. `limit`
+    bounds a line, and the data of an event, in bytes; comments and unknown fields
+    count for nothing but the limit of their line. With `comments=True` items of type
+    `Comment` stand among the events, where they came.
     """
 
     def __init__(self, limit: int = LIMIT, last_event_id: str = "", comments: bool = False) -> None:
@@ -207,29 +203,30 @@ class Decoder:
 
     def reset(self) -> None:
         """Begin a new connection: forget half a block, keep `last_event_id` and `retry`."""
-        self._line = bytearray()  # the line that has no end yet
-        self._data = bytearray()  # "the data buffer", an LF after each line
-        self._type = ""  # "the event type buffer"
-        self._id: str | None = None  # "the last event ID buffer", None while the block has no id
-        self._topic: str | None = None
-        self._after_cr = False  # an LF now belongs to the line end before it
-        self._first = True  # no line yet: a BOM may come
-        self._exact = True  # in a block that the exact way has begun
-        self._tail = b""  # a block that no way has begun
         self._failed = False
+        self._started = False  # past where a BOM may stand
+        self._start = b""  # what may yet be a BOM
+        self._after_cr = False  # an LF now would belong to the line end before it
+        self._tail = b""  # a begun block that can wait
+        self._exact = False  # in a block that goes the exact way; these are its state:
+        self._line = bytearray()  # the line that has no end yet
+        self._data = bytearray()  # "the data buffer"
+        self._type = ""  # "the event type buffer"
+        self._id: str | None = None  # "the last event ID buffer"; None while the block has no id
+        self._topic: str | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
         """
         Return the events that this chunk completes.
 
-        Raises TooLarge (code `event_too_large`) when a line or event passes the
-        limit, and ever after until `reset`. Events complete before it are never
-        lost: if this chunk holds some they are returned, and the next call raises.
+        Raise `TooLarge` (code `event_too_large`) once a line or event passes the limit,
+        and again until `reset`. Events complete before are not lost: if the chunk has
+        some they are returned, and the next call raises.
         """
         if self._failed:
             raise self._too_large()
-        if self._after_cr or b"\r" in chunk:
-            chunk = self._with_lf(chunk)
+        if not self._started or self._after_cr or b"\r" in chunk:
+            chunk = self._plain(chunk)
         events: list[Event] = []
         try:
             if self._exact or self._tail:
@@ -247,12 +244,21 @@ class Decoder:
                 raise
         return events
 
-    def _with_lf(self, chunk: bytes) -> bytes:
-        """Return the chunk with LF for its every line end."""
-        # "Lines must be separated by either a U+000D CARRIAGE RETURN U+000A LINE
-        # FEED (CRLF) character pair, a single U+000A LINE FEED (LF) character, or
-        # a single U+000D CARRIAGE RETURN (CR) character." A CR at the end of a
-        # chunk ends its line now; the LF of its pair, if it comes, ends nothing.
+    def _plain(self, chunk: bytes) -> bytes:
+        """Return the chunk without a BOM and with LF for every line end."""
+        # "The UTF-8 decode algorithm strips one leading UTF-8 Byte Order Mark (BOM),
+        # if any."
+        if not self._started:
+            chunk = self._start + chunk
+            if len(chunk) < len(BOM) and BOM.startswith(chunk):
+                self._start = chunk
+                return b""
+            self._started = True
+            chunk = chunk.removeprefix(BOM)
+        # "Lines must be separated by either a U+000D CARRIAGE RETURN U+000A LINE FEED
+        # (CRLF) character pair, a single U+000A LINE FEED (LF) character, or a single
+        # U+000D CARRIAGE RETURN (CR) character." A CR at the end of a chunk ends its
+        # line at once; if the LF of its pair follows, that ends nothing.
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -261,36 +267,66 @@ class Decoder:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return chunk
 
+    def _blocks(self, blocks: bytes, events: list[Event]) -> None:
+        """Take whole blocks the quick way."""
+        try:
+            text = blocks.decode()
+        except UnicodeDecodeError:
+            return self._lines(blocks, events)
+        # Nothing in them passes the limit if together they do not.
+        if len(blocks) > self._limit:
+            return self._lines(blocks, events)
+        found = BLOCK.findall(text)
+        *_, rest = found[-1]
+        if rest:
+            found.pop()
+        new, append, last_id = Event.__new__, events.append, self.last_event_id
+        for type_, id_, topic, data, _ in found:
+            if id_:
+                last_id = id_
+            # `Event(...)` in steps, since calling __init__ is a tenth of all the work.
+            event = new(Event)
+            event.data = data
+            event.event = type_ or "message"
+            event.id = last_id
+            event.retry = None
+            event.topic = topic or None
+            append(event)
+        self.last_event_id = last_id
+        if rest:
+            self._lines(rest.encode(), events)
+        return None
+
     def _begin(self, part: bytes, events: list[Event]) -> None:
         """Keep the beginning of a block, or take its lines now if they cannot wait."""
         if len(part) <= self._limit and PATIENT.fullmatch(part):
             self._tail = part
         else:
             self._exact = True
-            self._unfinished(part, events)
+            self._part(part, events)
 
     def _resume(self, chunk: bytes, events: list[Event]) -> bytes:
-        """Go on with the block that is begun; return what comes after its blank line."""
+        """Go on with the begun block; return what follows its blank line."""
         if self._tail:
             tail, self._tail = self._tail, b""
-            # Reading it again from its start at most doubles the work.
+            # To read it again from its start at most doubles the work.
             if len(tail) <= len(chunk):
                 return tail + chunk
             self._exact = True
-            self._unfinished(tail, events)
+            self._part(tail, events)
         end = self._block_end(chunk)
-        self._exact = end == 0
-        self._unfinished(chunk[:end] if end else chunk, events)
+        self._part(chunk[:end] if end else chunk, events)
+        self._exact = not end
         return chunk[end:] if end else b""
 
     def _block_end(self, chunk: bytes) -> int:
-        """Return where the begun block ends in the chunk, after its blank line; 0 if it does not."""
+        """Return where in the chunk the begun block ends, after its blank line; 0 if it does not."""
         if not self._line and chunk.startswith(b"\n"):
             return 1
         border = chunk.find(b"\n\n")
         return border + 2 if border >= 0 else 0
 
-    def _unfinished(self, part: bytes, events: list[Event]) -> None:
+    def _part(self, part: bytes, events: list[Event]) -> None:
         """Take a part of a block: its whole lines now, the rest when its line ends."""
         end = part.rfind(b"\n") + 1
         if end:
@@ -305,13 +341,8 @@ class Decoder:
                 raise self._too_large()
 
     def _lines(self, lines: bytes, events: list[Event]) -> None:
-        """Take whole lines, the exact way."""
-        end = len(lines) if len(lines) <= self._limit else self._short_lines(lines)
-        if self._first:
-            # "The UTF-8 decode algorithm strips one leading UTF-8 Byte Order Mark
-            # (BOM), if any."
-            self._first = False
-            lines, end = lines.removeprefix(BOM), end - len(BOM) * lines.startswith(BOM)
+        """Take whole lines the exact way."""
+        end = self._allowed(lines)
         for name, value in LINE.findall(lines, 0, end):
             if name == b"data":
                 # "Append the field value to the data buffer, then append a single
@@ -322,23 +353,25 @@ class Decoder:
             elif name:
                 self._field(name, value[:-1])
             elif not value:
-                # "If the line is empty (a blank line): Dispatch the event, as
-                # defined below."
+                # "If the line is empty (a blank line): Dispatch the event, as defined
+                # below."
                 self._dispatch(events)
             elif self._comments:
                 # "If the line starts with a U+003A COLON character (:): Ignore the
-                # line." Who does not ask for comments gets none, so for all but
-                # those who test for `Comment` the list is one of events.
+                # line." Who does not ask for comments gets none, so the list is one of
+                # events for all but those who look for `Comment`.
                 events.append(cast(Event, Comment(_text(value[:-1]))))
         if end < len(lines):
             raise self._too_large()
 
-    def _short_lines(self, lines: bytes) -> int:
+    def _allowed(self, lines: bytes) -> int:
         """Return where the first line that passes the limit begins, or the end."""
+        if len(lines) <= self._limit:
+            return len(lines)
         end = 0
         for line in BytesIO(lines):
             if len(line) - 1 > self._limit:
-                return end
+                break
             end += len(line)
         return end
 
@@ -349,75 +382,46 @@ class Decoder:
             # "Set the event type buffer to the field value."
             self._type = _text(value)
         elif name == b"id":
-            # "If the field value does not contain U+0000 NULL, then set the last
-            # event ID buffer to the field value. Otherwise, ignore the field."
+            # "If the field value does not contain U+0000 NULL, then set the last event
+            # ID buffer to the field value. Otherwise, ignore the field."
             if b"\0" not in value:
                 self._id = _text(value)
         elif name == b"topic":
             self._topic = _text(value)
         elif name == b"retry" and value.isdigit():
-            # "If the field value consists of only ASCII digits, then interpret the
-            # field value as an integer in base ten, and set the event stream's
-            # reconnection time to that integer." bytes.isdigit is ASCII only, and
-            # false for the empty value. 18 digits are 30 million years; int() of
-            # a megabyte of them would take minutes.
+            # "If the field value consists of only ASCII digits, then interpret the field
+            # value as an integer in base ten, and set the event stream's reconnection
+            # time to that integer." Of bytes, isdigit is ASCII only and false for none.
+            # 18 digits are 30 million years; int() of many more takes as long.
             self.retry = int(value.lstrip(b"0")[:18] or b"0")
         # "Otherwise: The field is ignored."
 
     def _dispatch(self, events: list[Event]) -> None:
         # "Set the last event ID string of the event source to the value of the last
-        # event ID buffer." It is done before the test for data: a block with only
+        # event ID buffer." This comes before the question for data: a block with only
         # an id moves it.
         if self._id is not None:
             self.last_event_id = self._id
-        # "If the data buffer is an empty string, set the data buffer and the event
-        # type buffer to the empty string and return." No data: no event.
+        # "If the data buffer is an empty string, set the data buffer and the event type
+        # buffer to the empty string and return." No data: no event.
         if self._data:
-            # "If the data buffer's last character is a U+000A LINE FEED (LF)
-            # character, then remove the last character from the data buffer."
+            # "If the data buffer's last character is a U+000A LINE FEED (LF) character,
+            # then remove the last character from the data buffer."
             self._data.pop()
-            data = _text(self._data)
+            # "If the event type buffer has a value other than the empty string, change
+            # the type of the newly created event to equal the value of the event type
+            # buffer."
+            type_ = self._type or "message"
+            events.append(Event(_text(self._data), type_, self.last_event_id, None, self._topic))
             self._data.clear()
-            # "Initialize event's type attribute to "message" [...] If the event
-            # type buffer has a value other than the empty string, change the type
-            # of the newly created event to equal the value of the event type buffer."
-            events.append(Event(data, self._type or "message", self.last_event_id, None, self._topic))
         self._type, self._id, self._topic = "", None, None
 
-    def _blocks(self, blocks: bytes, events: list[Event]) -> None:
-        """Take whole blocks, from behind a blank line to behind another, the quick way."""
-        # Nothing in them can pass the limit if together they do not.
-        if len(blocks) > self._limit:
-            return self._lines(blocks, events)
-        try:
-            text = blocks.decode()
-        except UnicodeDecodeError:
-            return self._lines(blocks, events)
-        new, append, last_id = Event.__new__, events.append, self.last_event_id
-        for type_, id_, topic, data, rest in BLOCK.findall(text):
-            if rest:
-                break
-            if id_:
-                last_id = id_
-            # Event(...) in steps: the call of __init__ is a tenth of the whole.
-            event = new(Event)
-            event.data = data
-            event.event = type_ or "message"
-            event.id = last_id
-            event.retry = None
-            event.topic = topic or None
-            append(event)
-        self.last_event_id = last_id
-        if rest:
-            self._lines(rest.encode(), events)
-        return None
-
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"a line or event of more than {self._limit} bytes", code="event_too_large")
+        return TooLarge(f"a line or an event of more than {self._limit} bytes", code="event_too_large")
 
 
 def _text(value: bytes | bytearray) -> str:
-    # "Streams must be decoded using the UTF-8 decode algorithm", which puts U+FFFD
-    # for each error. A line end is never inside a character, so lines may be
-    # decoded one by one or together.
+    # "Streams must be decoded using the UTF-8 decode algorithm", which puts U+FFFD for
+    # each error. No character holds a line end, so how many lines are decoded at once
+    # makes no difference.
     return value.decode("utf-8", "replace")

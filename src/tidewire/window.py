@@ -67,7 +67,9 @@ class Entry:
     frames: list[bytes | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = len(self.data) + len(self.topic) + len(self.event) + ENTRY_OVERHEAD
+        # A character may be four bytes, and the limits are meant in bytes.
+        text = len(self.data) if self.data.isascii() else len(self.data.encode(errors="replace"))
+        self.size = text + len(self.topic) + len(self.event) + ENTRY_OVERHEAD
         self.frames = [None, None]
 
     @property
@@ -82,7 +84,7 @@ class Entry:
         return Event(self.data, self.event, str(self.position), self.retry, self.topic)
 
     def frame(self, with_topic: bool) -> bytes:
-        """Return the bytes of this entry, encoded at the first call. Raise `InvalidInput` (a foreign writer's field)."""
+        """Return the bytes of this entry, encoded once. Raise `InvalidInput` (a foreign writer's field)."""
         frame = self.frames[with_topic]
         if frame is None:
             event = self.as_event()
@@ -93,7 +95,7 @@ class Entry:
 
 
 class Receipt(NamedTuple):
-    """The engine's answer to a draft: where it is, and whether it was there before (the same key, a second end)."""
+    """The engine's answer: where a draft is, and whether it was there before (the same key, a second end)."""
 
     position: Position
     duplicate: bool = False
@@ -315,7 +317,7 @@ class Window:
             return Verdict(self._shared(position), "foreign", selector.terms)
         if position.offset > self.head:
             return Verdict(self.head, "future", selector.terms)
-        if position.check and self.floor > position.offset:
+        if position.check and self.floor > position.offset != self.head:
             return Verdict(self.floor - 1, "trimmed", selector.terms)
         if position.check and not self._may_have_check(position):
             return Verdict(self.floor - 1, "foreign", selector.terms)
@@ -323,7 +325,8 @@ class Window:
 
     def _may_have_check(self, position: Position) -> bool:
         """Whether the entry at this position can have its check, as far as that is known in memory."""
-        if self.start <= position.offset <= self.head or not self._head_check:
+        # The head's is known even when its entry is trimmed.
+        if position.offset >= min(self.start, self.head) or not self._head_check:
             return self.position(position.offset).check == position.check
         return True
 
@@ -356,12 +359,13 @@ class Window:
         """
         Return the entries in (after, through] that `selector` matches and through which offset they reach.
 
-        Stops before `max_bytes` of text, but never without one entry.
+        Stops before `max_bytes` of frames, but never without one entry.
         """
         found: list[Entry] = []
         size = 0
+        with_topic = not selector.single
         for entry in self._matching(after, through, selector):
-            size += entry.size
+            size += len(entry.frame(with_topic))
             if found and size > max_bytes:
                 return found, found[-1].offset
             found.append(entry)

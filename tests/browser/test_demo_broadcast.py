@@ -67,6 +67,9 @@ def test_another_tab_is_one_listener_more(open_page: OpenPage, quick_demo: str) 
     wait_until(lambda: text(page, "listening") == "1")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open another tab").click()
+    # Behind the new tab this one does not ask the server any more.
+    wait_until(lambda: get_json(f"{quick_demo}/demo/status")["listening"] == 2)
+    page.bring_to_front()
     wait_until(lambda: text(page, "listening") == "2")
     opened.value.close()
     wait_until(lambda: text(page, "listening") == "1")

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
-import uvicorn
 
 from ..demo import Demo
+from ..http.admission import is_loopback
 from ..hub import Hub
+from ..server.run import serve
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="The port; 0 takes a free one.")
-@click.option("--seed", type=int, help="Make the same random events each time.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="TIDEWIRE_HOST", help="Where to listen."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    envvar="TIDEWIRE_PORT",
+    help="The port; 0 takes a free one.",
+)
+@click.option("--seed", type=int, help="Make the same random events for every page view.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.01, max=3600),
@@ -20,23 +32,30 @@ from ..hub import Hub
     show_default=True,
     help="Seconds from one random event to the next.",
 )
-def demo(host: str, port: int, seed: int | None, interval: float) -> None:
-    import socket
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Let everyone who reaches it in. Another address than loopback needs it.",
+)
+def demo(host: str, port: int, seed: int | None, interval: float, is_open: bool) -> None:
+    """
+    Run a hub with the demo pages.
 
-    hosts = None
-    hub = Hub(allowed_hosts=hosts)
-    app = Demo(hub, seed=seed, interval=interval, allowed_hosts=hosts)
-
-    async def serve(scope, receive, send):  # type: ignore
-        await app(scope, receive, send)
-
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    sock.listen(100)
-    print(f"http://{host}:{sock.getsockname()[1]}/demo", flush=True)
-    uvicorn.Server(
-        uvicorn.Config(
-            serve, http="tidewire.server.protocol:StreamProtocol", log_level="warning", lifespan="off"
+    Random events of four types, how a stream ends, and how it survives what
+    breaks it; and a broadcast to everyone who listens. The log is in memory.
+    """
+    local = host == "localhost" or is_loopback(host)
+    if not (local or is_open):
+        raise click.UsageError(
+            f"everyone who reaches {host} could publish and subscribe: say --open if that is meant"
         )
-    ).run([sock])
+    # On loopback names are checked: a web page could point one of its own at this machine.
+    names = () if local else None
+    hub = Hub(allowed_hosts=names)
+
+    def started(urls: Sequence[str]) -> None:
+        click.echo(f"The demo is at {urls[0]}/demo (Ctrl-C stops it)")
+
+    app = Demo(hub, seed=seed, interval=interval, allowed_hosts=names)
+    serve(app, settings=hub.settings, host=host, port=port, started=started)

@@ -83,7 +83,9 @@ class Demo:
         self._paths = {path for _, path in self._routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http", "the server opens and closes the hub"
+        if scope["type"] != "http":
+            await self.hub.app(scope, receive, send)
+            return
         try:
             await self._serve(Request(scope), scope, receive, send)
         except TidewireError as error:

@@ -59,7 +59,10 @@ class Engine(Protocol):
         """Begin; return the newest position, floor, lives, marks, and the ended topics still kept."""
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        """Store all drafts or none. Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`."""
+        """Store all drafts or none. Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`.
+
+        Cancelled when the node waits no longer: what was begun may be stored all the same.
+        """
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         """Return up to `limit` entries after offset `after` that `selector` matches (None: all), in order."""
