@@ -182,6 +182,8 @@ def main() -> None:
     else:
         measured = rows(chosen(options.only), options.measures.split(","), size)
         table = markdown(HEADER, (row.cells() for row in measured))
+    if options.quick:
+        say("a smoke run: these figures mean nothing")
     print(f"{table}\n\n{facts.machine()}; load average {os.getloadavg()[0]:.1f}. {facts.versions()}.")
 
 

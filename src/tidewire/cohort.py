@@ -8,6 +8,8 @@ Rule 2: `sent` is never stored. What is before the first pending entry has gone
         `pending` and cannot disagree with it.
 Rule 3: a round holds a snapshot of the members. Whoever leaves before its turn
         is taken out of the snapshot and keeps the offset from before the round.
+Rule 4: something is pending only while there are members. What comes when there
+        are none is not put there, so what was left would be followed by a hole.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Cohort:
         self._window = window
         self._rest: dict[Subscriber, WriteMethod] = {}
         self._chunk = b""
-        self._before = 0
+        self._before = (0, 0)  # `sent` and `announced` from before the round
 
     def __len__(self) -> int:
         return len(self.members) + len(self.behind)
@@ -88,8 +90,13 @@ class Cohort:
 
     def join(self, subscriber: Subscriber) -> None:
         """Make `subscriber` a member from the next round on; it has everything through `sent`."""
-        assert subscriber.offset == self.sent and subscriber.wire
-        self.announced = min(self.announced, subscriber.announced) if self.members else subscriber.announced
+        assert subscriber.offset == self.sent
+        assert subscriber.wire
+        # The one who heard least, and the longest silence, count for all.
+        if not self.members:
+            self.announced, self.silent_since = subscriber.announced, subscriber.silent_since
+        self.announced = min(self.announced, subscriber.announced)
+        self.silent_since = min(self.silent_since, subscriber.silent_since)
         self.behind.discard(subscriber)
         self.members[subscriber] = subscriber.wire.write
         subscriber.live = True
@@ -97,11 +104,13 @@ class Cohort:
     def leave(self, subscriber: Subscriber) -> None:
         """Make a member one that is behind, at the offset it really reached."""
         unwritten = self._rest.pop(subscriber, None) is not None
-        subscriber.offset = self._before if unwritten else self.sent
-        subscriber.announced = min(self.announced, subscriber.offset)
+        subscriber.offset, subscriber.announced = self._before if unwritten else (self.sent, self.announced)
+        subscriber.silent_since = self.silent_since
         subscriber.live = False
         del self.members[subscriber]
         self.behind.add(subscriber)
+        if not self.members:
+            self.pending.clear()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget `subscriber` altogether."""
@@ -114,18 +123,15 @@ class Cohort:
         members = list(self.members)
         for member in members:
             self.leave(member)
-        self.pending.clear()
         return members
 
     # -- rounds
 
     def begin(self) -> bool:
         """Join what is pending into a round; return whether there is one."""
-        if not self.members:
-            self.pending.clear()
         if not self.pending:
             return False
-        before = self.sent
+        before = (self.sent, self.announced)
         frames: list[bytes] = []
         size = 0
         with_topic = not self.selector.single
@@ -139,11 +145,13 @@ class Cohort:
         self._start(b"".join(frames), before)
         return True
 
-    def begin_with(self, data: bytes) -> None:
-        """Begin a round of bytes that are no entry: a heartbeat, or the position of the idle."""
-        self._start(data, self.sent)
+    def begin_with(self, data: bytes, announced: int) -> None:
+        """Begin a round of bytes that are no entry: a heartbeat, or the position `announced` of the idle."""
+        before = (self.sent, self.announced)
+        self.announced = announced
+        self._start(data, before)
 
-    def _start(self, data: bytes, before: int) -> None:
+    def _start(self, data: bytes, before: tuple[int, int]) -> None:
         self._before = before
         self._chunk = framed(data, self.framing)
         self._rest = self.members.copy()

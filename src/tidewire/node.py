@@ -154,6 +154,8 @@ class Node:
                 if cohort.members:
                     cohort.pending.append(entry)
                     self._schedule(cohort)
+                elif cohort.waiting:
+                    self._schedule(cohort)
         if self._reached:
             self._resolve_reached()
 
@@ -416,8 +418,7 @@ class Node:
         silent = now - cohort.silent_since
         # A second early: deadlines are kept to the second, and 16 s is promised.
         if silent >= self.settings.heartbeat - 1 and not cohort.scheduled:
-            frame, cohort.announced = self._heartbeat(cohort.announced, cohort.sent)
-            cohort.begin_with(frame)
+            cohort.begin_with(*self._heartbeat(cohort.announced, cohort.sent))
             cohort.silent_since = now
             self._schedule(cohort)
             silent = 0.0

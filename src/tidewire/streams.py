@@ -1,9 +1,10 @@
 """
 The open streams of one event loop: the only timer, and the end of all in good order.
 
-Deadlines lie in buckets of one second. One timer walks them, a few milliseconds
-at a time, so ten thousand heartbeats hold up nobody. An item may be looked at
-too early, never too late: it says itself when to come back.
+Deadlines lie in buckets of one second. One timer walks them at each whole second,
+a few milliseconds at a time, so ten thousand heartbeats hold up nobody. An item
+is looked at within the second after its deadline, or too early: it says itself
+when to come back.
 
 The dictionary of loops is the only module-level state of the package: a signal
 reaches a process, not a hub, and must find the streams of its loop.
@@ -67,27 +68,33 @@ class Streams:
 
     def watch(self, item: Timed, at: float) -> None:
         """See that `item` is ticked at `at`, or earlier if that was asked for before."""
-        bucket = max(int(at) + 1, self._walked + 1)
+        if self._timer is None:
+            self._walked = int(self._loop.time())
+            self._wait()
+        bucket = max(int(at), self._walked) + 1
         if item.due:
             if item.due <= bucket:
                 return
-            self._buckets[item.due].discard(item)
+            self.unwatch(item)
         item.due = bucket
         self._buckets.setdefault(bucket, set()).add(item)
-        if self._timer is None:
-            self._walked = max(self._walked, int(self._loop.time()))
-            self._timer = self._loop.call_later(1, self._walk)
 
     def unwatch(self, item: Timed) -> None:
-        if item.due:
-            self._buckets.get(item.due, set()).discard(item)
-            item.due = 0
+        bucket = self._buckets.get(item.due)
+        if bucket is not None:
+            bucket.discard(item)
+            if not bucket:
+                del self._buckets[item.due]
+        item.due = 0
+
+    def _wait(self) -> None:
+        self._timer = self._loop.call_at(self._walked + 1, self._walk)
 
     def _walk(self) -> None:
         now = self._loop.time()
         for second in range(self._walked + 1, int(now) + 1):
             self._now_due.extend(self._buckets.pop(second, ()))
-        self._walked = int(now)
+        self._walked = max(self._walked, int(now))
         self._tick_some()
 
     def _tick_some(self) -> None:
@@ -98,13 +105,24 @@ class Streams:
             if not item.due or item.due > self._walked:
                 continue
             item.due = 0
-            at = item.tick(now)
-            if at is not None:
-                self.watch(item, at)
+            self._tick(item, now)
             if self._loop.time() > now + STEP:
                 self._timer = self._loop.call_soon(self._tick_some)
                 return
-        self._timer = self._loop.call_later(1, self._walk) if self._buckets else None
+        if self._buckets:
+            self._wait()
+        else:
+            self._timer = None
+
+    def _tick(self, item: Timed, now: float) -> None:
+        try:
+            at = item.tick(now)
+        except Exception:
+            # One that fails must not take the timer from all others.
+            logger.exception("a deadline failed")
+        else:
+            if at is not None:
+                self.watch(item, at)
 
     # -- stopping
 

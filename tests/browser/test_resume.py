@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -42,11 +43,9 @@ class Relay:
     def cut(self) -> None:
         """Reset every connection that goes through."""
         for one in self._sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            try:
+            with contextlib.suppress(OSError):  # closed by its other end already
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         self._sockets = []
 
     def close(self) -> None:
@@ -70,17 +69,12 @@ class Relay:
                 thread.start()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            source.close()
-            try:
-                target.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        source.close()
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

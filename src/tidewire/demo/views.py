@@ -87,6 +87,9 @@ class Views:
         hub.on_first(f"{PREFIX}*")(self._arrived)
         hub.on_last(f"{PREFIX}*")(self._left)
 
+    def __len__(self) -> int:
+        return len(self._views)
+
     def get(self, topic: str) -> View | None:
         return self._views.get(topic)
 
