@@ -162,6 +162,7 @@ class Serving:
         ws: Any = "none",
         logs_fine: bool = True,
     ) -> None:
+        self.app = app
         self.uds = uds
         self.logs_fine = logs_fine
         self.clients: list[socket.socket] = []

@@ -1,4 +1,4 @@
-"""The HTTP surface of DESIGN, section 4, over both ways to the socket and behind each server."""
+"""The HTTP surface (docs/reference/http.md), over both ways to the socket and behind each server."""
 
 from __future__ import annotations
 

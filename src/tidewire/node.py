@@ -49,6 +49,8 @@ HISTORY_PAGES = 16
 LOCATE_TIMEOUT = 0.5
 # How long single streams may take to end in a drain.
 END_TIMEOUT = 1.0
+# How often a drain looks whether something has finished.
+POLL = 0.01
 # A paused stream is looked at this often.
 PROGRESS_EVERY = 2.0
 # Streams vary their age and their retry by so much, so that they do not come back together.
@@ -67,7 +69,7 @@ class Replay(NamedTuple):
 
 
 class Watch:
-    """A program's wish to know the first and the last subscriber of a topic, or of each topic of a pattern."""
+    """A program's wish to know the first and last subscriber of a topic, or of each topic of a pattern."""
 
     def __init__(self, term: str, first: Hook | None, last: Hook | None) -> None:
         self.term = check_term(term)
@@ -188,7 +190,7 @@ class Node:
         self._pages.clear()
 
     def _drop_bad_fields(self, entry: Entry) -> None:
-        """Keep an entry of a foreign writer readable: one without its bad field, not one with an injected line."""
+        """Keep an entry of a foreign writer readable: without its bad field, so without an injected line."""
         try:
             entry.frame(True)
             return
@@ -399,7 +401,7 @@ class Node:
         return min(subscriber.until, now + self.settings.heartbeat - 1)
 
     def _check_progress(self, subscriber: Subscriber, now: float) -> float | None:
-        """End a stream that took nothing for too long. The kernel's count is asked: the buffer's size says little."""
+        """End a stream that took nothing for too long, by the kernel's count: the buffer says little."""
         assert subscriber.wire
         acknowledged = subscriber.wire.acknowledged()
         if acknowledged != subscriber.acknowledged:
@@ -425,7 +427,7 @@ class Node:
         return now + max(self.settings.heartbeat - 1 - silent, 0.5)
 
     def _heartbeat(self, announced: int, offset: int) -> tuple[bytes, int]:
-        """Return a comment, or a position where the last one told might fall out of retention; and what is told now."""
+        """Return a comment, or a position if the last one told may soon be trimmed; and which is told now."""
         middle = (self.window.floor + self.window.head) // 2
         if announced >= min(middle, offset):
             return frames.HEARTBEAT, announced
@@ -637,7 +639,8 @@ class Node:
 
     def _write(self, subscriber: Subscriber, data: bytes) -> None:
         """Write bytes that only this subscriber gets."""
-        assert subscriber.wire and subscriber.cohort
+        assert subscriber.wire
+        assert subscriber.cohort
         if data:
             subscriber.silent_since = self.loop.time()
             subscriber.wire.write(framed(data, subscriber.cohort.framing))
@@ -689,7 +692,7 @@ class Node:
         return frames.spread_retry(self.settings.retry, 0 if self.engine.shared else self.settings.drain)
 
     async def drain(self) -> None:
-        """Finish publishes, end all streams in good order, close the engine. Any number of callers wait for one drain."""
+        """Finish publishes, end all streams in good order, close the engine. Callers share one drain."""
         if self._drain is None:
             self.stopping.set()
             self._drain = self.loop.create_task(self._drain_once())
@@ -716,9 +719,10 @@ class Node:
             await asyncio.sleep(max(wait, 0))
 
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
-        deadline = self.loop.time() + seconds
-        while not done() and self.loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        for _ in range(round(seconds / POLL)):
+            if done():
+                return
+            await asyncio.sleep(POLL)
 
     # -- for programs
 

@@ -111,7 +111,7 @@ class Subscriber:
         self.due = 0
 
     def attach(self, wire: Wire, framing: Framing) -> None:
-        """Begin: the head is sent and the socket is ours. A lost or drained stream may come too late for that."""
+        """Begin: the head is sent and the socket is ours."""
         self.wire = wire
         self.owner.attached(self, framing)
 

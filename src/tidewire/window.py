@@ -307,7 +307,7 @@ class Window:
         check = self._head_check if offset == self.head else ""
         return Position(self.life_of(offset), offset, check)
 
-    # -- judging a position (DESIGN, section 3; the order matters)
+    # -- judging a position (the order of the questions matters)
 
     def judge(self, position: Position | None, selector: Selector) -> Verdict:
         """Say where a stream that brought `position` goes on; None is one that could not be read."""

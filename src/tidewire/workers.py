@@ -24,8 +24,9 @@ except ImportError:  # Windows has neither forking servers nor this lock
     fcntl = None  # type: ignore[assignment]
 
 REFUSAL = (
-    "this hub keeps its log in one process and is one of several workers, so each would lose the others' events: "
-    "run one worker, or use a shared engine (redis:// or nats://), or say Hub(per_process=True) if that is meant"
+    "this hub keeps its log in one process and is one of several workers, so each would lose the others' "
+    "events: run one worker, or use a shared engine (redis:// or nats://), "
+    "or say Hub(per_process=True) if that is meant"
 )
 
 

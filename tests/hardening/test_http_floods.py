@@ -1,5 +1,5 @@
 """
-ATTACKS F01 - F04, F06, F13, F15, F18: what a client can do to a server before, after and instead of a request.
+ATTACKS F01 - F04, F06, F13, F15, F18: what a client can do before, after and instead of a request.
 
 Everything goes over real sockets. The deadlines are the shortest that the settings allow.
 """
@@ -51,11 +51,29 @@ def app() -> StreamApp:
     return StreamApp()
 
 
-@pytest.fixture(params=LOOPS)
-def serving(request: pytest.FixtureRequest, app: StreamApp) -> Iterator[Serving]:
-    with Serving(app, loop=request.param, protocol=QUICK) as server:
-        yield server
-        wait_until(lambda: not server.connections or server.thread.is_alive())
+class Switch:
+    """An app that can be exchanged: a server for each of 200 tests would take most of their time."""
+
+    app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def server(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    with Serving(Switch(), loop=request.param, protocol=QUICK) as serving:
+        yield serving
+
+
+@pytest.fixture
+def serving(server: Serving, app: StreamApp) -> Iterator[Serving]:
+    server.app.app = app
+    yield server
+    for client in server.clients:
+        client.close()
+    server.clients.clear()
+    wait_until(lambda: not server.connections)
 
 
 def exchange(serving: Serving, data: bytes) -> bytes:
@@ -175,8 +193,8 @@ def test_f02_a_body_at_a_fair_rate_may_take_longer(serving: Serving) -> None:
     with serving.connect() as client:
         client.sendall(post(b"", "Connection: close", length=12_000))
         for part in parts:
-            client.sendall(part)
             assert not closed(client, 0.2)
+            client.sendall(part)
         client.settimeout(5)
         assert head_of(read_all(client))[2] == b"".join(parts)
 
@@ -185,8 +203,8 @@ def test_f02_an_ingest_may_be_as_slow_as_its_events(serving: Serving) -> None:
     with serving.connect() as client:
         client.sendall(post(b"", "Content-Type: application/x-ndjson", "Connection: close", length=6))
         for _ in range(6):
-            client.sendall(b"\n")
             assert not closed(client, 0.5)
+            client.sendall(b"\n")
         client.settimeout(5)
         assert head_of(read_all(client))[2] == b"\n" * 6
 
@@ -368,10 +386,11 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_f06_what_can_be_read_in_two_ways_is_refused(name: str, bytewise: bool) -> None:
-    app = StreamApp()
+def test_f06_what_can_be_read_in_two_ways_is_refused(
+    serving: Serving, app: StreamApp, name: str, bytewise: bool
+) -> None:
     request = AMBIGUOUS[name]
-    with Serving(app, protocol=QUICK) as serving, serving.connect() as client:
+    with serving.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if bytewise:

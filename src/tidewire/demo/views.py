@@ -137,7 +137,7 @@ class Views:
                 await self.hub.publish(view.topic, event.data, event=event.event)
                 view.made += 1
                 await asyncio.sleep(self.interval)
-            await self.hub.end(view.topic)
+            await self.hub.end(view.topic, "complete")
         except TidewireError:
             # The topic was ended by somebody else, or the process stops.
             self._over(view, "stopped")

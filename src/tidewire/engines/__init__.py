@@ -30,6 +30,8 @@ ENGINES = {
 
 # How many entries one page looks at, whether they match or not.
 SCAN_LIMIT = 10_000
+# How much one page returns, or one entry: pages are held in memory while readers share them.
+PAGE_BYTES = 1024 * 1024
 
 LIFE_LENGTH = 6
 
@@ -59,9 +61,11 @@ class Engine(Protocol):
         """Begin; return the newest position, floor, lives, marks, and the ended topics still kept."""
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        """Store all drafts or none. Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`.
+        """
+        Store all drafts or none.
 
-        Cancelled when the node waits no longer: what was begun may be stored all the same.
+        Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`. Cancelled
+        when the node waits no longer: what was begun may be stored all the same.
         """
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:

@@ -18,7 +18,7 @@ from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
 from ..window import Draft, Entry, Head, Marks, Page, Receipt, Since
-from . import SCAN_LIMIT, Durability, LogClock, Sink, new_life
+from . import PAGE_BYTES, SCAN_LIMIT, Durability, LogClock, Sink, new_life
 
 # Entries trimmed in one step: a log that suddenly is too old must not block publishing.
 TRIM_STEP = 1_000
@@ -101,7 +101,7 @@ class MemoryEngine:
         keys: dict[tuple[str, str], HeldKey],
         ended: dict[str, Position],
     ) -> Receipt | None:
-        """Return the receipt that `draft` got before. The key comes first: a repeat may meet an ended topic."""
+        """Return the receipt that `draft` got before. Keys come first: a repeat may meet an ended topic."""
         if draft.key is not None:
             name = (draft.topic, draft.key)
             held = self._keys.get(name) or keys.get(name)
@@ -153,9 +153,9 @@ class MemoryEngine:
         floor = self._floor
         for _ in range(min(TRIM_STEP, len(self._entries) - self._gone)):
             entry = self._entries[self._gone]
-            over = (
-                self._head - self._floor >= limits.retention_entries or self._bytes > limits.retention_bytes
-            )
+            more = self._head - self._floor
+            # The newest entry stays whatever its size: its subscribers have not read it yet.
+            over = more >= limits.retention_entries or (more and self._bytes > limits.retention_bytes)
             if entry is None or not (over or entry.time < oldest):
                 break
             self._forget(entry)
@@ -185,13 +185,15 @@ class MemoryEngine:
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         first = max(after + 1, self._floor)
         found: list[Entry] = []
+        size = 0
         through = after
         for entry in self._kept(first, first + SCAN_LIMIT - 1):
-            through = entry.offset
             if selector is None or selector.matches(entry.topic):
-                found.append(entry)
-                if len(found) == limit:
+                size += entry.size
+                if len(found) == limit or (found and size > PAGE_BYTES):
                     break
+                found.append(entry)
+            through = entry.offset
         return Page(found, through, self._floor, self._marks)
 
     async def locate(self, since: Since, selector: Selector) -> int:

@@ -1,5 +1,5 @@
 """
-A hub as an ASGI app: the HTTP surface of DESIGN, section 4, below any mount point.
+A hub as an ASGI app: the whole HTTP surface (docs/reference/http.md), below any mount point.
 """
 
 from __future__ import annotations

@@ -1,19 +1,24 @@
 """
 The body of an `EventStreamResponse`: from a program's iterable to `send`.
 
-Rule 1: one task iterates an async generator from beginning to end and closes it
+Rule 1: one task iterates the iterable from beginning to end and closes it
         there, so its cancel scopes and context variables stay whole.
 Rule 2: a sync iterable has a thread of its own. A pool would be used up by as
         many streams as it has threads, and starve every sync endpoint.
 Rule 3: nothing is sent while something else is being sent.
+Rule 4: the request's task goes on until the iterable is closed, so that what
+        the program opened for it (a dependency with `yield`) lives as long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import logging
 import threading
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from queue import SimpleQueue
 from typing import Any
 
 from .. import frames
@@ -28,8 +33,17 @@ logger = logging.getLogger("tidewire")
 
 Item = Event | str | Mapping[str, Any]
 
-# A stream that is silent, or stuck in one `send`, is looked at this often.
+# A `send` that is stuck is noticed this much too late.
 LOOK_EVERY = 2.0
+
+# How long the end of a body waits for the iterable to be closed: it may still
+# fail, and tell so, but the client should not have to wait.
+CLOSE_TIMEOUT = 0.5
+
+# How long the last bytes may take, and a drain waits for a thread, which nothing can interrupt.
+END_TIMEOUT = 1.0
+
+END: Any = object()
 
 
 class GeneratorStream:
@@ -47,155 +61,196 @@ class GeneratorStream:
         self._settings = settings
         self._max_age = max_age
         self._send = send
-        self._sending_since: float | None = None
         self._lock = asyncio.Lock()
-        self._stopped = asyncio.Event()
-        self._last = b""  # what a stream says before it ends
+        self._sending_since: float | None = None
+        self._thread: OwnThread | None = None
+        self._beat: asyncio.Future[None] | None = None
+        self._failure = self._farewell = b""  # what a stream says before it ends
         self._gone = False  # nobody listens any more
+        self._stopping = False  # the iterable is being closed
+        self._over = asyncio.Event()  # the body may end
         self._done = asyncio.Event()
 
     async def run(self, receive: Receive) -> None:
-        """Send the whole stream; return when it has ended or the client has left."""
+        """Send the whole stream; return when the iterable is closed."""
         self._loop = asyncio.get_running_loop()
         self._streams = streams_of_loop()
         self._opened = self._sent_at = self._loop.time()
-        self._streams.register(self)
-        self._streams.watch(self, self._opened + LOOK_EVERY)
+        self._maker = asyncio.ensure_future(self._make())
+        self._maker.add_done_callback(lambda _: self._over.set())
         watch = asyncio.ensure_future(self._watch(receive))
-        pump = asyncio.ensure_future(self._pump())
-        stopped = asyncio.ensure_future(self._stopped.wait())
+        self._streams.watch(self, self._next_look(self._opened))
+        self._streams.register(self)
         try:
-            await asyncio.wait([pump, stopped], return_when=asyncio.FIRST_COMPLETED)
-            await cancel(pump)
+            await self._over.wait()
             await self._end()
+        except asyncio.CancelledError:
+            # The server waits no longer.
+            self._gone = True
+            self._abandon()
+            raise
         finally:
-            for task in (watch, pump, stopped):
-                task.cancel()
+            watch.cancel()
+            self._stop()
+            await ended(self._maker)
             self._streams.unwatch(self)
             self._streams.unregister(self)
             self._done.set()
+        if not self._maker.cancelled():
+            self._maker.result()
 
     async def _end(self) -> None:
+        """End the body in good order, unless the client takes nothing any more."""
+        if self._beat is not None:
+            self._beat.cancel()
         if self._gone:
             return
-        async with self._lock:
-            await self._send({"type": "http.response.body", "body": self._last, "more_body": False})
+        last = {"type": "http.response.body", "body": self._failure + self._farewell, "more_body": False}
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(END_TIMEOUT), self._lock:
+                await self._send(last)
 
-    async def _pump(self) -> None:
+    # -- from the iterable to the client
+
+    async def _make(self) -> None:
         try:
             await self._give(frames.retry(self._settings.retry) + frames.GREETING)
-            if isinstance(self._content, AsyncIterable):
-                await self._iterate(self._content)
-            else:
-                await self._iterate_in_thread(self._content)
-        except OSError:
-            self._gone = True
+            await self._iterate()
         except Failed as failed:
-            self._fail(failed.error)
+            self._fail(failed)
+        except OSError:
+            self._gone = True  # ASGI: send raises this when the client is gone
 
-    async def _iterate(self, content: AsyncIterable[Item]) -> None:
-        iterator = aiter(content)
+    async def _iterate(self) -> None:
+        try:
+            iterator = self._iterator()
+        except Exception as error:
+            raise Failed(error) from None
         try:
             while True:
-                try:
-                    chunk = encode_item(await anext(iterator))
-                except StopAsyncIteration:
+                frame = await next_frame(iterator)
+                # A generator may have caught the cancellation.
+                if frame is None or self._stopping:
                     return
-                except Exception as error:
-                    raise Failed(error) from None
-                await self._give(chunk)
+                await self._give(frame)
+                # One that never waits would hold up all others: a `send` waits only for a full socket.
+                await asyncio.sleep(0)
         finally:
-            close = getattr(iterator, "aclose", None)
-            if close is not None:
+            await self._close(iterator)
+
+    def _iterator(self) -> AsyncIterator[Item]:
+        if isinstance(self._content, AsyncIterable):
+            return aiter(self._content)
+        self._thread = OwnThread()
+        return in_thread(self._content, self._thread)
+
+    async def _close(self, iterator: AsyncIterator[Item]) -> None:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            try:
                 await close()
+            except Exception as error:
+                self._fail(error)
 
-    async def _iterate_in_thread(self, content: Iterable[Item]) -> None:
-        ended: asyncio.Future[Exception | None] = self._loop.create_future()
-        thread = threading.Thread(
-            target=self._drive, args=(content, ended), name="tidewire-stream", daemon=True
-        )
-        thread.start()
-        error = await ended
-        if error is not None:
-            raise Failed(error)
-
-    def _drive(self, content: Iterable[Item], ended: asyncio.Future[Exception | None]) -> None:
-        """Iterate in this thread, one item at a time: the next is asked for when the last one is sent."""
-        error: Exception | None = None
-        iterator = None
-        try:
-            iterator = iter(content)
-            for item in iterator:
-                chunk = encode_item(item)
-                if self._stopped.is_set() or self._loop.is_closed():
-                    break
-                asyncio.run_coroutine_threadsafe(self._give(chunk), self._loop).result()
-        except Exception as raised:
-            # What fails because the stream has ended is not the program's failure.
-            error = None if self._stopped.is_set() or self._loop.is_closed() else raised
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(resolve, ended, error)
-
-    async def _give(self, chunk: bytes) -> None:
+    async def _give(self, frame: bytes) -> None:
         async with self._lock:
-            if self._done.is_set() or self._gone:
-                raise ConnectionResetError("the stream has ended")
             self._sending_since = self._loop.time()
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-            self._sending_since = None
+            try:
+                await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+            except Exception:
+                self._gone = True
+                raise
+            finally:
+                self._sending_since = None
             self._sent_at = self._loop.time()
 
-    def _fail(self, error: Exception) -> None:
-        # One line: the traceback is the program's, and at hand where it is looked for.
-        logger.error("the generator of a stream failed: %s: %s", type(error).__name__, error)
-        logger.debug("where it failed", exc_info=error)
-        self._last = frames.error(error.code if isinstance(error, TidewireError) else "internal")
+    def _fail(self, error: BaseException) -> None:
+        self._failure = frames.error(log_failure(error))
 
     async def _watch(self, receive: Receive) -> None:
         await disconnected(receive)
         self._gone = True
-        self._stopped.set()
+        self._stop()
 
-    # -- the timer's and the server's side
+    # -- ending
 
-    def tick(self, now: float) -> float | None:
-        if self._max_age is not None and now - self._opened >= self._max_age:
-            self._stopped.set()
-            return None
-        if self._sending_since is not None and now - self._sending_since >= self._settings.send_timeout:
-            self._gone = True
-            self._stopped.set()
-            return None
-        if now - self._sent_at >= self._settings.heartbeat - LOOK_EVERY / 2 and not self._lock.locked():
-            self._beat = asyncio.ensure_future(self._heartbeat())
-        return now + LOOK_EVERY
+    def _stop(self) -> None:
+        """Close the iterable, and end the body when that is done, or soon."""
+        if not self._stopping:
+            self._stopping = True
+            self._maker.cancel()
+            self._loop.call_later(CLOSE_TIMEOUT, self._over.set)
 
-    async def _heartbeat(self) -> None:
-        try:
-            await self._give(frames.HEARTBEAT)
-        except OSError:
-            self._gone = True
-            self._stopped.set()
+    def _abandon(self) -> None:
+        """Wait for the thread no longer. It ends, and closes its iterable, at the next `yield`."""
+        if self._thread is not None:
+            self._thread.abandon()
+
+    async def drain(self) -> None:
+        self._farewell = frames.spread_retry(self._settings.retry, self._settings.drain)
+        self._stop()
+        patience = self._loop.call_later(END_TIMEOUT, self._abandon)
+        await self._done.wait()
+        patience.cancel()
 
     def server_stopping(self) -> None:
         self._streams.start_drain()
 
-    async def drain(self) -> None:
-        self._last = frames.spread_retry(self._settings.retry, self._settings.drain)
-        self._stopped.set()
-        await self._done.wait()
+    # -- deadlines
+
+    def tick(self, now: float) -> float | None:
+        if self._stopping:
+            return None
+        if self._max_age is not None and now - self._opened >= self._max_age:
+            self._stop()
+            return None
+        if self._sending_since is None:
+            if now - self._sent_at >= self._settings.heartbeat - 1:
+                self._beat = asyncio.ensure_future(self._heartbeat())
+        elif now - self._sending_since >= self._settings.send_timeout:
+            self._gone = True
+            self._stop()
+            return None
+        return self._next_look(now)
+
+    def _next_look(self, now: float) -> float:
+        # A second early: deadlines are kept to the second, and 16 s is promised.
+        looks = [now + LOOK_EVERY, max(now, self._sent_at) + self._settings.heartbeat - 1]
+        if self._max_age is not None:
+            looks.append(self._opened + self._max_age)
+        return min(looks)
+
+    async def _heartbeat(self) -> None:
+        try:
+            await self._give(frames.HEARTBEAT)
+        except Exception:
+            self._stop()
 
 
 class Failed(Exception):
     """The program's iterable raised `error`."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
+    """Return the frame of the next item, or None at the end. Raise `Failed`."""
+    try:
+        return encode_item(await anext(iterator))
+    except StopAsyncIteration:
+        return None
+    except Failed:
+        raise
+    except Exception as error:
+        raise Failed(error) from None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Not this task was cancelled, but something that the program awaits.
+        raise Failed(error) from None
 
 
 def encode_item(item: Item) -> bytes:
@@ -218,15 +273,93 @@ def encode_item(item: Item) -> bytes:
     raise InvalidInput(f"yield Event, str or dict, not {type(item).__name__}", code="invalid_event")
 
 
-def resolve(future: asyncio.Future[Exception | None], result: Exception | None) -> None:
-    if not future.done():
-        future.set_result(result)
+def log_failure(error: BaseException) -> str:
+    """Say in one line what the program's iterable raised; return the code that its client is told."""
+    if isinstance(error, Failed):
+        error = error.error
+    what = " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
+    logger.error("the generator of a stream failed: %s", what)
+    # The traceback is the program's, and at hand where it is looked for.
+    logger.debug("where it failed", exc_info=error)
+    return error.code if isinstance(error, TidewireError) else "internal"
 
 
-async def cancel(task: asyncio.Future[Any]) -> None:
-    """Cancel `task` and wait until it is gone; what it raised is raised here."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
+# -- sync iterables
+
+
+async def in_thread(content: Iterable[Item], thread: OwnThread) -> AsyncIterator[Item]:
+    """Yield the items of a sync iterable; each is asked for when the last one is sent."""
+    iterator: Any = None
+    try:
+        iterator = await thread.call(iter, content)
+        while (item := await thread.call(next, iterator, END)) is not END:
+            yield item
+    finally:
+        # Where one item is still being made, this waits for it.
+        closed = thread.call(getattr(iterator, "close", lambda: None))
+        thread.end()
+        await closed
+
+
+class OwnThread:
+    """A thread for one iterable: it makes calls for the event loop, one after another."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], Any] | None] = SimpleQueue()
+        self._awaited: asyncio.Future[Any] | None = None
+        # The context variables of the endpoint hold in its generator too. A daemon, since a
+        # generator that waits for ever must not keep the process from ending.
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(self._work,), name="tidewire-stream", daemon=True)
+        thread.start()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Return a future of what `function` returns; what it raises comes as `Failed`."""
+        self._awaited = self._loop.create_future()
+        self._calls.put((self._awaited, function, args))
+        return self._awaited
+
+    def end(self) -> None:
+        """End the thread after the calls that wait."""
+        self._calls.put(None)
+
+    def abandon(self) -> None:
+        """Answer the last call without the thread."""
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function, args = call
+            result, raised = None, None
+            try:
+                result = function(*args)
+            except BaseException as error:  # nothing above this would hear of it
+                raised = error
+            try:
+                self._loop.call_soon_threadsafe(answer, future, result, raised)
+            except RuntimeError:
+                return  # the loop is closed
+
+
+def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | None) -> None:
+    if raised is None:
+        if not future.done():
+            future.set_result(result)
+    elif future.done():
+        log_failure(raised)
+    else:
+        future.set_exception(Failed(raised))
+
+
+async def ended(task: asyncio.Future[Any]) -> None:
+    """Wait until `task` has ended, however often the waiting is cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,6 +28,11 @@ from .wire import Message, Receive, Send
 MAX_WAITING = 64 * 1024
 
 
+class NumberedDraft(NamedTuple):
+    line: int
+    draft: Draft
+
+
 class Ingestion:
     """One streaming ingest, from the head of the answer to its last receipt."""
 
@@ -39,8 +44,9 @@ class Ingestion:
         self._receive = receive
         self._send = send
         self._lines = Lines(node.settings.max_line)
-        self._count = 0  # lines that are stored or refused
+        self._line = 0  # the line that is being read, from 1
         self._news = asyncio.Event()
+        self._taken = asyncio.Event()
 
     async def run(self) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self._headers}
@@ -58,8 +64,7 @@ class Ingestion:
         await writer
 
     def _error(self, error: TidewireError) -> dict[str, Any]:
-        stored = {"stored": error.stored, "detail": error.detail}
-        return {"line": self._count + 1, "code": error.code, **stored}
+        return {"line": self._line, "code": error.code, "stored": error.stored, "detail": error.detail}
 
     # -- lines in
 
@@ -73,6 +78,7 @@ class Ingestion:
             lines = self._lines.feed(message.get("body", b""))
             await self._store(lines if more else [*lines, *self._lines.end()])
             if self._lines.too_long:
+                self._line += 1
                 raise self._line_too_large()
 
     async def _next_message(self) -> Message:
@@ -87,6 +93,7 @@ class Ingestion:
         finally:
             part.cancel()
             stop.cancel()
+        self._line += 1  # the one that did not come
         raise self._node.refusal() or Timeout(f"no line came for {timeout:g} s")
 
     async def _store(self, lines: list[bytes]) -> None:
@@ -98,40 +105,51 @@ class Ingestion:
             if error is not None:
                 raise error
 
-    def _drafts(self, lines: list[bytes]) -> tuple[list[Draft], TidewireError | None]:
-        drafts: list[Draft] = []
-        for index, line in enumerate(lines):
+    def _drafts(self, lines: list[bytes]) -> tuple[list[NumberedDraft], TidewireError | None]:
+        drafts: list[NumberedDraft] = []
+        for line in lines:
+            self._line += 1
+            if not line.strip():
+                continue  # blank lines are no events, but they are lines
             try:
-                drafts.append(self._draft(line, self._count + index))
+                drafts.append(NumberedDraft(self._line, self._draft(line)))
             except TidewireError as error:
                 return drafts, error
         return drafts, None
 
-    def _draft(self, line: bytes, index: int) -> Draft:
+    def _draft(self, line: bytes) -> Draft:
         if len(line) > self._node.settings.max_line:
             raise self._line_too_large()
-        return with_key(read_event(line, self._node.settings.max_event), self._key, index)
+        return with_key(read_event(line, self._node.settings.max_event), self._key, self._line - 1)
 
     def _line_too_large(self) -> TooLarge:
         limit = self._node.settings.max_line
         return TooLarge(f"a line may have {limit} bytes", code="line_too_large")
 
-    async def _append(self, drafts: Sequence[Draft]) -> None:
+    async def _append(self, drafts: Sequence[NumberedDraft]) -> None:
         """Store `drafts`. One that the engine refuses is a bad line: those before it are stored."""
         if not drafts:
             return
         try:
-            receipts = await self._node.append(drafts)
+            receipts = await self._node.append([item.draft for item in drafts])
         except TidewireError as error:
-            index = error.members.get("index")
-            if index is not None:
-                await self._append(drafts[:index])
+            bad = error.members.get("index", 0)
+            await self._append(drafts[:bad])
+            self._line = drafts[bad].line
             raise
-        self._receipts.add(self._count + 1, receipts)
-        self._count += len(receipts)
+        self._receipts.add([item.line for item in drafts], receipts)
         self._news.set()
-        while self._receipts.size > MAX_WAITING:
-            await asyncio.sleep(0.01)
+        await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """Stop the reading while too many receipts wait to be read."""
+        try:
+            async with asyncio.timeout(self._node.settings.line_timeout):
+                while self._receipts.size > MAX_WAITING:
+                    self._taken.clear()
+                    await self._taken.wait()
+        except TimeoutError:
+            raise ClientGone from None
 
     # -- receipts out
 
@@ -141,6 +159,7 @@ class Ingestion:
             self._news.clear()
             closed = self._receipts.closed
             body = self._receipts.take()
+            self._taken.set()
             if body or closed:
                 await self._send({"type": "http.response.body", "body": body, "more_body": not closed})
             if closed:
@@ -158,11 +177,11 @@ class Merged:
         self._error = b""
         self.closed = False
 
-    def add(self, line: int, receipts: Sequence[Receipt]) -> None:
+    def add(self, lines: Sequence[int], receipts: Sequence[Receipt]) -> None:
         positions = [str(receipt.position) for receipt in receipts]
         duplicates = sum(receipt.duplicate for receipt in receipts)
-        waiting = self._waiting or {"lines": [line, 0], "first": positions[0], "duplicates": 0}
-        waiting["lines"][1] = line + len(receipts) - 1
+        waiting = self._waiting or {"lines": [lines[0], 0], "first": positions[0], "duplicates": 0}
+        waiting["lines"][1] = lines[-1]
         waiting["last"] = positions[-1]
         waiting["duplicates"] += duplicates
         self._waiting = waiting
@@ -187,8 +206,8 @@ class Each:
         self.size = 0
         self.closed = False
 
-    def add(self, line: int, receipts: Sequence[Receipt]) -> None:
-        for number, receipt in enumerate(receipts, line):
+    def add(self, lines: Sequence[int], receipts: Sequence[Receipt]) -> None:
+        for number, receipt in zip(lines, receipts, strict=True):
             fields = {"line": number, "id": str(receipt.position), "duplicate": receipt.duplicate}
             self._hold(as_line(fields))
 

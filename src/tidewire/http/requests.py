@@ -134,7 +134,7 @@ def wants_json(request: Request) -> bool:
 
 def read_claim(request: Request, default: str, *, query: bool = True) -> Since | Position:
     """
-    Return where the stream begins: the header wins (a native reconnect), then `last_event_id=`, then `since=`.
+    Return where the stream begins: by the header (a native reconnect), else `last_event_id=`, else `since=`.
 
     `query=False`: the program decides about `since`, not the client.
     """
@@ -341,7 +341,7 @@ def check_origin(origin: str) -> str:
 
 
 def check_host(request: Request, allowed: Iterable[str]) -> None:
-    """Refuse names that are not ours: a page could point its own name at a loopback address (DNS rebinding)."""
+    """Refuse names that are not ours: a page can point its own name at a loopback address (DNS rebinding)."""
     host = (request.header(b"host") or "").lower()
     name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
     if name not in LOOPBACK_NAMES and name not in allowed and host not in allowed:
@@ -354,7 +354,7 @@ def check_host(request: Request, allowed: Iterable[str]) -> None:
 
 
 def stream_head(http_version: str, heartbeat: float) -> Headers:
-    """Return the head of every stream (DESIGN, section 4); its comment lines come every `heartbeat` seconds."""
+    """Return the head of every stream; `heartbeat` is the longest silence in seconds."""
     headers = [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store, no-transform"),

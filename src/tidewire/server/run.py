@@ -32,7 +32,10 @@ logger = logging.getLogger("tidewire.server")
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 # Connections that may wait to be accepted: a whole node's streams come back at once.
+# asyncio takes the same number as how many it accepts in one step, and without a
+# descriptor as how often it fails to, once a second; so it hears a smaller one.
 BACKLOG = 4096
+ACCEPT_AT_ONCE = 100
 
 # Anyone on this machine may connect to a unix socket, as to a loopback port, unless
 # its file stood there before with another mode.
@@ -149,8 +152,9 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
         )
         server: asyncio.base_events.Server = await create(
-            protocol, sock=sock, ssl=config.ssl, backlog=config.backlog, **self._tls
+            protocol, sock=sock, ssl=config.ssl, backlog=ACCEPT_AT_ONCE, **self._tls
         )
+        sock.listen(config.backlog)
         return server
 
     @contextlib.contextmanager
@@ -162,14 +166,16 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
     def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say now and then that descriptors have run out; asyncio would say it a hundred times a second."""
+        # uvloop says nothing: it has a spare descriptor, accepts what comes with it and closes that.
         error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES):
+        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+            if loop.time() > self._accept_error_at + ACCEPT_ERROR_INTERVAL:
+                self._accept_error_at = loop.time()
+                logger.error("no connection can be accepted: %s (see `ulimit -n`)", os.strerror(error.errno))
+        elif not (self.should_exit and isinstance(error, ValueError)):
+            # (asyncio tries to accept once more on a socket that is closed by now.)
             loop.default_exception_handler(context)
-        elif loop.time() > self._accept_error_at + ACCEPT_ERROR_INTERVAL:
-            # asyncio tries every second, and logs each of `backlog` attempts. uvloop
-            # has a spare descriptor, accepts what comes with it and closes that.
-            self._accept_error_at = loop.time()
-            logger.error("no connection can be accepted: %s (see `ulimit -n`)", os.strerror(error.errno or 0))
 
 
 # -- Sockets.

@@ -58,6 +58,7 @@ function begin() {
   $("toggle").textContent = "Stop Events";
   for (const button of faults) button.disabled = mode !== "hub";
   $("fault-note").hidden = mode === "hub";
+  $("watch-note").hidden = mode !== "hub";
   showCounts(run);
 }
 
@@ -166,11 +167,13 @@ function rest(run, state) {
 
 async function breakIt(run, button) {
   const { fault } = button.dataset;
-  run.replayAfter = run.newest;
   const response = await fetch(`/demo/faults/${fault}?topic=${encodeURIComponent(run.topic)}`, { method: "POST" });
   if (!response.ok || run.over) return;
   control("fault", FAULTS[fault], "lost");
-  if (fault === "silent") setState("silent");
+  if (fault === "silent") {
+    run.replayAfter = run.newest;
+    setState("silent");
+  }
   const { seconds } = await response.json();
   button.setAttribute("aria-busy", "true");
   setTimeout(() => button.removeAttribute("aria-busy"), seconds * 1000);

@@ -88,7 +88,7 @@ export class Wire {
     const spread = Math.min((height - 44) / lanes, 34);
     for (let lane = 0; lane < lanes; lane += 1) {
       const end = height / 2 + (lane - (lanes - 1) / 2) * spread;
-      this.#lane({ left, right, middle: height / 2, end, lane, lanes, at, colour });
+      this.#lane({ left, right, middle: height / 2, end, lane, lanes, spread, at, colour });
     }
     this.#node(left, height / 2, 9, colour("accent"), true);
     context.fillStyle = colour("soft");
@@ -125,7 +125,7 @@ export class Wire {
       context.lineWidth -= 1.5;
     }
     const open = this.#state === "open" && this.#lanes > 0;
-    this.#node(right, end, shape.lanes > 12 ? 3.5 : 7, colour(open ? this.#arrived : "soft"), open);
+    this.#node(right, end, Math.min(7, shape.spread * 0.38), colour(open ? this.#arrived : "soft"), open);
   }
 
   /** The height of a lane at x: it leaves the middle for its own end, swells a little, and carries the pulses. */

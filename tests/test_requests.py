@@ -1,0 +1,254 @@
+"""http.requests: from an ASGI scope to what is asked for."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from tidewire.errors import (
+    Forbidden,
+    HeadTooLarge,
+    InvalidInput,
+    Misdirected,
+    NotAcceptable,
+    TidewireError,
+    TooMany,
+    UnsupportedMediaType,
+)
+from tidewire.http.requests import (
+    Cors,
+    End,
+    History,
+    Ingest,
+    Publish,
+    PublishJson,
+    Request,
+    Subscribe,
+    check_host,
+    problem,
+    read_publication,
+    read_since,
+    read_subscription,
+    stream_head,
+)
+from tidewire.position import Position
+from tidewire.window import Since
+
+
+def request(path: str = "/events/a", method: str = "GET", root: str = "", **headers: str) -> Request:
+    path, _, query = path.partition("?")
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "path": root + path,
+        "raw_path": (root + path).encode(),
+        "root_path": root,
+        "query_string": query.encode(),
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()
+        ],
+    }
+    return Request(scope)
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        ({"path": "/events/a b", "raw_path": b"/events/a%20b"}, "/events/a b"),
+        ({"path": "/events/a%2Fb", "raw_path": b"/events/a%252Fb"}, "/events/a%2Fb"),
+        ({"path": "/hub/events/a", "raw_path": b"/hub/events/a", "root_path": "/hub"}, "/events/a"),
+        ({"path": "/hub/events/a", "raw_path": b"/hub/events/a", "root_path": "/hub/"}, "/events/a"),
+        # Some servers leave the mount point, or the raw path, or put the query behind it.
+        ({"path": "/events/a", "raw_path": b"/events/a", "root_path": "/hub"}, "/events/a"),
+        ({"path": "/events/a"}, "/events/a"),
+        ({"path": "/events/a", "raw_path": b"/events/a?x=1"}, "/events/a"),
+        ({"path": "/hubs/a", "raw_path": b"/hubs/a", "root_path": "/hub"}, "/hubs/a"),
+    ],
+)
+def test_path_below_the_mount(scope: dict[str, Any], path: str) -> None:
+    assert Request({"method": "GET", "headers": [], **scope}).path == path
+
+
+def test_a_path_or_query_that_is_no_utf8() -> None:
+    with pytest.raises(InvalidInput):
+        request("/events/%ff")
+    with pytest.raises(InvalidInput):
+        request("/events/a?topic=%ff")
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),
+    [
+        ("now", Since("now")),
+        ("start", Since("start")),
+        ("last:5", Since("last", 5)),
+        ("90s", Since("ago", 90)),
+        ("10m", Since("ago", 600)),
+        ("2h", Since("ago", 7200)),
+        ("1d", Since("ago", 86_400)),
+        ("abcdef.7", Position("abcdef", 7)),
+        ("2026-01-01T00:00:00Z", Since("at", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp())),
+        ("2026-01-01", Since("at", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp())),
+    ],
+)
+def test_since(text: str, since: object) -> None:
+    assert read_since(text) == since
+
+
+BAD_SINCE = [
+    "",
+    "yesterday",
+    "last:",
+    "last:-1",
+    "last:x",
+    "last:99999999999",
+    "10",
+    "10y",
+    "-1m",
+    "1.5h",
+    "٣m",
+]
+
+
+@pytest.mark.parametrize("text", BAD_SINCE)
+def test_since_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_since(text)
+    assert caught.value.code == "invalid_since"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (None, Subscribe),
+        ("text/event-stream", Subscribe),
+        ("*/*", Subscribe),
+        ("text/html, */*;q=0.8", Subscribe),
+        ("application/json", History),
+        ("application/json, text/event-stream", Subscribe),
+        ("application/json;q=0.9, */*;q=0.1", History),
+    ],
+)
+def test_what_a_get_asks_for(accept: str | None, kind: type) -> None:
+    headers = {} if accept is None else {"accept": accept}
+    assert isinstance(read_subscription(request(**headers), "a", 10), kind)
+
+
+def test_a_get_that_accepts_neither() -> None:
+    with pytest.raises(NotAcceptable):
+        read_subscription(request(accept="text/html"), "a", 10)
+
+
+def test_where_a_subscription_begins() -> None:
+    def claim(path: str, **headers: str) -> object:
+        return read_subscription(request(path, **headers), "a", 10).claim
+
+    assert claim("/events/a") == Since("now")
+    assert claim("/events/a", accept="application/json") == Since("start")
+    assert claim("/events/a?since=start") == Since("start")
+    assert claim("/events/a?last_event_id=abcdef.1&since=start") == Position("abcdef", 1)
+    assert claim("/events/a?last_event_id=abcdef.1", last_event_id="abcdef.2") == Position("abcdef", 2)
+    assert claim("/events/a", last_event_id="what") == Since("invalid")
+    # An empty one is what a client sends that has none.
+    assert claim("/events/a?since=start", last_event_id="") == Since("start")
+    with pytest.raises(HeadTooLarge):
+        claim("/events/a", last_event_id="x" * 5000)
+
+
+def test_publications() -> None:
+    def read(method: str, path: str, topic: str | None = None, **headers: str) -> object:
+        return read_publication(request(path, method, **headers), topic)
+
+    assert read("POST", "/events/a?event=e&retry=1000", "a", idempotency_key="k") == Publish(
+        "a", "e", 1000, "k"
+    )
+    assert read("POST", "/events/a", "a", event_type="é".encode().decode("latin-1")) == Publish(
+        "a", "é", None, None
+    )
+    assert read("POST", "/events?topic=..") == Publish("..", "message", None, None)
+    assert read("POST", "/events") == PublishJson(None)
+    assert read("POST", "/events", content_type="application/x-ndjson") == Ingest(None, False)
+    assert read("POST", "/events?receipts=each", content_type="application/x-ndjson; x") == Ingest(None, True)
+    assert read("DELETE", "/events/a", "a") == End("a", "ended")
+    assert read("DELETE", "/events?topic=a&reason=done") == End("a", "done")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "error", "code"),
+    [
+        ("DELETE", "/events", {}, InvalidInput, "missing_topic"),
+        ("POST", "/events?topic=a&topic=b", {}, InvalidInput, "invalid_query"),
+        ("POST", "/events?topic=a&retry=1e3", {}, InvalidInput, "invalid_retry"),
+        ("POST", "/events?topic=a&event=a&event=b", {}, InvalidInput, "invalid_query"),
+        ("POST", "/events", {"content_type": "text/plain"}, UnsupportedMediaType, "unsupported_media_type"),
+        ("POST", "/events", {"content_encoding": "gzip"}, UnsupportedMediaType, "unsupported_media_type"),
+        (
+            "POST",
+            "/events?receipts=all",
+            {"content_type": "application/x-ndjson"},
+            InvalidInput,
+            "invalid_query",
+        ),
+        ("POST", "/events?topic=a", {"event_type": "\xff"}, InvalidInput, "invalid_utf8"),
+    ],
+)
+def test_publications_that_are_refused(
+    method: str, path: str, headers: dict[str, str], error: type[TidewireError], code: str
+) -> None:
+    with pytest.raises(error) as caught:
+        read_publication(request(path, method, **headers), None)
+    assert caught.value.code == code
+
+
+def test_cross_site_rule() -> None:
+    cors = Cors(["https://friend.example"])
+    own = {"host": "hub.example", "origin": "https://hub.example"}
+    cors.check(request(method="POST", **own))
+    cors.check(request(method="POST", host="hub.example", origin="https://friend.example"))
+    cors.check(request(method="POST", host="hub.example"))
+    cors.check(request(host="hub.example", origin="https://evil.example"))
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+        {"origin": "https://hub.example.evil.example"},
+    ):
+        with pytest.raises(Forbidden):
+            cors.check(request(method="POST", host="hub.example", **headers))
+    with pytest.raises(Forbidden):
+        cors.check(request(host="hub.example", origin="https://evil.example", cookie="a=b"))
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "friend.example", "https://", "https://friend.example/", "ftp://x", ""]
+)
+def test_allowed_origins_are_checked(origin: str) -> None:
+    with pytest.raises(InvalidInput):
+        Cors([origin])
+
+
+def test_host_rule() -> None:
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:80", "hub.example", "hub.example:1"):
+        check_host(request(host=host), {"hub.example"})
+    for host in ("evil.example", "localhost.evil.example", "hub.example.evil", ""):
+        with pytest.raises(Misdirected):
+            check_host(request(host=host), {"hub.example"})
+    with pytest.raises(Misdirected):
+        check_host(request(), set())
+
+
+def test_stream_head_of_http_2_has_no_hop_by_hop_header() -> None:
+    assert (b"connection", b"close") in stream_head("1.1", 15)
+    assert b"connection" not in dict(stream_head("2", 15))
+    assert dict(stream_head("2", 2.5))[b"tidewire-heartbeat"] == b"2.5"
+
+
+def test_problem() -> None:
+    status, headers, body = problem(TooMany("wait", retry_after=2.4, limit=3), publish=True)
+    assert status == 429
+    assert dict(headers)[b"retry-after"] == b"2"
+    assert b'"limit":3' in body
+    assert b'"stored":false' in body
+    assert b"stored" not in problem(TooMany("wait"), publish=False)[2]
