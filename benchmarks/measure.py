@@ -33,6 +33,8 @@ class Size:
     many: int = 10_000
     missed: int = 100
     repeats: int = 3
+    decoder_rounds: int = 15
+    decoder_share: float = 1.0
 
 
 QUICK = Size(
@@ -46,6 +48,8 @@ QUICK = Size(
     many=100,
     missed=20,
     repeats=1,
+    decoder_rounds=1,
+    decoder_share=0.01,
 )
 
 

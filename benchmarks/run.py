@@ -43,6 +43,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield step_row([system for system in systems.PROBED if system.name in names], size)
     if "reconnect" in measures:
         yield reconnect_row([system for system in compared if system.resumes], size)
+    if "decoder" in measures:
+        yield from decoder_rows(size)
 
 
 def delivery_rows(compared: Sequence[System], size: Size) -> Iterator[Row]:
@@ -131,6 +133,21 @@ def reconnect_text(system: System, size: Size) -> str:
     seconds, cpu = median(run.seconds for run in runs), median(run.cpu for run in runs)
     peak = median(run.peak for run in runs) / 2**20
     return f"{system.name} {seconds:.2g} s ({cpu:.2g} s CPU, {peak:.0f} MiB high water)"
+
+
+def decoder_rows(size: Size) -> Iterator[Row]:
+    try:
+        from benchmarks import decoder
+    except ImportError as missing:
+        say(f"{missing.name} is not installed and the decoders are left out")
+        return
+    say("decoders")
+    for measured in decoder.rows(size.decoder_rounds, size.decoder_share):
+        texts = [f"{name} {us:.3g} us" for name, us in measured.figures.items()]
+        bar = Bar("the fastest other >= 2 x ours", measured.ratio, 2.0, at_least=True)
+        bars = [bar] if measured.chunks == "16 KiB" else []
+        title = f"decoder, CPU per event, {measured.stream}, chunks of {measured.chunks}"
+        yield Row(title, texts[0], ", ".join(texts[1:]), bars)
 
 
 # -- the table of the explanation

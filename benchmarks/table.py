@@ -13,16 +13,17 @@ HEADER = ["measure", "tidewire", "others in the same run", "bar", "measured", "m
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise about a figure: `measured` is at most `limit`."""
+    """A promise about a figure: `measured` is at most `limit`, or at least."""
 
     text: str
     measured: float
     limit: float
     unit: str = "x"
+    at_least: bool = False
 
     @property
     def met(self) -> bool:
-        return self.measured <= self.limit
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     def cells(self) -> list[str]:
         return [self.text, f"{self.measured:.3g} {self.unit}", "yes" if self.met else "**no**"]

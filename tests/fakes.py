@@ -91,6 +91,15 @@ async def quiet() -> None:
     await asyncio.sleep(0.05)
 
 
+async def until(done: Callable[[], object], step: float = 0.0) -> None:
+    """Return when `done` says so; it is asked every `step` seconds of the loop's time (0: at each turn)."""
+    for _ in range(100_000):
+        if done():
+            return
+        await asyncio.sleep(step)
+    raise AssertionError("it is never done")
+
+
 def drift(seconds: float) -> None:
     """Let each look at the running loop's clock take that long."""
     loop = asyncio.get_running_loop()
@@ -318,9 +327,11 @@ class FakeLog:
         self.checks = checks
         self.retention = retention
         self.lives = [(new_life(), 1)]
+        self.everything: list[Entry] = []  # what is trimmed, too
         self.entries: list[Entry] = []  # what is kept
         self.floor = 1
         self.marks: dict[str, tuple[int, bool]] = {}
+        self.ends: dict[str, Position] = {}
         self.keys: dict[tuple[str, str], tuple[bytes, Position]] = {}
         self.age = 0  # grows when it goes back
         self.time = 0.0
@@ -353,11 +364,10 @@ class FakeLog:
             if held[0] != draft.digest():
                 raise KeyConflict("this key was used for another event", index=index)
             return held[1]
-        ends = [entry.position for entry in self.entries if entry.end and entry.topic == draft.topic]
-        ended = ends or self.marks.get(draft.topic, (0, False))[1]
+        ended = self.ends.get(draft.topic)
         if ended and not draft.end:
             raise TopicEnded("the topic has ended", index=index)
-        return ends[0] if ends else None
+        return ended
 
     def _add(self, draft: Draft) -> Position:
         offset = self.head + 1
@@ -365,7 +375,10 @@ class FakeLog:
         check = f"{(offset * 7 + self.age * 31) % 100:02}" if self.checks else ""
         self._last = Position(self.lives[-1][0], offset, check)
         entry = Entry(self._last, draft.topic, draft.data, draft.event, draft.retry, draft.end, self.time)
+        self.everything.append(entry)
         self.entries.append(entry)
+        if entry.end:
+            self.ends[entry.topic] = entry.position
         return self._last
 
     def trim(self, count: int = 1) -> None:
@@ -380,23 +393,27 @@ class FakeLog:
         """Lose what is newer than offset `to`, as after a failover. `in_silence`: no node notices."""
         assert self.floor - 1 <= to <= self.head
         del self.entries[to - self.floor + 1 :]
+        del self.everything[to:]
+        self.ends = {topic: position for topic, position in self.ends.items() if position.offset <= to}
         self.age += 1
-        if self.entries:
-            self._last = self.entries[-1].position
+        self._last = self.everything[-1].position if to else Position(self.lives[0][0], 0)
         if not in_silence:
             self.lives = [life for life in self.lives if life[1] <= to + 1]
-            if self.lives and self.lives[-1][1] == to + 1:
-                del self.lives[-1]
-            self.lives.append((new_life(), to + 1))
+            self.begin_life()
             self.keys.clear()
         self.tell()
 
+    def begin_life(self) -> None:
+        # One that wrote nothing leaves no trace, but for the first: offset 0 stays with that.
+        if len(self.lives) > 1 and self.lives[-1][1] == self.head + 1:
+            del self.lives[-1]
+        self.lives.append((new_life(), self.head + 1))
+
     def tell(self) -> None:
-        if len(self.entries) > self.retention:
-            return self.trim(len(self.entries) - self.retention)
         for engine in self.engines:
             engine.follow()
-        return None
+        if len(self.entries) > self.retention:
+            self.trim(len(self.entries) - self.retention)
 
     def state(self) -> Head:
         ended = {entry.topic: entry.offset for entry in self.entries if entry.end}
@@ -423,7 +440,8 @@ class FakeEngine:
 
     `down()` / `up()`: an outage. `hold()` / `release()`: it lags, as a node
     whose follower is slow. `slow()` / `fast()`: no call is answered meanwhile.
-    `late`: receipts come before the entries they name.
+    `late`: receipts come before the entries they name. Not `shared`: it is the
+    log's only writer, and a new life begins when it is opened.
     """
 
     durability: Durability = "process"
@@ -442,6 +460,8 @@ class FakeEngine:
 
     async def open(self, sink: Sink) -> Head:
         self._sink = sink
+        if not self.shared:
+            self.log.begin_life()
         self._told = self.log.head
         self._floor = self.log.floor
         self._age = self.log.age

@@ -102,6 +102,12 @@ def test_events_come_as_soon_as_their_blank_line(case):
     assert counts == case["expect_counts"]
 
 
+def test_an_empty_chunk_changes_nothing():
+    stream = b"\xef\xbb\xbfdata: x\r\nid: 1\r\n\r\ndata: y\n\n"
+    chunks = [piece for byte in sliced(stream, 1) for piece in (b"", byte)]
+    assert decoded(chunks) == decoded([stream]) == ([Event("x", id="1"), Event("y", id="1")], None, "1")
+
+
 # -- a third decoder, which reads whole streams only
 
 
@@ -194,21 +200,31 @@ def test_random_streams_of_a_second_connection(chunks, last_id):
     assert decoder.last_event_id == last_id
 
 
+class Probe(Decoder):
+    """Count how often lines go the exact way."""
+
+    lines = 0
+
+    def _lines(self, lines: bytes, events: list[Event]) -> None:
+        self.lines += 1
+        super()._lines(lines, events)
+
+
 def test_the_quick_way_is_taken():
-    """Else these tests would compare one way with itself: broken UTF-8 alone takes the other."""
-
-    class Probe(Decoder):
-        lines = 0
-
-        def _lines(self, lines: bytes, events: list[Event]) -> None:
-            self.lines += 1
-            super()._lines(lines, events)
-
+    """Else the tests above would compare one way with itself."""
     block = b"event: a\nid: 1\ntopic: t\ndata: x\n\n"
-    quick, exact = Probe(), Probe()
-    assert quick.feed(block * 3) == exact.feed(b":\n" + block * 3) == [Event("x", "a", "1", None, "t")] * 3
+    event = Event("x", "a", "1", None, "t")
+    quick = Probe()
+    assert quick.feed(block * 2 + block[:20]) == [event] * 2
+    assert quick.feed(block[20:] + block) == [event] * 2
     assert quick.lines == 0
+    exact = Probe()
+    assert exact.feed(b":\n" + block * 2) == [event] * 2
     assert exact.lines == 1
+    assert exact.feed(block + b":\n") == [event]
+    assert exact.feed(b"\n" + block * 2) == [event] * 2
+    assert exact.feed(block) == [event]
+    assert exact.lines == 3
 
 
 # -- from encode to decode
@@ -594,19 +610,19 @@ def test_events_before_the_excess_are_not_lost():
 def test_a_decoder_is_usable_again_after_an_excess():
     decoder = Decoder(limit=10)
     with pytest.raises(TooLarge, match="more than 10 bytes") as refused:
-        decoder.feed(b"retry: 700\ndata: 89abcdef")
+        decoder.feed(b"retry: 700\n\ndata: 89abcdef")
     assert refused.value.code == "event_too_large"
     decoder.reset()
     assert decoder.feed(b"data: x\n\n") == [Event("x", id="")]
     assert decoder.retry == 700
 
 
-def peak_of(feed: Callable[[], object]) -> int:
-    """Return the most bytes that a call held at once."""
+def memory_of(feed: Callable[[], object]) -> tuple[int, int]:
+    """Return how many bytes a call left held, and the most that it held at once."""
     tracemalloc.start()
     try:
         feed()
-        return tracemalloc.get_traced_memory()[1]
+        return tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
@@ -621,20 +637,23 @@ def test_what_is_not_data_takes_no_memory(line):
         for _ in range(1000):
             assert decoder.feed(chunk) == []
 
-    assert peak_of(feed) < 200_000
+    assert memory_of(feed)[1] < 200_000
     assert decoder.feed(b"\n\ndata: x\n\n")[-1].data == "x"
 
 
-def test_a_line_without_an_end_takes_no_more_memory_than_the_limit():
-    """H01."""
+@pytest.mark.parametrize("line", [b"x", b": ", b"data: x\n"])
+def test_too_much_takes_no_more_memory_than_the_limit(line):
+    """H01: a line or an event without end."""
     decoder = Decoder(limit=100_000)
 
     def feed() -> None:
         with pytest.raises(TooLarge):
-            for _ in range(1_000_000):
-                decoder.feed(b"x" * 1000)
+            for _ in range(10_000):
+                decoder.feed(line * 100)
 
-    assert peak_of(feed) < 400_000
+    kept, most = memory_of(feed)
+    assert most < 400_000
+    assert kept < 10_000
 
 
 # -- linear time

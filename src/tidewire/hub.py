@@ -32,7 +32,7 @@ from .position import Position
 from .settings import Settings
 from .topics import Selector
 from .window import Receipt
-from .workers import WorkerLock
+from .workers import be_the_only_worker
 
 NO_CORS = Cors(())
 
@@ -108,20 +108,16 @@ class Hub:
             try:
                 self._node = await asyncio.shield(self._opening)
             finally:
-                self._opening = None
+                # Whoever waited may have been cancelled; the next one waits for the same opening.
+                if self._opening is not None and self._opening.done():
+                    self._opening = None
         return self._node
 
     async def _open(self) -> Node:
-        single = not (self._engine.shared or self._per_process)
-        if single:
-            WorkerLock.acquire()
-        try:
-            node = Node(self._engine, self.settings, self.metrics)
-            await node.open()
-        except BaseException:
-            if single:
-                WorkerLock.release()
-            raise
+        if not (self._engine.shared or self._per_process):
+            await be_the_only_worker()
+        node = Node(self._engine, self.settings, self.metrics)
+        await node.open()
         for watch in self._watches:
             node.watch(watch)
         return node
@@ -138,12 +134,14 @@ class Hub:
 
     async def close(self) -> None:
         """Drain and let go of everything. The hub may be opened again, as a new one."""
-        node, self._node = self._node, None
+        node = self._node
         if node is None:
             return
+        # The node stays until it is closed: who comes meanwhile is told that it is draining.
         await node.close()
-        if not (self._engine.shared or self._per_process):
-            WorkerLock.release()
+        if self._node is not node:
+            return
+        self._node = None
         self.metrics = Metrics()
         self._engine = make_engine(self.url, self.settings)
 

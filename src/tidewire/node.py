@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from . import frames
 from .cohort import JOIN_BYTES, Cohort
 from .engines import Engine
-from .errors import Draining, InvalidInput, TidewireError, Unavailable, Unknown
+from .errors import Draining, TidewireError, Unavailable, Unknown
+from .event_stream import RETRY_MIN, check_publish_type, check_retry
 from .frames import Framing, framed
 from .metrics import Metrics
 from .position import Position
@@ -51,8 +52,10 @@ LOCATE_TIMEOUT = 0.5
 END_TIMEOUT = 1.0
 # How often a drain looks whether something has finished.
 POLL = 0.01
-# A paused stream is looked at this often.
-PROGRESS_EVERY = 2.0
+# A paused stream is looked at every second: deadlines are kept to the next whole one.
+PROGRESS_EVERY = 0.5
+# A reader whose engine failed, though it is said to be up, tries again after this time.
+READ_AGAIN = 1.0
 # Streams vary their age and their retry by so much, so that they do not come back together.
 JITTER = 0.1
 
@@ -102,6 +105,7 @@ class Node:
         self._watches: list[Watch] = []
         self._publishing = 0
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
+        self._resets = 0
         self._rounds: deque[Cohort] = deque()
         self._woken: deque[Subscriber] = deque()
         self._running = False
@@ -125,8 +129,10 @@ class Node:
     async def close(self) -> None:
         """Drain, if that was not done, and stop all that still runs."""
         await self.drain()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def draining(self) -> bool:
@@ -147,8 +153,7 @@ class Node:
 
     def entries(self, batch: Sequence[Entry]) -> None:
         if self.engine.shared:
-            for entry in batch:
-                self._drop_bad_fields(entry)
+            self.metrics.bad_events.inc(sum(map(drop_bad_fields, batch)))
         self.window.append(batch)
         self._arrivals += 1
         for entry in batch:
@@ -173,9 +178,14 @@ class Node:
                 subscriber.claim = self.window.position(subscriber.offset)
             self._wake(subscriber)
         for cohort in self._cohorts.values():
-            cohort.pending.clear()
             cohort.waiting.clear()
+        self._resets += 1
         self.reset_window(head)
+        # Who waits for an offset of the old log would wait for ever.
+        for _, future in self._reached:
+            if not future.done():
+                future.set_result(None)
+        self._reached.clear()
 
     def available(self, up: bool) -> None:
         self._up = up
@@ -188,20 +198,6 @@ class Node:
         self.window.reset(head)
         self._replays.clear()
         self._pages.clear()
-
-    def _drop_bad_fields(self, entry: Entry) -> None:
-        """Keep an entry of a foreign writer readable: without its bad field, so without an injected line."""
-        try:
-            entry.frame(True)
-            return
-        except InvalidInput:
-            self.metrics.bad_events.inc()
-            entry.event, entry.retry = "message", None
-        try:
-            entry.frame(True)
-        except InvalidInput:
-            # Then it is the topic. Under a reserved name nobody gets it, and the log keeps its place.
-            entry.topic = "$unreadable"
 
     # -- publishing
 
@@ -219,6 +215,7 @@ class Node:
         if self._publishing >= self.settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
         self._publishing += 1
+        resets = self._resets
         try:
             async with asyncio.timeout(self.settings.engine_timeout):
                 receipts = await self.engine.append(drafts)
@@ -226,16 +223,19 @@ class Node:
                 if last > self.window.head:
                     await self._wait_for(last)
         except TimeoutError:
-            self.metrics.unknown.inc()
-            raise Unknown(
-                "the engine did not answer in time; publish again with a key to be sure", retry_after=1
-            ) from None
+            raise self._unknown("the engine did not answer in time") from None
         finally:
             self._publishing -= 1
+        if resets != self._resets:
+            raise self._unknown("the log went back meanwhile")
         duplicates = sum(receipt.duplicate for receipt in receipts)
         self.metrics.published.inc(len(receipts) - duplicates)
         self.metrics.duplicates.inc(duplicates)
         return receipts
+
+    def _unknown(self, what: str) -> Unknown:
+        self.metrics.unknown.inc()
+        return Unknown(f"{what}; publish again with a key to be sure", retry_after=1)
 
     async def _wait_for(self, offset: int) -> None:
         """Wait until the window has `offset`: an acknowledged id can be resumed from at once."""
@@ -264,12 +264,12 @@ class Node:
         subscriber = Subscriber(self, selector, claim, self.window.head)
         subscriber.opened = opened
         first = frames.retry(self.settings.retry) + frames.GREETING
-        if not self.ready:
-            return subscriber, first
-        if isinstance(claim, Since) and claim.asks_engine:
+        if not self._can_judge(claim):
+            if not self._up:
+                return subscriber, first
             try:
                 async with asyncio.timeout(LOCATE_TIMEOUT):
-                    subscriber.claim = await self._locate(claim, selector)
+                    subscriber.claim = await self._locate(claim, selector, subscriber.offset)
             except (TimeoutError, Unavailable):
                 return subscriber, first
         if self._told_all(selector, self._verdict(subscriber.claim, selector)):
@@ -278,16 +278,23 @@ class Node:
 
     async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
         """Return a page of the log as the JSON page shows it. Raise `Unavailable`."""
-        if not self.ready:
-            raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
-        if isinstance(claim, Since) and claim.asks_engine:
-            claim = await self._locate(claim, selector)
+        if self.ready:
+            try:
+                async with asyncio.timeout(self.settings.engine_timeout):
+                    return await self._history(selector, claim, limit)
+            except TimeoutError:
+                pass
+        raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
+
+    async def _history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
+        if not self._can_judge(claim):
+            claim = await self._locate(claim, selector, self.window.head)
         verdict = self._verdict(claim, selector)
         gap = None if verdict.reason is None else self._gap_data(verdict, claim)
         after = verdict.offset
         entries: list[Entry] = []
         for _ in range(HISTORY_PAGES):
-            page = await self.engine.read(after, limit - len(entries), selector)
+            page = await self._read_engine(after, limit - len(entries), selector)
             entries += page.entries
             after = page.through
             if len(entries) == limit or after >= self.window.head:
@@ -295,7 +302,8 @@ class Node:
         events = [entry.as_event() for entry in entries]
         return {
             "events": [{"id": e.id, "topic": e.topic, "event": e.event, "data": e.data} for e in events],
-            "next": str(entries[-1].position if entries else self.window.position(verdict.offset)),
+            # Not the last event's: a page may have looked through many that are not asked for.
+            "next": str(self.window.position(after)),
             "head": str(self.window.position(self.window.head)),
             "more": after < self.window.head,
             "ended": self.window.all_ended(selector),
@@ -308,9 +316,27 @@ class Node:
             return False
         return all(self.window.end_of(topic) <= verdict.offset for topic in selector.topics)
 
-    async def _locate(self, since: Since, selector: Selector) -> Since:
-        """Ask the engine where `since` begins."""
-        return Since("after", await self.engine.locate(since, selector))
+    def _can_judge(self, claim: Since | Position) -> bool:
+        """Whether this node can say now, and without its engine, where `claim` goes on."""
+        if isinstance(claim, Since):
+            return not claim.asks_engine
+        # What is beyond the head here may have come from a node that is ahead of this one.
+        return self._up and not (self.engine.shared and claim.offset > self.window.head)
+
+    async def _locate(self, claim: Since | Position, selector: Selector, head: int) -> Since | Position:
+        """
+        Ask the engine where `claim` begins; for a position, catch up with the engine.
+
+        `head` was the head when it was asked for: what came since is never left out.
+        """
+        resets = self._resets
+        since = claim if isinstance(claim, Since) else Since("now")
+        offset = await self.engine.locate(since, selector)
+        if since is not claim and offset > self.window.head:
+            await self._wait_for(offset)
+        if resets != self._resets:
+            return await self._locate(claim, selector, head)
+        return Since("after", min(offset, head)) if since is claim else claim
 
     def _verdict(self, claim: Since | Position | None, selector: Selector) -> Verdict:
         if isinstance(claim, Position):
@@ -325,13 +351,18 @@ class Node:
         """Judge what the client brought; return the frames that tell it where it stands."""
         claim, verdict = subscriber.claim, self._verdict(subscriber.claim, subscriber.selector)
         subscriber.claim = None
-        subscriber.offset = subscriber.announced = verdict.offset
+        subscriber.offset = verdict.offset
         at = self.window.position(verdict.offset)
+        subscriber.life = at.life
         resume, told = "complete", b""
         if verdict.reason is not None:
             resume, told = "gap", self._gap(verdict, claim)
         elif isinstance(claim, Since):
             resume, told = "fresh", frames.position(at)
+        if told:
+            subscriber.announced = verdict.offset
+        elif isinstance(claim, Position):
+            subscriber.announced = min(subscriber.announced, claim.offset)
         if subscriber.opened:
             subscriber.opened = False
             told = frames.opened(self.settings.heartbeat, resume, at) + told
@@ -352,6 +383,13 @@ class Node:
     # -- what happens on sockets (Owner)
 
     def attached(self, subscriber: Subscriber, framing: Framing) -> None:
+        assert subscriber.wire
+        if not subscriber.open:
+            subscriber.wire.abort()
+            return
+        if subscriber.claim is None and self.window.life_of(subscriber.offset) != subscriber.life:
+            # The log went back between the first bytes and now.
+            subscriber.claim = Position(subscriber.life, subscriber.offset)
         cohort = self._cohort(subscriber.selector, framing)
         subscriber.cohort, subscriber.selector = cohort, cohort.selector
         cohort.behind.add(subscriber)
@@ -366,10 +404,12 @@ class Node:
         if self.draining:
             self._finish(subscriber, "drain", self._farewell())
             return
-        self._streams.watch(subscriber, subscriber.until)
+        self._streams.watch(subscriber, min(subscriber.until, now + self.settings.heartbeat - 1))
         self._advance(subscriber)
 
     def paused(self, subscriber: Subscriber) -> None:
+        if not subscriber.open:
+            return
         assert subscriber.wire
         now = self.loop.time()
         subscriber.paused_at = now
@@ -388,6 +428,8 @@ class Node:
         self._streams.start_drain()
 
     def tick(self, subscriber: Subscriber, now: float) -> float | None:
+        if not subscriber.open:
+            return None
         if now >= subscriber.until:
             self._finish(subscriber, "age")
             return None
@@ -396,9 +438,11 @@ class Node:
         if subscriber.live:
             return subscriber.until
         if now - subscriber.silent_since >= self.settings.heartbeat - 1:
-            frame, subscriber.announced = self._heartbeat(subscriber.announced, subscriber.offset)
+            frame = frames.HEARTBEAT
+            if subscriber.claim is None:
+                frame, subscriber.announced = self._heartbeat(subscriber.announced, subscriber.offset)
             self._write(subscriber, frame)
-        return min(subscriber.until, now + self.settings.heartbeat - 1)
+        return min(subscriber.until, subscriber.silent_since + self.settings.heartbeat - 1)
 
     def _check_progress(self, subscriber: Subscriber, now: float) -> float | None:
         """End a stream that took nothing for too long, by the kernel's count: the buffer says little."""
@@ -418,7 +462,7 @@ class Node:
         if not cohort.members:
             return None
         silent = now - cohort.silent_since
-        # A second early: deadlines are kept to the second, and 16 s is promised.
+        # A second early: deadlines are kept to the second.
         if silent >= self.settings.heartbeat - 1 and not cohort.scheduled:
             cohort.begin_with(*self._heartbeat(cohort.announced, cohort.sent))
             cohort.silent_since = now
@@ -450,8 +494,11 @@ class Node:
             self._start_running()
 
     def _wake(self, subscriber: Subscriber) -> None:
-        """Give a subscriber that is behind its next turn."""
+        """Give a subscriber that is behind its next turn. It may have to wait, so it is kept alive."""
+        if not subscriber.open:
+            return
         self._woken.append(subscriber)
+        self._streams.watch(subscriber, subscriber.silent_since + self.settings.heartbeat - 1)
         self._start_running()
 
     def _start_running(self) -> None:
@@ -528,28 +575,26 @@ class Node:
         ):
             return
         if subscriber.claim is not None:
-            self._advance_unsettled(subscriber)
+            self._advance_unsettled(subscriber, subscriber.claim)
         elif not self.window.holds(subscriber.offset):
             self._advance_beyond_window(subscriber)
         elif subscriber.offset < cohort.sent:
-            self._replay(subscriber, cohort)
+            self._replay(subscriber, cohort, cohort.sent)
             self._wake(subscriber)
         elif subscriber.offset > cohort.sent:
             cohort.waiting.append(subscriber)
-        elif self.window.all_ended(cohort.selector):
+        elif self.window.all_ended(cohort.selector) and not cohort.pending:
             self._finish_ended(subscriber)
         else:
             cohort.join(subscriber)
-            self._streams.watch(cohort, self.loop.time() + self.settings.heartbeat - 1)
+            self._streams.watch(cohort, cohort.silent_since + self.settings.heartbeat - 1)
 
-    def _advance_unsettled(self, subscriber: Subscriber) -> None:
-        if not self._up:
-            return
-        if isinstance(subscriber.claim, Since) and subscriber.claim.asks_engine:
+    def _advance_unsettled(self, subscriber: Subscriber, claim: Since | Position) -> None:
+        if self._can_judge(claim):
+            self._write(subscriber, self._settle(subscriber))
+            self._wake(subscriber)
+        elif self._up:
             self._read(subscriber)
-            return
-        self._write(subscriber, self._settle(subscriber))
-        self._wake(subscriber)
 
     def _advance_beyond_window(self, subscriber: Subscriber) -> None:
         verdict = self.window.overtaken(subscriber.offset, subscriber.selector)
@@ -567,24 +612,27 @@ class Node:
             subscriber.announced = verdict.offset
             self._write(subscriber, self._gap(verdict, stood))
 
-    def _replay(self, subscriber: Subscriber, cohort: Cohort) -> None:
-        key = (cohort, subscriber.offset, cohort.sent)
-        replay = self._replays.get(key)
+    def _replay(self, subscriber: Subscriber, cohort: Cohort, through: int, page: Page | None = None) -> None:
+        """Give a reader what comes next, through `through`: one join, of the window's entries or a page's."""
+        after, selector = subscriber.offset, cohort.selector
+        replay = self._replays.get((cohort, after, through))
         if replay is None:
-            entries, through = self.window.read(subscriber.offset, cohort.sent, cohort.selector, JOIN_BYTES)
-            replay = self._replays[key] = join_replay(entries, through, cohort)
+            if page is None:
+                joined = self.window.read(after, through, selector, JOIN_BYTES)
+            else:
+                joined = page.read(after, selector, JOIN_BYTES)
+            replay = self._replays[cohort, after, through] = join_replay(*joined, cohort)
+            self.window.forget_frames(joined[0])
             if len(self._replays) > SHARED:
                 self._replays.popitem(last=False)
         self._give(subscriber, replay)
 
     def _give(self, subscriber: Subscriber, replay: Replay) -> None:
-        assert subscriber.wire
         subscriber.offset = replay.through
         if replay.chunk:
             subscriber.ended = replay.ended
             subscriber.announced = replay.announced or subscriber.announced
-            subscriber.silent_since = self.loop.time()
-            subscriber.wire.write(replay.chunk)
+            self._put(subscriber, replay.chunk)
 
     def _read(self, subscriber: Subscriber) -> None:
         """Let a subscriber read the engine, which is not done within this step."""
@@ -594,17 +642,21 @@ class Node:
     async def _read_pages(self, subscriber: Subscriber) -> None:
         try:
             async with self._readers:
-                claim = subscriber.claim
-                if isinstance(claim, Since) and claim.asks_engine:
-                    subscriber.claim = await self._locate(claim, subscriber.selector)
+                if subscriber.claim is not None:
+                    claim, selector, head = subscriber.claim, subscriber.selector, subscriber.offset
+                    subscriber.claim = await self._locate(claim, selector, head)
+                    if subscriber.open and not subscriber.paused:
+                        self._write(subscriber, self._settle(subscriber))
                 while subscriber.claim is None and subscriber.open and not subscriber.paused:
                     if self.window.holds(subscriber.offset):
                         break
                     await self._read_page(subscriber)
                     await asyncio.sleep(0)
         except Unavailable:
-            # `available` wakes all who are behind.
             subscriber.reading = False
+            # Otherwise `available` wakes all who are behind.
+            if self._up:
+                self.loop.call_later(READ_AGAIN, self._wake, subscriber)
         except Exception:
             logger.exception("a page of the log could not be read")
             subscriber.reading = False
@@ -615,35 +667,51 @@ class Node:
             self._wake(subscriber)
 
     async def _read_page(self, subscriber: Subscriber) -> None:
+        resets = self._resets
         page = await self._page(subscriber.offset, subscriber.selector)
-        cohort = subscriber.cohort
-        if not subscriber.open or subscriber.claim is not None or cohort is None:
-            return
-        if subscriber.offset < page.floor - 1:
-            verdict = self.window.overtaken(subscriber.offset, subscriber.selector)
-            self._move(subscriber, verdict)
-            return
-        if not subscriber.paused:
-            self._give(subscriber, join_replay(page.entries, page.through, cohort))
+        if resets == self._resets and page.floor > self.window.floor:
+            self.trimmed(page.floor, page.marks)
+        if subscriber.offset < page.floor - 1 and self._reads_on(subscriber):
+            self._move(subscriber, self.window.overtaken(subscriber.offset, subscriber.selector))
+        while subscriber.offset < page.through and self._reads_on(subscriber):
+            assert subscriber.cohort
+            self._replay(subscriber, subscriber.cohort, page.through, page)
+            await asyncio.sleep(0)
+
+    def _reads_on(self, subscriber: Subscriber) -> bool:
+        return subscriber.open and not subscriber.paused and subscriber.claim is None
 
     def _page(self, after: int, selector: Selector) -> asyncio.Future[Page]:
         """Return a page of the engine's; readers from the same position share it."""
         page = self._pages.get((after, selector))
         if page is None or (page.done() and (page.cancelled() or page.exception() is not None)):
-            page = self._spawn(self.engine.read(after, PAGE, selector))
+            page = self._spawn(self._read_engine(after, PAGE, selector))
             self._pages[after, selector] = page
             if len(self._pages) > SHARED:
                 self._pages.popitem(last=False)
         shared: asyncio.Future[Page] = asyncio.shield(page)
         return shared
 
+    async def _read_engine(self, after: int, limit: int, selector: Selector) -> Page:
+        page = await self.engine.read(after, limit, selector)
+        if self.engine.shared and sum(map(drop_bad_fields, page.entries)):
+            page = page._replace(entries=[entry for entry in page.entries if selector.matches(entry.topic)])
+        return page
+
     def _write(self, subscriber: Subscriber, data: bytes) -> None:
         """Write bytes that only this subscriber gets."""
-        assert subscriber.wire
         assert subscriber.cohort
         if data:
-            subscriber.silent_since = self.loop.time()
-            subscriber.wire.write(framed(data, subscriber.cohort.framing))
+            self._put(subscriber, framed(data, subscriber.cohort.framing))
+
+    def _put(self, subscriber: Subscriber, chunk: bytes) -> None:
+        assert subscriber.wire
+        subscriber.silent_since = self.loop.time()
+        try:
+            subscriber.wire.write(chunk)
+        except Exception:
+            # A closed transport raises; it must not end the step of all others.
+            subscriber.lost()
 
     # -- ending streams
 
@@ -689,7 +757,8 @@ class Node:
     def _farewell(self) -> bytes:
         # Nobody can reconnect to a single node until the process is back, so
         # its streams end at once and the times to come back are spread.
-        return frames.spread_retry(self.settings.retry, 0 if self.engine.shared else self.settings.drain)
+        retry = self.settings.retry
+        return frames.spread_retry(retry, retry * JITTER if self.engine.shared else self.settings.drain)
 
     async def drain(self) -> None:
         """Finish publishes, end all streams in good order, close the engine. Callers share one drain."""
@@ -709,6 +778,8 @@ class Node:
             await self._pause_until(started + spread * index / len(subscribers))
             if subscriber.open:
                 self._finish(subscriber, "drain", self._farewell())
+        # A program's `on_last` is told of these, too.
+        await self._until(lambda: not self._tasks, END_TIMEOUT)
         self._streams.unregister(self)
         await self.engine.close()
 
@@ -768,6 +839,29 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def drop_bad_fields(entry: Entry) -> bool:
+    """
+    Make an entry of a foreign writer harmless; return whether there was need to.
+
+    It goes on without its bad field, not with an injected line.
+    """
+    good = (entry.event, entry.retry, entry.topic)
+    try:
+        check_publish_type(entry.event)
+    except TidewireError:
+        entry.event = "message"
+    try:
+        check_retry(entry.retry or RETRY_MIN)
+    except TidewireError:
+        entry.retry = None
+    try:
+        entry.frame(True)
+    except TidewireError:
+        # Then it is the topic. Under a reserved name nobody gets it, and the log keeps its place.
+        entry.topic = "$unreadable"
+    return good != (entry.event, entry.retry, entry.topic)
 
 
 def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Replay:

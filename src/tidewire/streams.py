@@ -19,6 +19,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -55,8 +56,8 @@ class Streams:
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._walked = 0
         self._drainables: set[Drainable] = set()
-        self._drain: asyncio.Task[None] | None = None
-        self._chained = False
+        self._drains: dict[Drainable, asyncio.Task[None]] = {}
+        self._process_stops = False
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -129,68 +130,94 @@ class Streams:
     def register(self, drainable: Drainable) -> None:
         """Have `drainable` drained when this process or its server stops."""
         self._drainables.add(drainable)
-        self._chain_signals()
+        self.chain_signals()
+        if self._process_stops:
+            # Its request was already on the way when the signal came.
+            self.start_drain()
 
     def unregister(self, drainable: Drainable) -> None:
         self._drainables.discard(drainable)
 
     def start_drain(self) -> None:
-        """Begin the drain of everything on this loop; a second call changes nothing."""
-        if self._drain is None and self._drainables:
-            self._drain = self._loop.create_task(self._drain_all())
+        """Begin the drain of everything on this loop; what is being drained already goes on."""
+        for drainable in self._drainables - self._drains.keys():
+            self._drains[drainable] = self._loop.create_task(self._drain(drainable))
 
-    async def _drain_all(self) -> None:
+    async def _drain(self, drainable: Drainable) -> None:
         try:
-            results = await asyncio.gather(
-                *(item.drain() for item in self._drainables), return_exceptions=True
-            )
-            for result in results:
-                if isinstance(result, Exception):
-                    logger.error("a drain failed: %r", result)
+            await drainable.drain()
+        except Exception as error:
+            logger.error("a drain failed: %r", error)
         finally:
-            self._drain = None
+            del self._drains[drainable]
 
-    def _chain_signals(self) -> None:
+    def when_drained(self, then: Callable[[], object]) -> None:
+        """Call `then` as soon as nothing is being drained."""
+        if self._drains:
+            one = next(iter(self._drains.values()))
+            one.add_done_callback(lambda _: self.when_drained(then))
+        else:
+            then()
+
+    # -- signals
+
+    def chain_signals(self) -> None:
         """
-        Put the drain before what the server does on SIGTERM and SIGINT.
+        Put the drain before what is done on SIGTERM and SIGINT.
 
         Servers close lifespans only after all connections have ended, and
         streams do not end by themselves: without this each waits for the other.
+        To be called for every stream that only a signal can end: a server may
+        have put its handlers in place of ours.
         """
-        if self._chained or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
-        self._chained = True
         for number in SIGNALS:
             handler = signal.getsignal(number)
-            if handler is not None and handler is not signal.SIG_IGN:
-                signal.signal(number, self._chain(number, handler))
+            if isinstance(handler, DrainFirst) and handler.streams.running_loop() is None:
+                handler = handler.before  # left by a loop that is no more
+            chained = isinstance(handler, DrainFirst) and handler.streams is self
+            if handler is not None and handler is not signal.SIG_IGN and not chained:
+                signal.signal(number, DrainFirst(self, handler))
 
-    def _chain(self, number: int, handler: Any) -> Callable[[int, FrameType | None], None]:
-        def drain_first(received: int, frame: FrameType | None) -> None:
-            loop = self._loop_ref()
-            if loop is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(self.start_drain)
-            if callable(handler):
-                handler(received, frame)
-            else:
-                # The default action would end the process before the drain.
-                signal.signal(number, signal.SIG_DFL)
-                self._raise_after_drain(number)
-
-        return drain_first
-
-    def _raise_after_drain(self, number: int) -> None:
-        def wait() -> None:
-            if self._drain is None:
-                signal.raise_signal(number)
-            else:
-                self._drain.add_done_callback(lambda _: signal.raise_signal(number))
-
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
         loop = self._loop_ref()
-        if loop is None or loop.is_closed():
-            signal.raise_signal(number)
+        return loop if loop is not None and loop.is_running() else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._drainables or self._drains)
+
+    def stop(self) -> None:
+        """Begin the drain, also of what is still to come: the process stops."""
+        self._process_stops = True
+        self.start_drain()
+
+
+class DrainFirst:
+    """A signal handler: the drain of a loop's streams, and what was `before` it."""
+
+    def __init__(self, streams: Streams, before: Any) -> None:
+        self.streams = streams
+        self.before = before
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        loop = self.streams.running_loop()
+        if loop is not None:
+            loop.call_soon_threadsafe(self.streams.stop)
+        if callable(self.before):
+            self.before(number, frame)
+        elif loop is not None and self.streams.busy:
+            # The default action would end the process before the drain.
+            loop.call_soon_threadsafe(self.streams.when_drained, partial(default_action, number))
         else:
-            loop.call_soon_threadsafe(wait)
+            default_action(number)
+
+
+def default_action(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Streams] = weakref.WeakKeyDictionary()

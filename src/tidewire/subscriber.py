@@ -75,6 +75,7 @@ class Subscriber:
         "cohort",
         "due",
         "ended",
+        "life",
         "live",
         "offset",
         "open",
@@ -94,6 +95,7 @@ class Subscriber:
         self.selector = selector
         self.claim = claim
         self.offset = offset
+        self.life = ""  # that of the offset, when it was settled
         self.announced = offset
         self.address: str | None = None
         self.cohort: Cohort | None = None

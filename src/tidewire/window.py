@@ -206,6 +206,11 @@ class Page(NamedTuple):
     floor: int
     marks: Marks
 
+    def read(self, after: int, selector: Selector, max_bytes: int) -> tuple[list[Entry], int]:
+        """Return the entries after `after` as `Window.read` does."""
+        first = bisect_right(self.entries, after, key=lambda entry: entry.offset)
+        return join(self.entries[first:], self.through, selector, max_bytes)
+
 
 class Verdict(NamedTuple):
     """Where a stream goes on from and, if that leaves a gap, why."""
@@ -274,8 +279,14 @@ class Window:
             del of_topic[0]
             if not of_topic:
                 del self._by_topic[entry.topic]
-            entry.frames = [None, None]
+        self.forget_frames(self._entries[:count])
         del self._entries[:count]
+
+    def forget_frames(self, entries: Iterable[Entry]) -> None:
+        """Let go of the bytes of those entries that are not in memory for being new."""
+        for entry in entries:
+            if entry.offset < self.start or entry.offset > self.head:
+                entry.frames = [None, None]
 
     # -- what it knows
 
@@ -361,15 +372,7 @@ class Window:
 
         Stops before `max_bytes` of frames, but never without one entry.
         """
-        found: list[Entry] = []
-        size = 0
-        with_topic = not selector.single
-        for entry in self._matching(after, through, selector):
-            size += len(entry.frame(with_topic))
-            if found and size > max_bytes:
-                return found, found[-1].offset
-            found.append(entry)
-        return found, through
+        return join(self._matching(after, through, selector), through, selector, max_bytes)
 
     def _matching(self, after: int, through: int, selector: Selector) -> Iterator[Entry]:
         entries = self._entries
@@ -385,3 +388,18 @@ class Window:
                 return
             if selector.single or selector.matches(entry.topic):
                 yield entry
+
+
+def join(
+    entries: Iterable[Entry], through: int, selector: Selector, max_bytes: int
+) -> tuple[list[Entry], int]:
+    """Return the first entries with at most `max_bytes` of frames, or one, and through where they reach."""
+    found: list[Entry] = []
+    size = 0
+    with_topic = not selector.single
+    for entry in entries:
+        size += len(entry.frame(with_topic))
+        if found and size > max_bytes:
+            return found, found[-1].offset
+        found.append(entry)
+    return found, through

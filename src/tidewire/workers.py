@@ -2,84 +2,97 @@
 A hub whose log is this process's own must be the only one of its server.
 
 With two workers there would be two logs, and each subscriber would lose the
-events of the other half in silence. Workers share a parent, so the lock is
-keyed by the parent process and its command line.
+events of the other half in silence. Workers of one server have its listening
+socket in common, and nothing else that tells them from two servers with one
+parent. So that socket is what they contend for: a record lock belongs to a
+process, whoever else has the same descriptor, and ends with it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import multiprocessing
 import os
-import sys
-import tempfile
-from pathlib import Path
-from typing import IO
+import socket
+from multiprocessing import resource_tracker
 
 from .errors import StartRefused
 
 try:
     import fcntl
-except ImportError:  # Windows has neither forking servers nor this lock
+except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 REFUSAL = (
     "this hub keeps its log in one process and is one of several workers, so each would lose the others' "
-    "events: run one worker, or use a shared engine (redis:// or nats://), "
-    "or say Hub(per_process=True) if that is meant"
+    "events: run one worker, or use a shared engine (redis:// or nats://), or say Hub(per_process=True) if "
+    "that is meant"
 )
 
-
-class WorkerLock:
-    """Held while the hub is open. Hubs of one process share it; a second process is refused."""
-
-    _held: IO[bytes] | None = None
-    _holders = 0
-
-    @classmethod
-    def acquire(cls) -> None:
-        """Take the lock, if this process is somebody's worker. Raise `StartRefused`."""
-        if cls._held is None and fcntl is not None and is_worker():
-            cls._held = lock(lock_path())
-        cls._holders += 1
-
-    @classmethod
-    def release(cls) -> None:
-        cls._holders -= 1
-        if cls._holders == 0 and cls._held is not None:
-            cls._held.close()
-            cls._held = None
+# A server that replaces its worker starts the new one first: gunicorn at once, granian after 3.5 s.
+PATIENCE = 5.0
+POLL = 0.1
 
 
-def is_worker() -> bool:
-    """Whether a server started this process to share its work: by multiprocessing, or by a plain fork."""
-    if multiprocessing.parent_process() is not None:
-        return True
-    own = command_line(os.getpid())
-    return bool(own) and own == command_line(os.getppid())
+async def be_the_only_worker() -> None:
+    """
+    Raise `StartRefused` if another worker of this server has a hub of its own.
+
+    Seen on Linux only: elsewhere sockets cannot be locked.
+    """
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not all(map(lock, shared_descriptors())):
+        if asyncio.get_running_loop().time() > deadline:
+            raise StartRefused(REFUSAL)
+        await asyncio.sleep(POLL)
 
 
-def lock_path() -> Path:
-    parent = os.getppid()
-    key = hashlib.sha256(b"%d\0" % parent + command_line(parent)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"tidewire-{os.getuid()}-{key}.lock"
-
-
-def command_line(pid: int) -> bytes:
+def lock(descriptor: int) -> bool:
+    """Lock what this process may share with others. Return False if one of those has done so."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says POSIX
+        return False
     except OSError:
-        # Without /proc: workers have the arguments of the server that started them.
-        return "\0".join(sys.argv).encode()
+        pass
+    return True
 
 
-def lock(path: Path) -> IO[bytes]:
-    # Opened without following a link: the name in the shared directory can be guessed.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    file = os.fdopen(descriptor, "rb")
+def shared_descriptors() -> list[int]:
+    """Return the descriptors that only workers of one server have in common."""
+    if fcntl is None or not os.path.isdir("/dev/fd"):
+        return []
+    found = [int(name) for name in os.listdir("/dev/fd") if is_bound(int(name))]
+    tracker = resource_tracker.getfd() if multiprocessing.current_process().name == "granian-worker" else None
+    if not found and tracker is not None:
+        # Its workers may each bind a socket of their own to the one port (from Python 3.14
+        # on). They have the pipe in common by which children tell their parent of resources.
+        return [tracker]
+    return found
+
+
+def is_bound(descriptor: int) -> bool:
+    """Whether this is a socket that listens, or is going to: it has an address and no peer."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        blocking = os.get_blocking(descriptor)
+        sock = socket.socket(fileno=descriptor)
     except OSError:
-        file.close()
-        raise StartRefused(REFUSAL) from None
-    return file
+        return False  # no socket, or the listing's own descriptor
+    try:
+        return sock.type == socket.SOCK_STREAM and has_address(sock) and not has_peer(sock)
+    finally:
+        sock.detach()
+        os.set_blocking(descriptor, blocking)  # `socket.setdefaulttimeout` would have changed it
+
+
+def has_address(sock: socket.socket) -> bool:
+    address = sock.getsockname()
+    return bool(address[1] if isinstance(address, tuple) else address)
+
+
+def has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

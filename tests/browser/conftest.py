@@ -30,7 +30,7 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
     """
-    Open pages, each in a context of its own unless it is given one.
+    Open pages, each in a context of its own.
 
     At the end none of them may have raised an error, broken its own content
     security policy or asked another server for anything.
@@ -41,11 +41,16 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     asked: list[tuple[str, str]] = []
 
     def open_page(
-        url: str, *, script: str = "", context: Any = None, console: list[str] | None = None, **options: Any
+        url: str,
+        *,
+        script: str = "",
+        console: list[str] | None = None,
+        streams: list[str] | None = None,
+        **options: Any,
     ) -> Page:
-        if context is None:
-            context = browser.new_context(**options)
-            contexts.append(context)
+        """`script` runs before the page's own; `console` and `streams` (URLs) grow as the page goes on."""
+        context = browser.new_context(**options)
+        contexts.append(context)
         page = context.new_page()
         pages.append(page)
         page.set_default_timeout(15_000)
@@ -53,6 +58,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.on("request", lambda request: asked.append((url, request.url)))
         if console is not None:
             page.on("console", lambda message: console.append(message.text))
+        if streams is not None:
+            page.on("request", lambda request: "/events" in request.url and streams.append(request.url))
         page.add_init_script(WATCH_POLICY + script)
         page.goto(url)
         return page

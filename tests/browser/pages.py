@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import urlopen
+
+import support
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+T = TypeVar("T")
 
 SEED = 7
 NO_EVENT_SOURCE = "delete globalThis.EventSource;"
@@ -37,11 +42,16 @@ def events(page: Page) -> list[dict[str, Any]]:
     return [row for row in rows(page) if row["number"]]
 
 
-def requests_for_streams(page: Page) -> list[str]:
-    """Watch a page: the list grows with each connection that it asks for."""
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/events" in request.url else None)
-    return asked
+def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
+    """Return what `predicate` returns as soon as it is true. Asks less often than `support.wait_until`:
+    each question wakes a browser, which then has no time for the page.
+    """
+
+    def asked() -> T:
+        time.sleep(0.05)
+        return predicate()
+
+    return support.wait_until(asked, timeout)
 
 
 def get_json(url: str) -> Any:

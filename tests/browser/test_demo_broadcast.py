@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from pages import NO_EVENT_SOURCE, OpenPage, get_json, rows, text
+from pages import NO_EVENT_SOURCE, OpenPage, get_json, rows, text, wait_until
 
-from support import wait_until
 from tidewire.demo.content import CAT_FACTS
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages import NO_EVENT_SOURCE, SEED, OpenPage, events, get_json, requests_for_streams, rows, text
+from pages import NO_EVENT_SOURCE, SEED, OpenPage, events, get_json, rows, text, wait_until
 
-from support import wait_until
 from tidewire.demo.makers import random_events
 
 if TYPE_CHECKING:
@@ -29,22 +27,6 @@ def ended(page: Page) -> None:
     page.locator("#state[data-state=ended]").wait_for()
 
 
-def choose(page: Page, mode: str) -> None:
-    page.locator(f"input[value={mode}]").check()
-
-
-def complete(page: Page) -> None:
-    """Everything that came is here, in order, once."""
-    numbers = [row["number"] for row in events(page)]
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert counters(page) == (0, 0)
-
-
-def counters(page: Page) -> tuple[int, int]:
-    """Missed and repeated."""
-    return int(text(page, "missed")), int(text(page, "repeated"))
-
-
 def streams_open(url: str) -> int:
     count: int = get_json(f"{url}/demo/status")["streams"]
     return count
@@ -57,17 +39,14 @@ def streams_open(url: str) -> int:
 def test_thirty_events_of_four_types_come_as_the_seed_says(
     open_page: OpenPage, quick_demo: str, mode: str
 ) -> None:
-    page = open_page(f"{quick_demo}/demo")
-    choose(page, mode)
+    page = open_page(f"{quick_demo}/demo#{mode}")
     ended(page)
-    # Before the mode was chosen, a run of the other mode had begun.
-    shown = events(page)[-30:]
-    assert [(row["type"], row["text"], row["number"]) for row in shown] == [
+    assert [(row["type"], row["text"], row["number"]) for row in events(page)] == [
         (kind, said(happening), happening["number"]) for kind, happening in EXPECTED
     ]
     assert {kind for kind, _ in EXPECTED} == {"coinToss", "dieRoll", "catFact", "meme"}
     assert text(page, "received") == "30"
-    assert counters(page) == (0, 0)
+    assert (text(page, "missed"), text(page, "repeated")) == ("0", "0")
 
 
 def test_each_type_has_an_area_that_shows_its_newest(open_page: OpenPage, quick_demo: str) -> None:
@@ -138,8 +117,7 @@ def test_stop_closes_the_stream_and_the_server_stops_making(
     open_page: OpenPage, slow_demo: str, mode: str
 ) -> None:
     before = streams_open(slow_demo)
-    page = open_page(f"{slow_demo}/demo")
-    choose(page, mode)
+    page = open_page(f"{slow_demo}/demo#{mode}")
     wait_until(lambda: text(page, "streams") == str(before + 1))
     wait_until(lambda: int(text(page, "made")) >= 2)
     page.get_by_role("button", name="Stop Events").click()
@@ -156,15 +134,13 @@ def test_stop_closes_the_stream_and_the_server_stops_making(
 
 
 def test_the_article_s_end_is_an_id_after_which_the_page_closes(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo")
-    asked = requests_for_streams(page)
-    choose(page, "article")
+    streams: list[str] = []
+    page = open_page(f"{quick_demo}/demo#article", streams=streams)
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     assert "close()" in rows(page)[-1]["text"]
-    page.wait_for_timeout(3000)  # twice the retry: that the server sent
-    assert len(asked) == 1
-    assert "/demo/events?view=" in asked[0]
+    page.wait_for_timeout(3000)  # retry: was 2 s
+    assert len(streams) == 1
 
 
 def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
@@ -175,20 +151,20 @@ def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
     const close = EventSource.prototype.close;
     EventSource.prototype.close = function () { closes += 1; close.call(this); };
     """
-    page = open_page(f"{quick_demo}/demo", script=closes)
-    asked = requests_for_streams(page)
+    streams: list[str] = []
+    page = open_page(f"{quick_demo}/demo", script=closes, streams=streams)
     ended(page)
     assert [row["type"] for row in rows(page)].count("hub.end") == 1
     wait_until(lambda: "204" in rows(page)[-1]["text"])
-    assert len(asked) == 1  # the one after the first, which came before we looked
     page.wait_for_timeout(3000)
-    assert len(asked) == 1
+    assert len(streams) == 2
+    assert len(set(streams)) == 1
     assert page.evaluate("closes") == 0
 
 
 def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo")
-    asked = requests_for_streams(page)
+    streams: list[str] = []
+    page = open_page(f"{quick_demo}/demo", streams=streams)
     ended(page)
     page.get_by_role("button", name="Start again").click()
     page.locator("#state[data-state=open]").wait_for()
@@ -196,90 +172,30 @@ def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> No
     ended(page)
     assert text(page, "received") == "30"
     assert [row["number"] for row in events(page)] == [*range(1, 31), *range(1, 31)]
-    assert len({url for url in asked if "/events/demo/" in url}) == 2
+    assert len(set(streams)) == 2
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_each_page_view_has_its_own_maker(open_page: OpenPage, quick_demo: str, mode: str) -> None:
-    first = open_page(f"{quick_demo}/demo")
-    choose(first, mode)
+    first = open_page(f"{quick_demo}/demo#{mode}")
     wait_until(lambda: int(text(first, "received")) >= 5)
-    second = open_page(f"{quick_demo}/demo")
-    choose(second, mode)
+    second = open_page(f"{quick_demo}/demo#{mode}")
     for page in (first, second):
         ended(page)
-        assert [row["number"] for row in events(page)[-30:]] == list(range(1, 31))
+        assert [row["number"] for row in events(page)] == list(range(1, 31))
 
 
-# -- recovery
-
-
-def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
-    wait_until(lambda: int(text(page, "received")) >= 3)
-    assert text(page, "retry") == "2000 ms"
-    assert text(page, "last-event-id") == "none yet"
-    page.get_by_role("button", name="Drop").click()
-    page.locator("#state[data-state=lost]").wait_for()
-    assert "retry: 2000 ms" in next(row["text"] for row in rows(page) if row["type"] == "error")
-    page.locator("#state[data-state=open]").wait_for()
-    replayed = wait_until(lambda: [row for row in events(page) if "replayed" in row["classes"]])
-    brought = wait_until(lambda: (got := text(page, "last-event-id")) != "none yet" and got)
-    back = next(row["text"] for row in rows(page) if row["text"].startswith("back after"))
-    assert f"Last-Event-ID {brought}" in wait_until(
-        lambda: next(row["text"] for row in rows(page) if "got Last-Event-ID" in row["text"])
-    ), back
-    assert text(page, "replayed") == str(len(replayed))
-    assert text(page, "connections") == "2"
-    complete(page)
-
-
-def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
-    wait_until(lambda: int(text(page, "received")) >= 3)
-    page.get_by_role("button", name="Silent").click()
-    page.locator("#state[data-state=silent]").wait_for()
-    received, began = int(text(page, "received")), time.monotonic()
-    wait_until(lambda: int(text(page, "received")) > received + 1, timeout=14)
-    assert 8 < time.monotonic() - began < 12
-    wait_until(lambda: int(text(page, "replayed")) >= 10)
-    assert text(page, "connections") == "1"
-    complete(page)
-
-
-def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
-    wait_until(lambda: int(text(page, "received")) >= 3)
-    page.get_by_role("button", name="Refuse").click()
-    page.locator("#state[data-state=lost]").wait_for()
-    wait_until(lambda: any("turned away politely" in row["text"] for row in rows(page)))
-    # The refusal brings a retry: of its own, and the browser keeps to it.
-    assert 1000 <= int(text(page, "retry").split()[0]) <= 2000
-    wait_until(lambda: text(page, "retry") == "2000 ms", timeout=15)
-    wait_until(lambda: int(text(page, "replayed")) >= 5)
-    assert int(text(page, "connections")) >= 3
-    complete(page)
-
-
-def test_the_article_s_way_has_nothing_to_replay_and_says_so(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo")
-    choose(page, "article")
-    for name in ("Drop", "Silent", "Refuse"):
-        assert page.get_by_role("button", name=name).is_disabled()
-    assert page.get_by_text("Choose the hub topic to break things").is_visible()
+def test_the_way_is_there_to_choose(open_page: OpenPage, slow_demo: str) -> None:
+    streams: list[str] = []
+    page = open_page(f"{slow_demo}/demo", streams=streams)
+    for mode, path in (("article", "/demo/events?view="), ("hub", "/events/demo/")):
+        page.locator(f"input[value={mode}]").check()
+        page.locator("#state[data-state=open]").wait_for()
+        assert path in streams[-1]
+    assert len(streams) == 3
 
 
 # -- for everybody
-
-
-def test_without_event_source_our_own_client_does_the_same(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo", script=NO_EVENT_SOURCE)
-    assert page.evaluate("typeof EventSource") == "undefined"
-    wait_until(lambda: int(text(page, "received")) >= 3)
-    page.get_by_role("button", name="Drop").click()
-    page.locator("#state[data-state=lost]").wait_for()
-    wait_until(lambda: int(text(page, "replayed")) >= 1)
-    complete(page)
 
 
 def test_without_event_source_the_hub_s_end_is_a_204_too(open_page: OpenPage, quick_demo: str) -> None:
@@ -292,13 +208,12 @@ def test_without_event_source_the_hub_s_end_is_a_204_too(open_page: OpenPage, qu
 
 
 def test_without_event_source_the_article_s_way_ends_as_well(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo", script=NO_EVENT_SOURCE)
-    asked = requests_for_streams(page)
-    choose(page, "article")
+    streams: list[str] = []
+    page = open_page(f"{quick_demo}/demo#article", script=NO_EVENT_SOURCE, streams=streams)
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     page.wait_for_timeout(3000)
-    assert len([url for url in asked if "/demo/events" in url]) == 1
+    assert len(streams) == 1
 
 
 def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:

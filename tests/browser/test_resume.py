@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from pages import OpenPage, get_json
-
-from support import wait_until
+from pages import OpenPage, get_json, wait_until
 
 LISTEN = """
 (topic) => {

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages import OpenPage
+from pages import OpenPage, wait_until
 
 import tidewire
 from scripted import HOLD, Action, answer, chunked, stream
-from support import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -314,41 +313,39 @@ def test_it_goes_on_where_another_page_was(open_page: OpenPage, site: Site) -> N
 # -- coming back, or not
 
 
-@pytest.mark.parametrize(
-    "status", ["408 Timeout", "425 Too Early", "429 Too Many", "500 Oops", "502 Gone", "503 Busy"]
-)
-def test_it_outlives_what_may_pass(open_page: OpenPage, site: Site, status: str) -> None:
-    page = listen(open_page, site, answer(status), stream(b"data: on\n\n", HOLD))
-    wait_until(lambda: page.evaluate("seen.at(-1)?.[1] === 'on'"))
-    states = [(kind, state) for kind, _, _, state in seen(page, 2)]
-    # Chromium asks again by itself after a 408, unseen.
-    assert states[-3:] == [("error", 0), ("open", 1), ("message", 1)] or status.startswith("408")
+def test_it_outlives_what_may_pass(open_page: OpenPage, site: Site) -> None:
+    passing = ["425 Too Early", "429 Too Many", "500 Oops", "502 Gone", "503 Busy"]
+    page = listen(open_page, site, *map(answer, passing), stream(b"data: on\n\n", HOLD))
+    found = [(kind, state) for kind, _, _, state in seen(page, 7)]
+    assert found == [("error", 0)] * 5 + [("open", 1), ("message", 1)]
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        answer("204 No Content"),
-        answer("404 Not Found"),
-        answer("401 Unauthorized"),
-        stream(b"data: 1\n\n", content_type="text/html"),
-        stream(b"data: 1\n\n", content_type="text/event-streamer"),
-    ],
-    ids=["204", "404", "401", "html", "longer type"],
-)
-def test_it_stops_at_what_will_not_pass(open_page: OpenPage, site: Site, script: Sequence[Action]) -> None:
-    page = listen(open_page, site, script, stream(b"data: never\n\n"))
-    assert seen(page, 1) == [["error", None, None, 2]]
-    page.wait_for_timeout(200)  # twenty seconds in a hurry
-    assert len(site.requests) == 1
+STOPS = {
+    "204": answer("204 No Content"),
+    "404": answer("404 Not Found"),
+    "401": answer("401 Unauthorized"),
+    "html": stream(b"data: 1\n\n", content_type="text/html"),
+    "longer type": stream(b"data: 1\n\n", content_type="text/event-streamer"),
+}
 
 
-@pytest.mark.parametrize(
-    "kind", ["TEXT/Event-Stream", "text/event-stream;", "text/event-stream; charset=windows-1252"]
-)
-def test_it_takes_every_spelling_of_the_type(open_page: OpenPage, site: Site, kind: str) -> None:
-    page = listen(open_page, site, stream("data: é\n\n".encode(), HOLD, content_type=kind))
-    assert seen(page, 2)[1][1] == "é"
+def test_it_stops_at_what_will_not_pass(open_page: OpenPage, site: Site) -> None:
+    page = open_page(site.url, script=HURRY)
+    for number, (name, script) in enumerate(STOPS.items(), 1):
+        site.scripts = [script]
+        page.evaluate(OPEN, ["/stream", {}])
+        assert seen(page, 1) == [["error", None, None, 2]], name
+        page.wait_for_timeout(100)  # ten seconds in a hurry
+        assert len(site.requests) == number, name
+
+
+def test_it_takes_every_spelling_of_the_type(open_page: OpenPage, site: Site) -> None:
+    page = open_page(site.url, script=HURRY)
+    for kind in ("TEXT/Event-Stream", "text/event-stream;", "text/event-stream; charset=windows-1252"):
+        site.scripts = [stream("data: é\n\n".encode(), HOLD, content_type=kind)]
+        page.evaluate(OPEN, ["/stream", {}])
+        assert seen(page, 2)[1][1] == "é", kind
+        page.evaluate("stream.close()")
 
 
 def test_it_waits_as_long_as_it_was_told(open_page: OpenPage, site: Site) -> None:
@@ -394,8 +391,11 @@ def test_it_notices_a_server_that_fell_silent(open_page: OpenPage, site: Site) -
 
 
 def test_closed_in_its_error_handler_it_stays_closed(open_page: OpenPage, site: Site) -> None:
-    page = listen(open_page, site, stream(b"data: 1\n\n"), stream(b"data: never\n\n"))
+    go_on = threading.Event()
+    page = listen(open_page, site, stream(b"data: 1\n\n", go_on), stream(b"data: never\n\n"))
+    seen(page, 2)
     page.evaluate("stream.onerror = () => stream.close()")
+    go_on.set()
     wait_until(lambda: page.evaluate("stream.readyState") == 2)
     page.wait_for_timeout(200)
     assert len(site.requests) == 1

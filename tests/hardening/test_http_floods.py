@@ -401,7 +401,6 @@ def test_f06_what_can_be_read_in_two_ways_is_refused(
         except OSError:
             pass
         status, _ = problem(read_all(client))
-        wait_until(lambda: not serving.connections)
     assert status == 400
     assert set(paths(app)) <= {"/echo"}
 
@@ -631,7 +630,7 @@ def test_f18_without_descriptors_it_does_not_spin_and_recovers(loop: str) -> Non
 
             for client in herd:
                 client.close()
-            wait_until(lambda: answers(port), timeout=5)
+            wait_until(lambda: answers(port), timeout=15)
             stream.settimeout(1)
         assert len(re.findall("no connection can be accepted", server.output)) <= 1
         assert "Traceback" not in server.output

@@ -65,3 +65,14 @@ def test_streams_of_the_node(small: Served) -> None:
     finally:
         for client in clients:
             client.close()
+
+
+def test_each_refusal_is_counted(small: Served) -> None:
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(small.listen("/events/f10")).take(1)
+        small.ask("GET", "/events/f10", headers={"Accept": "text/event-stream"})
+        small.ask("POST", "/events/f10?retry=x", b"x")
+    metrics = small.ask("GET", "/metrics").body.decode()
+    for code in ("too_many_streams", "invalid_retry"):
+        assert f'tidewire_refused_requests_total{{code="{code}"}}' in metrics

@@ -14,7 +14,7 @@ import orjson
 
 from ..drafts import draft, draft_of, end_draft
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError
-from ..metrics import CONTENT_TYPE
+from ..metrics import CONTENT_TYPE, Metrics
 from ..node import Node
 from ..settings import Settings
 from ..window import Draft, Receipt
@@ -51,6 +51,9 @@ class Opener(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
 
     async def open(self) -> Node:
         """Return the open node; open it where no lifespan did."""
@@ -247,6 +250,7 @@ class HubApp:
         await self._send(send, status, headers, b"" if request.method == "HEAD" else content)
 
     async def _refuse(self, request: Request | None, scope: Scope, send: Send, error: TidewireError) -> None:
+        self._hub.metrics.refused.labels(error.code).inc()
         publish = scope["method"] in ("POST", "DELETE")
         status, headers, body = problem(error, publish)
         headers += self._cors.headers(request)

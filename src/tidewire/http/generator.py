@@ -61,6 +61,8 @@ class GeneratorStream:
         self._settings = settings
         self._max_age = max_age
         self._send = send
+        # A second early: deadlines are kept to the second, and 16 s is promised.
+        self._silence = max(settings.heartbeat - 1, 0.5)
         self._lock = asyncio.Lock()
         self._sending_since: float | None = None
         self._thread: OwnThread | None = None
@@ -176,7 +178,7 @@ class GeneratorStream:
 
     def _stop(self) -> None:
         """Close the iterable, and end the body when that is done, or soon."""
-        if not self._stopping:
+        if not (self._stopping or self._maker.done()):
             self._stopping = True
             self._maker.cancel()
             self._loop.call_later(CLOSE_TIMEOUT, self._over.set)
@@ -193,19 +195,16 @@ class GeneratorStream:
         await self._done.wait()
         patience.cancel()
 
-    def server_stopping(self) -> None:
-        self._streams.start_drain()
-
     # -- deadlines
 
     def tick(self, now: float) -> float | None:
-        if self._stopping:
+        if self._stopping or self._over.is_set():
             return None
         if self._max_age is not None and now - self._opened >= self._max_age:
             self._stop()
             return None
         if self._sending_since is None:
-            if now - self._sent_at >= self._settings.heartbeat - 1:
+            if now >= self._sent_at + self._silence:
                 self._beat = asyncio.ensure_future(self._heartbeat())
         elif now - self._sending_since >= self._settings.send_timeout:
             self._gone = True
@@ -214,11 +213,10 @@ class GeneratorStream:
         return self._next_look(now)
 
     def _next_look(self, now: float) -> float:
-        # A second early: deadlines are kept to the second, and 16 s is promised.
-        looks = [now + LOOK_EVERY, max(now, self._sent_at) + self._settings.heartbeat - 1]
+        looks = [now + min(LOOK_EVERY, self._silence), self._sent_at + self._silence]
         if self._max_age is not None:
             looks.append(self._opened + self._max_age)
-        return min(looks)
+        return min(at for at in looks if at > now)
 
     async def _heartbeat(self) -> None:
         try:
@@ -296,9 +294,7 @@ async def in_thread(content: Iterable[Item], thread: OwnThread) -> AsyncIterator
             yield item
     finally:
         # Where one item is still being made, this waits for it.
-        closed = thread.call(getattr(iterator, "close", lambda: None))
-        thread.end()
-        await closed
+        await thread.end(getattr(iterator, "close", lambda: None))
 
 
 class OwnThread:
@@ -307,7 +303,8 @@ class OwnThread:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], Any] | None] = SimpleQueue()
-        self._awaited: asyncio.Future[Any] | None = None
+        self._ended: asyncio.Future[Any] | None = None
+        self._abandoned = False
         # The context variables of the endpoint hold in its generator too. A daemon, since a
         # generator that waits for ever must not keep the process from ending.
         context = contextvars.copy_context()
@@ -316,18 +313,23 @@ class OwnThread:
 
     def call(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Return a future of what `function` returns; what it raises comes as `Failed`."""
-        self._awaited = self._loop.create_future()
-        self._calls.put((self._awaited, function, args))
-        return self._awaited
+        future = self._loop.create_future()
+        self._calls.put((future, function, args))
+        return future
 
-    def end(self) -> None:
-        """End the thread after the calls that wait."""
+    def end(self, close: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Make a last call; the thread ends after it."""
+        self._ended = self.call(close)
         self._calls.put(None)
+        if self._abandoned:
+            self.abandon()
+        return self._ended
 
     def abandon(self) -> None:
-        """Answer the last call without the thread."""
-        if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_result(None)
+        """Let nobody wait for the last call any more. It is made all the same."""
+        self._abandoned = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from .. import frames
@@ -17,6 +17,7 @@ from ..errors import TidewireError
 from ..event_stream import comment
 from ..node import Node
 from ..settings import Settings
+from ..streams import streams_of_loop
 from ..subscriber import Subscriber
 from .admission import COME_BACK, Admission
 from .generator import GeneratorStream, Item
@@ -91,6 +92,7 @@ class HubStream(AsgiResponse):
             await self._send_head(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         elif refusal is not None:
+            node.metrics.refused.labels(refusal.code).inc()
             await self._refuse(send, refusal)
         else:
             await self._open(node, address, scope, receive, send)
@@ -163,24 +165,34 @@ class EventStreamResponse(AsgiResponse):
     client leaves, an async generator is closed within a second and a sync one
     at its next `yield`; a sync one runs in a thread of its own. If it raises,
     the stream ends with a `hub.error` event. `max_age`: seconds after which it
-    is ended; None for no end.
+    is ended; None for no end. Raises `TypeError` where `content` is not such
+    an iterable.
     """
+
+    media_type = "text/event-stream"
+    settings = (
+        Settings()
+    )  # a subclass may have others: `retry`, `heartbeat`, `drain` and `send_timeout` count
 
     def __init__(
         self,
         content: AsyncIterable[Item] | Iterable[Item],
         *,
         status_code: int = 200,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         max_age: float | None = None,
     ) -> None:
-        self._settings = Settings()
+        # A text iterates too, by its characters; and a function is easily passed without its call.
+        if isinstance(content, (str, bytes, Mapping)) or not isinstance(content, (AsyncIterable, Iterable)):
+            raise TypeError(
+                f"content is an iterable of events, such as a generator, not {type(content).__name__}"
+            )
         extra = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in (headers or {}).items()
         ]
         replaced = {name for name, _ in extra}
-        head = stream_head("1.1", self._settings.heartbeat)
+        head = stream_head("1.1", self.settings.heartbeat)
         super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra)
         self._content = content
         self._max_age = max_age
@@ -191,11 +203,14 @@ class EventStreamResponse(AsgiResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
-            return
-        stream = GeneratorStream(self._content, self._settings, self._max_age, send)
-        offer = offer_in(scope)
-        if offer is not None:
-            offer.on_stopping(stream.server_stopping)
-        await stream.run(receive)
+        else:
+            await self._stream(scope, receive, send)
         if self.background is not None:
             await self.background()
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = GeneratorStream(self._content, self.settings, self._max_age, send)
+        offer = offer_in(scope)
+        if offer is not None:
+            offer.on_stopping(streams_of_loop().start_drain)
+        await stream.run(receive)

@@ -43,6 +43,9 @@ MIN_BODY_RATE = 500
 # the first of them, but the 256 KB read until then hold 9,000, each some KB of objects.
 MAX_PIPELINE = 256
 
+# Spaces and line ends of a head are counted only while it is not complete.
+HEAD_SLACK = 1024
+
 UPGRADE = {b"upgrade", b"http2-settings"}
 
 HEAD = object()  # in place of a cycle: what is awaited belongs to none yet
@@ -253,7 +256,7 @@ class StreamProtocol(HttpToolsProtocol):
         if self.transport.get_protocol() is not self:
             return  # a WebSocket of the program's by now
         self._unparsed = self._unparsed + len(data) if self._in_head and whole else 0
-        if self._unparsed > self.max_head_bytes:
+        if self._unparsed > self.max_head_bytes + HEAD_SLACK:
             self._refuse(self._head_too_large())
         else:
             self._watch()
@@ -294,6 +297,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
+        self._head_bytes += len(url)
         if len(self.url) > self.max_url_bytes:
             self._fail(414, "url_too_long", f"a URL may have {self.max_url_bytes} bytes")
 

@@ -248,5 +248,7 @@ $("modes").addEventListener("change", () => {
 });
 for (const button of faults) button.addEventListener("click", () => breakIt(current, button).catch(() => {}));
 
+// A link can choose: /demo#article
+if (location.hash === "#article") $("modes").querySelector("[value=article]").checked = true;
 begin();
 poll(() => ask(current));

@@ -4,6 +4,7 @@
 const TRAVEL = 1100; // milliseconds from end to end
 const STEP = 2;
 const MOST_LANES = 32;
+const MOST_PULSES = 6;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -48,6 +49,7 @@ export class Wire {
       this.#draw();
       return;
     }
+    if (this.#pulses.length >= MOST_PULSES) return; // a replay brings many at once
     this.#pulses.push({ tone, start: performance.now() });
     if (!this.#frame) {
       this.#last = performance.now();

@@ -1,0 +1,105 @@
+"""Write docs/reference/settings.md from the table in `tidewire.settings`: python scripts/settings_page.py"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import Field
+from pathlib import Path
+from typing import Any, cast
+
+from tidewire.settings import ROWS
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+
+# Paragraphs.
+INTRODUCTION = [
+    "# Settings",
+    "What a hub and its server can be told. `tidewire serve` takes each as a flag and as an environment "
+    "variable, a program gives it to its hub by name: `Hub(heartbeat=5)`. Times are seconds, sizes bytes. "
+    "What is not allowed is refused at the start, in a sentence that says what is.",
+    "This page is made from the table in `tidewire.settings`, by `python scripts/settings_page.py`.",
+]
+
+# The first setting of each part of the page, with the part's title and what holds for all of it.
+PARTS = {
+    "retry": ("Streams", ""),
+    "window_entries": ("The log", ""),
+    "max_event": ("Publishing", ""),
+    "head_timeout": (
+        "Requests",
+        "The server judges the heads of requests. These settings hold under `tidewire serve`; uvicorn with "
+        "our [protocol](../explanation/takeover.md) has their defaults, another server has its own limits. "
+        "`body_timeout` is the hub's too and holds everywhere.",
+    ),
+}
+
+WIDTH = 120
+
+# Units from the largest on.
+SECONDS = ((3600, "h"), (60, "min"))
+BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def page() -> str:
+    """Return the whole page."""
+    parts = [wrapped(text) for text in INTRODUCTION]
+    for name, item in ROWS.items():
+        if name in PARTS:
+            title, text = PARTS[name]
+            parts += [f"## {title}\n", *([wrapped(text)] if text else [])]
+        parts.append(setting(name, item))
+    return "\n".join(parts)
+
+
+def setting(name: str, item: Field[Any]) -> str:
+    flag, variable = f"--{name.replace('_', '-')}", f"TIDEWIRE_{name.upper()}"
+    facts = [
+        f"Default: {', '.join(default(name, item))}",
+        f"Why: {item.metadata['why']}",
+        f"Flag and variable: `{flag}`, `{variable}`",
+    ]
+    listed = "".join(wrapped(f"- {fact}", indent="  ") for fact in facts)
+    return f"### {name}\n\n{wrapped(item.metadata['help'])}\n{listed}"
+
+
+def default(name: str, item: Field[Any]) -> list[str]:
+    off, least = item.metadata["off"], item.metadata["least"]
+    if off and item.default == 0:
+        return [f"0, which is {off}"]
+    said = [amount(name, cast(float, item.default))]
+    if least > 1 or (least and is_time(name)):
+        said.append(f"at least {amount(name, least)}")
+    return [*said, f"0 is {off}"] if off else said
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    filled = textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return filled + "\n"
+
+
+def amount(name: str, value: float) -> str:
+    """Return a value with its unit, in the largest unit that leaves it whole."""
+    if name.endswith("_rate"):
+        return f"{value:,g} a second"
+    if is_time(name):
+        return in_units(value, SECONDS, "s")
+    if ROWS[name].metadata["help"].startswith("Bytes"):
+        return in_units(value, BYTES, "bytes")
+    return f"{value:,}"
+
+
+def is_time(name: str) -> bool:
+    return isinstance(ROWS[name].default, float) and not name.endswith("_rate")
+
+
+def in_units(value: float, units: tuple[tuple[int, str], ...], least: str) -> str:
+    for size, unit in units:
+        if value >= size and value % size == 0:
+            return f"{value / size:,g} {unit}"
+    return f"{value:,g} {least}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

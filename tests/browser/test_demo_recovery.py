@@ -1,0 +1,82 @@
+"""Page one of the demo: what its buttons break, and that nothing is missed or repeated."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pages import NO_EVENT_SOURCE, OpenPage, events, rows, text, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def complete(page: Page) -> None:
+    """Everything that came is here, in order, once."""
+    numbers = [row["number"] for row in events(page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert (text(page, "missed"), text(page, "repeated")) == ("0", "0")
+
+
+def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> None:
+    page = open_page(f"{slow_demo}/demo")
+    wait_until(lambda: int(text(page, "received")) >= 3)
+    assert text(page, "retry") == "2000 ms"
+    assert text(page, "last-event-id") == "none yet"
+    page.get_by_role("button", name="Drop").click()
+    page.locator("#state[data-state=lost]").wait_for()
+    assert "retry: 2000 ms" in next(row["text"] for row in rows(page) if row["type"] == "error")
+    page.locator("#state[data-state=open]").wait_for()
+    replayed = wait_until(lambda: [row for row in events(page) if "replayed" in row["classes"]])
+    brought = wait_until(lambda: (got := text(page, "last-event-id")) != "none yet" and got)
+    back = next(row["text"] for row in rows(page) if row["text"].startswith("back after"))
+    assert f"Last-Event-ID {brought}" in wait_until(
+        lambda: next(row["text"] for row in rows(page) if "got Last-Event-ID" in row["text"])
+    ), back
+    assert text(page, "replayed") == str(len(replayed))
+    assert text(page, "connections") == "2"
+    complete(page)
+
+
+def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
+    page = open_page(f"{slow_demo}/demo")
+    wait_until(lambda: int(text(page, "received")) >= 3)
+    page.get_by_role("button", name="Silent").click()
+    page.locator("#state[data-state=silent]").wait_for()
+    received, began = int(text(page, "received")), time.monotonic()
+    wait_until(lambda: int(text(page, "received")) > received + 1, timeout=14)
+    assert 8 < time.monotonic() - began < 12
+    wait_until(lambda: int(text(page, "replayed")) >= 10)
+    assert text(page, "connections") == "1"
+    complete(page)
+
+
+def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
+    page = open_page(f"{slow_demo}/demo")
+    wait_until(lambda: int(text(page, "received")) >= 3)
+    page.get_by_role("button", name="Refuse").click()
+    page.locator("#state[data-state=lost]").wait_for()
+    wait_until(lambda: any("turned away politely" in row["text"] for row in rows(page)))
+    # The refusal brings a retry: of its own, and the browser keeps to it.
+    assert 1000 <= int(text(page, "retry").split()[0]) <= 2000
+    wait_until(lambda: text(page, "retry") == "2000 ms", timeout=15)
+    wait_until(lambda: int(text(page, "replayed")) >= 5)
+    assert int(text(page, "connections")) >= 3
+    complete(page)
+
+
+def test_the_article_s_way_has_nothing_to_replay_and_says_so(open_page: OpenPage, quick_demo: str) -> None:
+    page = open_page(f"{quick_demo}/demo#article")
+    for name in ("Drop", "Silent", "Refuse"):
+        assert page.get_by_role("button", name=name).is_disabled()
+    assert page.get_by_text("Choose the hub topic to break things").is_visible()
+
+
+def test_without_event_source_our_own_client_does_the_same(open_page: OpenPage, slow_demo: str) -> None:
+    page = open_page(f"{slow_demo}/demo", script=NO_EVENT_SOURCE)
+    assert page.evaluate("typeof EventSource") == "undefined"
+    wait_until(lambda: int(text(page, "received")) >= 3)
+    page.get_by_role("button", name="Drop").click()
+    page.locator("#state[data-state=lost]").wait_for()
+    wait_until(lambda: int(text(page, "replayed")) >= 1)
+    complete(page)
