@@ -30,11 +30,13 @@ class Server:
     def __init__(self, command: str) -> None:
         self.port = free_port()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
+        self.folder = tempfile.TemporaryDirectory()
         places = {"port": self.port, "python": sys.executable, "scripts": Path(sys.executable).parent}
         self.command = [part.format(**places) for part in command.split()]
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
+            env={**os.environ, "TMPDIR": self.folder.name},
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
@@ -46,8 +48,9 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                error = RuntimeError(f"{' '.join(self.command)} did not start:\n{self.said()}")
                 self.__exit__()
-                raise RuntimeError(f"{' '.join(self.command)} did not start:\n{self.said()}")
+                raise error
             time.sleep(0.05)
         return self
 
@@ -64,6 +67,8 @@ class Server:
             except ProcessLookupError:
                 continue
         self.process.wait()
+        self.folder.cleanup()
+        self.output.close()
 
     def listens(self) -> bool:
         try:

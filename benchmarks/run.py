@@ -153,8 +153,7 @@ def decoder_rows(size: Size) -> Iterator[Row]:
 # -- the table of the explanation
 
 
-def steps_table(size: Size) -> str:
-    steps = [system for system in systems.STEPS if system.installed]
+def steps_table(steps: Sequence[System], size: Size) -> str:
     samples = deliveries(steps, size, say) | idle_samples(steps, size)
     header = ["a subscriber is", "one event at a time", "x floor", "64 pipelined", "idle connection"]
     return markdown(header, ([step_cells(samples, system.name)] for system in steps))
@@ -178,9 +177,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(only: str) -> list[System]:
-    names = only.split(",") if only else [system.name for system in systems.ALL]
-    wanted = [system for system in systems.ALL if system.name in names]
+def chosen(known: Sequence[System], only: str) -> list[System]:
+    names = only.split(",") if only else [system.name for system in known]
+    wanted = [system for system in known if system.name in names]
     for system in wanted:
         if not system.installed:
             say(f"{system.name} is not installed and is left out")
@@ -195,9 +194,9 @@ def main() -> None:
         sys.exit(f"{size.many:,} connections need more than {limit:,} open files: raise `ulimit -Hn`")
     leave_server_core()
     if options.steps:
-        table = steps_table(size)
+        table = steps_table(chosen(systems.STEPS, options.only), size)
     else:
-        measured = rows(chosen(options.only), options.measures.split(","), size)
+        measured = rows(chosen(systems.ALL, options.only), options.measures.split(","), size)
         table = markdown(HEADER, (row.cells() for row in measured))
     if options.quick:
         say("a smoke run: these figures mean nothing")

@@ -486,6 +486,23 @@ async def test_a_request_that_is_cancelled_closes_the_generator_first() -> None:
     assert making.closed
 
 
+async def test_a_generator_that_never_waits_lets_the_event_loop_go_on() -> None:
+    count = 0
+
+    async def hasty() -> AsyncIterator[str]:
+        nonlocal count
+        while count < 100_000:
+            count += 1
+            yield "x"
+
+    client = Client()  # whose sends never wait either
+    request = client.ask(EventStreamResponse(hasty()))
+    await wait_until_async(lambda: b"data: x" in client.body)
+    client.left.set()
+    await request
+    assert count < 100_000
+
+
 async def endless(closed: list[str]) -> AsyncIterator[str]:
     try:
         while True:

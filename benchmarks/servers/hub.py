@@ -8,7 +8,7 @@ Our hub as an ASGI program, for any way to the socket that the server's flags ch
 from __future__ import annotations
 
 from benchmarks.servers.probe import Probe
-from tidewire.hub import Hub
+from tidewire import Hub
 
 hub = Hub()
 app = hub.app

@@ -42,12 +42,16 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # CR and LF end a line; with NUL clients drop an id; half a surrogate pair is no UTF-8.
 NO_LINE = re.compile("[\r\n\0\ud800-\udfff]")
 
-# A regular block: event, id and topic in any order, one line of data, a blank line.
-# What is not regular matches as one group together with all that follows, so the
-# matches leave nothing out. An empty id or topic is not regular, since an empty group
-# is one that did not match. Possessive (`?+`, `*+`), so that nothing is tried twice.
+# A regular block: event, id and topic, or id before event as others write it, then one
+# line of data and a blank line. What is not regular matches as one group together with
+# all that follows, so the matches leave nothing out. An empty id or topic is not regular,
+# since an empty group is one that did not match. `(?:x|)` is faster than `(?:x)?`, and
+# possessive (`?+`, `*+`) tries nothing twice.
 BLOCK = re.compile(
-    r"(?:event: ?+(.*+)\n|id: ?+([^\n\0]++)\n|topic: ?+(.++)\n){0,3}"
+    r"(?:id: ?+([^\n\0]++)\n|)"
+    r"(?:event: ?+(.*+)\n|)"
+    r"(?:id: ?+([^\n\0]++)\n|)"
+    r"(?:topic: ?+(.++)\n|)"
     r"data: ?+(.*+)\n"
     r"\n"
     r"|((?s:.++))"
@@ -278,9 +282,9 @@ class Decoder:
         if rest := found[-1][-1]:
             found.pop()
         new, append, last_id = Event.__new__, events.append, self.last_event_id
-        for type_, id_, topic, data, _ in found:
-            if id_:
-                last_id = id_
+        for early_id, type_, id_, topic, data, _ in found:
+            if id_ or early_id:
+                last_id = id_ or early_id
             # `Event(...)` in steps, since calling __init__ is a tenth of all the work.
             event = new(Event)
             event.data = data

@@ -100,15 +100,16 @@ class Demo:
             return
         if self._hosts is not None:
             check_host(request, self._hosts)
+        if path.startswith("/events/"):
+            await self._topic(request, scope, receive, send)
+            return
         self._cors.check(request)
         if path in self._files:
             await self._file(request, send)
         elif path in self._paths:
             await self._route(request)(request, scope, receive, send)
-        elif path.startswith("/demo/"):
-            raise NotFound("the demo has no such page")
         else:
-            await self._topic(request, scope, receive, send)
+            raise NotFound("the demo has no such page")
 
     def _route(self, request: Request) -> Route:
         route = self._routes.get((request.method, request.path))

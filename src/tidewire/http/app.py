@@ -36,7 +36,7 @@ from .requests import (
     read_publication,
     read_subscription,
 )
-from .stream import HubStream
+from .stream import HubStream, Stream
 from .wire import Receive, Scope, Send
 
 logger = logging.getLogger("tidewire")
@@ -82,7 +82,10 @@ class HubApp:
         if scope["type"] == "lifespan":
             await self._live_span(receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            stream = await self._http(scope, receive, send)
+            if stream is not None:
+                # Awaited here, an idle stream does not hold the frames and the head of its request.
+                await stream
         else:
             # Events go one way: there are no WebSockets here.
             await receive()
@@ -101,30 +104,32 @@ class HubApp:
         await lifespan.__aexit__(None, None, None)
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> Stream | None:
+        """Answer a request; return the rest of the answer if it is a stream."""
         request = None
         try:
             request = Request(scope)
-            await self._answer(request, scope, receive, send)
+            return await self._answer(request, scope, receive, send)
         except TidewireError as error:
             await self._refuse(request, scope, send, error)
         except ClientGone:
             pass
+        return None
 
-    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Stream | None:
         if self._hosts is not None:
             check_host(request, self._hosts)
         self._cors.check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
-            await self._events(request, scope, receive, send)
-            return
+            return await self._events(request, scope, receive, send)
         found = FIXED.get(request.path)
         if found is None:
             raise NotFound("there is nothing here; streams are at /events")
         allow(request, "GET", "HEAD")
         await found(self, request, scope, send)
+        return None
 
-    async def _events(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _events(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Stream | None:
         allow(request, "GET", "HEAD", "POST", "DELETE", "OPTIONS")
         topic = request.path.removeprefix("/events").removeprefix("/") if request.path != "/events" else None
         if topic == "":
@@ -132,23 +137,24 @@ class HubApp:
         if request.method == "OPTIONS":
             await self._send(send, 204, self._cors.preflight(request), b"")
         elif request.method in ("GET", "HEAD"):
-            await self._subscribe(request, topic, scope, receive, send)
+            return await self._subscribe(request, topic, scope, receive, send)
         else:
             await self._publish(request, topic, receive, send)
+        return None
 
     # -- subscribing
 
     async def _subscribe(
         self, request: Request, topic: str | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Stream | None:
         wanted = read_subscription(request, topic, self._settings.max_topics)
         if isinstance(wanted, History):
             node = await self._open()
             page = await node.history(wanted.selector, wanted.claim, wanted.limit)
             await self._send_json(request, send, page)
-            return
+            return None
         stream = HubStream(self._open, self._admission, self._cors, request, wanted, self._settings.heartbeat)
-        await stream(scope, receive, send)
+        return await stream.begin(scope, receive, send)
 
     # -- publishing
 

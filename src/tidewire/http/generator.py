@@ -27,7 +27,7 @@ from ..errors import InvalidInput, TidewireError
 from ..event_stream import Event, encode
 from ..settings import Settings
 from ..streams import streams_of_loop
-from .wire import Receive, Send, disconnected
+from .wire import END_TIMEOUT, Receive, Send, disconnected
 
 logger = logging.getLogger("tidewire")
 
@@ -40,8 +40,8 @@ LOOK_EVERY = 2.0
 # fail, and tell so, but the client should not have to wait.
 CLOSE_TIMEOUT = 0.5
 
-# How long the last bytes may take, and a drain waits for a thread, which nothing can interrupt.
-END_TIMEOUT = 1.0
+# How long a drain waits for a thread, which nothing can interrupt.
+THREAD_TIMEOUT = 1.0
 
 END: Any = object()
 
@@ -191,7 +191,7 @@ class GeneratorStream:
     async def drain(self) -> None:
         self._farewell = frames.spread_retry(self._settings.retry, self._settings.drain)
         self._stop()
-        patience = self._loop.call_later(END_TIMEOUT, self._abandon)
+        patience = self._loop.call_later(THREAD_TIMEOUT, self._abandon)
         await self._done.wait()
         patience.cancel()
 

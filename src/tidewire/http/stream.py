@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import frames
 from ..errors import TidewireError
@@ -31,6 +31,9 @@ else:
         from starlette.responses import Response as Base
     except ImportError:
         Base = object
+
+# The rest of an answer: a stream that sends until it ends or its client leaves.
+Stream = Coroutine[Any, Any, None]
 
 # How long the first bytes may take through the program's middleware before the
 # stream goes on without the socket. Middleware that holds them longer holds all.
@@ -85,6 +88,12 @@ class HubStream(AsgiResponse):
         self._subscribe = subscribe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = await self.begin(scope, receive, send)
+        if stream is not None:
+            await stream
+
+    async def begin(self, scope: Scope, receive: Receive, send: Send) -> Stream | None:
+        """Send the head and the first bytes; return what sends the rest, where that is to be sent here."""
         node = await self._node()
         address = scope["client"][0] if scope.get("client") else None
         refusal = self._refusal(node, address)
@@ -95,18 +104,19 @@ class HubStream(AsgiResponse):
             node.metrics.refused.labels(refusal.code).inc()
             await self._refuse(send, refusal)
         else:
-            await self._open(node, address, scope, receive, send)
+            return await self._open(node, address, scope, receive, send)
+        return None
 
     async def _open(
         self, node: Node, address: str | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Stream | None:
         wanted = self._subscribe
         opening = await node.subscribe(wanted.selector, wanted.claim, wanted.opened)
         if opening is None:
             headers = [*self._cors.headers(self._request), (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
-            return
+            return None
         subscriber, first = opening
         subscriber.address = self._admission.counted(address)
         offer = offer_in(scope)
@@ -116,9 +126,9 @@ class HubStream(AsgiResponse):
         await send({"type": "http.response.body", "body": first, "more_body": True})
         if offer is not None:
             if await offer.settled(TAKEOVER_TIMEOUT):
-                return
+                return None
             offer.on_stopping(subscriber.server_stopping)
-        await AsgiWire(subscriber, send).run(receive)
+        return AsgiWire(subscriber, send).run(receive)
 
     def _refusal(self, node: Node, address: str | None) -> TidewireError | None:
         of_address = node.streams_by_address[self._admission.counted(address)]

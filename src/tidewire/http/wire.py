@@ -1,16 +1,19 @@
 """
 A stream over plain ASGI `send`: the portable way, for any server.
 
-One task sends; one waits for the client to leave. Between the two and the hub
-lies a slot of at most two joins: what does not fit waits in the log.
+The request's task waits for the client to leave. A second one sends, and exists
+only while there is something to send: an idle stream costs one task. Between the
+hub and `send` lies a slot of one join: what does not fit waits in the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ..streams import streams_of_loop
 from ..subscriber import Subscriber
 
 Message = MutableMapping[str, Any]
@@ -18,93 +21,99 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+# How long the last bytes of a stream may take.
+END_TIMEOUT = 1.0
+
 
 class AsgiWire:
     """The wire of a subscriber whose socket belongs to an ASGI server."""
 
-    __slots__ = (
-        "_aborted",
-        "_ended",
-        "_gone",
-        "_send",
-        "_sending",
-        "_slot",
-        "_subscriber",
-        "_task",
-        "_waiter",
-    )
+    __slots__ = ("_context", "_ended", "_failure", "_send", "_sender", "_slot", "_subscriber", "_task")
 
     def __init__(self, subscriber: Subscriber, send: Send) -> None:
         self._subscriber = subscriber
         self._send = send
         self._slot = b""
-        self._sending = False
         self._ended = False
-        self._gone = False
-        self._aborted = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._sender: asyncio.Task[None] | None = None
+        # The task of the request, until the stream is over.
         self._task: asyncio.Task[Any] | None = None
+        # Whoever publishes makes the sender start: it must not see their context.
+        self._context = contextvars.copy_context()
 
     def write(self, data: bytes, /) -> None:
-        full = self._sending or bool(self._slot)
+        full = self._sender is not None
         self._slot = self._slot + data if self._slot else data
-        self._wake()
+        self._start_sending()
         if full:
             self._subscriber.pause_writing()
 
     def end(self) -> None:
+        """End the body in good order; a client that takes nothing any more is not waited for."""
         self._ended = True
-        self._wake()
+        self._start_sending()
+        asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
 
     def abort(self) -> None:
-        self._aborted = True
-        if self._task is not None:
-            self._task.cancel()
+        self._finish()
 
     def acknowledged(self) -> int | None:
         return None
 
     async def run(self, receive: Receive) -> None:
         """Send until the stream ends or the client leaves. The head and the first bytes are sent already."""
-        self._task = asyncio.current_task()
-        watch = asyncio.ensure_future(self._watch(receive))
+        self._task = current_task()
+        streams_of_loop().chain_signals()
         try:
             self._subscriber.attach(self, "asgi")
-            await self._pump()
+            await disconnected(receive)
         except asyncio.CancelledError:
-            if not self._aborted:
+            # Ours, if the stream is over; the server's, if it is not.
+            if self._task is not None:
                 raise
-        except OSError:
-            pass  # ASGI: send raises this when the client is gone
+            current_task().uncancel()
+            if self._failure is not None:
+                raise self._failure from None
         finally:
             self._task = None
-            watch.cancel()
+            if self._sender is not None:
+                self._sender.cancel()
             self._subscriber.lost()
 
+    def _start_sending(self) -> None:
+        if self._sender is None and self._task is not None:
+            loop = asyncio.get_running_loop()
+            self._sender = loop.create_task(self._pump(), context=self._context)
+
     async def _pump(self) -> None:
-        while not self._gone:
-            if self._slot:
+        try:
+            while self._slot:
                 data, self._slot = self._slot, b""
-                self._sending = True
                 self._subscriber.resume_writing()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
-                self._sending = False
-            elif self._ended:
+            if self._ended:
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
-            else:
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
+                self._finish()
+        except OSError:
+            self._finish()  # ASGI: send raises this when the client is gone
+        except Exception as failure:
+            self._failure = failure
+            self._finish()
+        finally:
+            self._sender = None
 
-    async def _watch(self, receive: Receive) -> None:
-        await disconnected(receive)
-        self._gone = True
-        self._subscriber.lost()
-        self._wake()
+    def _finish(self) -> None:
+        """Let the task of the request return."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+
+def current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None, "requests are answered in tasks"
+    return task
 
 
 async def disconnected(receive: Receive) -> None:

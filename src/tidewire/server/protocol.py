@@ -181,7 +181,7 @@ class StreamProtocol(HttpToolsProtocol):
         offer = self._offer = StreamOffer(self, send.__self__, send)
         scope.setdefault("extensions", {})["tidewire.stream"] = offer
         try:
-            await self._inner(scope, receive, offer.send)
+            await self._inner(scope, receive, offer.send if offer.needed else send)
         finally:
             offer.close()
             if self._offer is offer:
@@ -247,7 +247,8 @@ class StreamProtocol(HttpToolsProtocol):
             self._swallow(data)
             return
         self._unset_keepalive_if_required()
-        whole = self._in_head or self._idle  # all of `data` belongs to one head, if that ends not in it
+        # If a head goes on beyond `data`, all of that belongs to it, unless another request ends there.
+        begun = self._in_head or self._idle
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -255,7 +256,7 @@ class StreamProtocol(HttpToolsProtocol):
             return
         if self.transport.get_protocol() is not self:
             return  # a WebSocket of the program's by now
-        self._unparsed = self._unparsed + len(data) if self._in_head and whole else 0
+        self._unparsed = self._unparsed + len(data) if self._in_head and begun else 0
         if self._unparsed > self.max_head_bytes + HEAD_SLACK:
             self._refuse(self._head_too_large())
         else:
@@ -302,14 +303,15 @@ class StreamProtocol(HttpToolsProtocol):
             self._fail(414, "url_too_long", f"a URL may have {self.max_url_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self.max_head_bytes or len(self.headers) >= self.max_headers:
             raise self._note(self._head_too_large())
-        if not self._in_head:
-            return  # a trailer: it would join the headers after they were judged
-        super().on_header(name, value)
-        if check := HEADER_CHECKS.get(self.headers[-1][0]):
-            check(self, value.strip().lower())
+        # Else it is a trailer. uvicorn has those join the headers, after they were judged.
+        if self._in_head:
+            self.headers.append((name, value))
+            if name in HEADER_CHECKS:
+                HEADER_CHECKS[name](self, value.strip().lower())
 
     def _check_host(self, value: bytes) -> None:
         self._hosts += 1
@@ -317,6 +319,7 @@ class StreamProtocol(HttpToolsProtocol):
     def _check_expect(self, value: bytes) -> None:
         if value != b"100-continue":
             self._fail(417, "unknown_expectation", "only 100-continue can be expected")
+        self.expect_100_continue = True
 
     def _check_transfer_encoding(self, value: bytes) -> None:
         # The parser lets `gzip, chunked` pass, and any on HTTP/1.0, where RFC 9112 calls it faulty.

@@ -64,7 +64,7 @@ class StreamOffer:
         self._send = send
         self._state = State.IDLE if cycle.scope["method"] == "GET" else State.REFUSED
         self._first = b""
-        self._foreign = False
+        self._foreign = True  # until the endpoint's own head says otherwise
         self._unframed = False
         self._taker: Taker | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -98,17 +98,20 @@ class StreamOffer:
 
     # For the protocol.
 
+    @property
+    def needed(self) -> bool:
+        """Whether `send` has anything to see: not so with most publishes."""
+        old = self._cycle.scope["http_version"] == "1.0"
+        return self._state is State.IDLE or self._cycle.more_body or old
+
     async def send(self, message: Any) -> None:
         """Pass on what comes out of the app, and take over behind it."""
         if self._state is State.TAKEN or self._cycle is None:
             return
-        if message["type"] == "http.response.start":
-            self._read_head(message)
-            await self._send(message)
-        elif message["type"] == "http.response.body":
-            await self._pass_body(message, message.get("body", b""), message.get("more_body", False))
-        else:
-            await self._send(message)
+        takes = self._look_at(message)
+        await self._send(message)
+        if takes:
+            self._take()
 
     def stop(self) -> None:
         """Tell whoever wants to know that the server stops."""
@@ -121,27 +124,38 @@ class StreamOffer:
         self._protocol = self._cycle = self._taker = self._send = None
         self._stopping = []
 
+    def _look_at(self, message: Any) -> bool:
+        """Prepare uvicorn for a message, and return whether it is the one to take over behind."""
+        if message["type"] == "http.response.start":
+            self._read_head(message)
+        elif message["type"] == "http.response.body":
+            return self._read_body(message.get("body", b""), message.get("more_body", False))
+        return False
+
     def _read_head(self, message: Any) -> None:
+        old = self._cycle.scope["http_version"] == "1.0"
+        if not (old or self._state is State.ARMED):
+            return
         names = {name.lower() for name, _ in message.get("headers", ())}
         self._foreign = not names.isdisjoint(FOREIGN_HEADERS)
         # uvicorn answers HTTP/1.0 in chunks, which that version cannot read.
         # There the end of the connection is the end of the body.
-        if self._cycle.scope["http_version"] == "1.0" and b"content-length" not in names:
+        if old and b"content-length" not in names:
             self._unframed = True
             self._cycle.chunked_encoding = False
 
-    async def _pass_body(self, message: Any, body: bytes, more: bool) -> None:
-        cycle, armed = self._cycle, self._state is State.ARMED
+    def _read_body(self, body: bytes, more: bool) -> bool:
+        cycle = self._cycle
         if self._unframed:
             cycle.expected_content_length = len(body)  # any length will do
         if not more and cycle.more_body:
             cycle.keep_alive = True  # on_response_complete closes, more gently
-        await self._send(message)
-        if body or not more:
-            if armed and more and body == self._first:
-                self._take()
-            else:
-                self._refuse()
+        if more and not body:
+            return False
+        if self._state is State.ARMED and more and body == self._first:
+            return True
+        self._refuse()
+        return False
 
     def _take(self) -> None:
         protocol, cycle, taker = self._protocol, self._cycle, self._taker

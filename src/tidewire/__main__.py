@@ -1,0 +1,5 @@
+"""`python -m tidewire` is `tidewire`."""
+
+from .cli import main
+
+main()

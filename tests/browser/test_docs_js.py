@@ -1,0 +1,105 @@
+"""The JavaScript in the documentation runs in a browser, against the program that its page shows."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from pages import OpenPage
+
+from documents import ROOT, blocks, serving
+from support import wait_until
+from tidewire import Hub
+from tidewire.client.sync import publish
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+README = "README.md"
+CLIENTS = "docs/reference/clients.md"
+GENERATORS = "docs/how-to/generators.md"
+STATE = "docs/how-to/state.md"
+
+# What the pages promise of browsers has its tests with each of them. Here it is about typing errors.
+in_a_browser = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+
+HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]}
+PAGE = {"type": "http.response.body", "body": b"<!doctype html><link rel=icon href=data:,>"}
+
+
+def with_page(app: Any) -> Any:
+    """Return the app with an empty page at /, for scripts of the same origin."""
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") != "/":
+            await app(scope, receive, send)
+            return
+        await send(HEAD)
+        await send(PAGE)
+
+    return outer
+
+
+def run(page: Page, url: str, file: str, after: str = "") -> None:
+    """Run the block of a file as a module script, which may await and import."""
+    (block,) = blocks("js", file)
+    page.add_script_tag(content=block.text.replace("http://localhost:8000", url) + after, type="module")
+
+
+def wait(page: Page, predicate: Callable[[], object]) -> None:
+    """Wait, and let Playwright tell of what happens meanwhile."""
+
+    def look() -> object:
+        page.wait_for_timeout(10)
+        return predicate()
+
+    wait_until(look)
+
+
+@in_a_browser
+@pytest.mark.parametrize(("file", "topic"), [(README, "news"), (CLIENTS, "orders/7")])
+def test_listening_to_a_hub(open_page: OpenPage, file: str, topic: str) -> None:
+    hub = Hub(per_process=True)
+    console: list[str] = []
+    with serving(with_page(hub.app)) as url:
+        page = open_page(url, console=console)
+        run(page, url, file)
+        wait(page, lambda: hub.subscribers(topic))
+        receipt = publish(url, topic, "hello")
+        wait(page, lambda: console)
+        page.close()
+    assert console == [f"{receipt['id']} hello"]
+
+
+@in_a_browser
+def test_the_last_event_of_a_generator(open_page: OpenPage) -> None:
+    program = runpy.run_path(str(ROOT / "examples" / "tokens.py"))
+    with serving(with_page(program["app"])) as url:
+        page = open_page(url)
+        run(page, url, GENERATORS, after="globalThis.source = source;")
+        wait(page, lambda: page.evaluate("() => globalThis.source?.readyState") == 2)
+        page.close()
+
+
+@in_a_browser
+def test_a_state_and_its_changes(open_page: OpenPage) -> None:
+    program: dict[str, Any] = {}
+    (block,) = blocks("python", STATE)
+    exec(block.text, program)
+    script = "seen = []; show = change = (value) => seen.push(JSON.stringify(value));"
+    with serving(with_page(program["app"])) as url:
+        httpx2.put(f"{url}/orders/7", params={"status": "open"}).raise_for_status()
+        page = open_page(url, script=script)
+        run(page, url, STATE)
+        wait(page, lambda: program["hub"].subscribers("orders"))
+        httpx2.put(f"{url}/orders/7", params={"status": "paid"}).raise_for_status()
+        wait(page, lambda: len(page.evaluate("seen")) == 2)
+        assert page.evaluate("seen") == ['{"7":"open"}', '{"id":"7","status":"paid"}']
+        page.close()
+
+
+def test_every_script_is_run() -> None:
+    assert {block.page for block in blocks("js")} == {README, CLIENTS, GENERATORS, STATE}
