@@ -133,6 +133,10 @@ class Stream(RecordingWire):
             self.check_gap(event.json(), position)
         else:
             assert not self.owed, "a gap had to come before"
+            if isinstance(self.claim, Position):
+                assert self.machine.model.judge(self.claim, self.selector)[0] in (None, "trimmed")
+            else:
+                assert self.claim is None or self.claim.kind != "invalid"
             if event.event == "hub.position":
                 self.check_position(position)
             else:
@@ -143,12 +147,11 @@ class Stream(RecordingWire):
     def check_gap(self, gap: dict[str, Any], position: Position) -> None:
         model = self.machine.model
         requested = Since("invalid") if gap.get("requested") is None else parse_position(gap["requested"])
-        if self.claim is not None:
-            assert requested == self.claim
-        else:
+        if requested != self.claim:
+            # Mid-stream: where it stood, and that is not necessarily the last id that it told.
             assert isinstance(requested, Position)
-            assert requested.offset >= self.at
-            assert self.owed or not model.matching(self.selector, self.at, requested.offset)
+            between = sorted((self.at, requested.offset))
+            assert self.owed or not model.matching(self.selector, *between)
         assert model.judge(requested, self.selector) == (gap["reason"], position.offset)
         if gap["reason"] == "trimmed" and isinstance(requested, Position) and not requested.check:
             missed = model.matching(self.selector, requested.offset, position.offset)
@@ -576,8 +579,10 @@ class SharedHub(LastingHub):
         while same < min(len(before), len(after)) and before[same].position == after[same].position:
             same += 1
         for stream in self.streams:
-            if stream.claim is None or isinstance(stream.claim, Position):
-                stream.owed = stream.owed or stream.at > same
+            if stream.claim is None:
+                # A gap is owed to those who got what is now lost, and to no others.
+                stream.owed = stream.owed or bool(self.model.matching(stream.selector, same, stream.at))
+                stream.at = min(stream.at, same)
             stream.head = min(stream.head, len(after))
         self.model = Model(head, after)
 

@@ -175,9 +175,10 @@ class Node:
         for subscriber in self._all():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
-            # What was a position in the old log is judged in the new one.
+            # What its client has is judged in the new log. That is the last id it was told:
+            # nothing for it has come since, so what was lost of others' is no gap.
             if subscriber.claim is None:
-                subscriber.claim = self.window.position(subscriber.offset)
+                subscriber.claim = self.window.position(subscriber.announced)
             self._wake(subscriber)
         for cohort in self._cohorts.values():
             cohort.waiting.clear()
@@ -355,7 +356,6 @@ class Node:
         subscriber.claim = None
         subscriber.offset = verdict.offset
         at = self.window.position(verdict.offset)
-        subscriber.life = at.life
         resume, told = "complete", b""
         if verdict.reason is not None:
             resume, told = "gap", self._gap(verdict, claim)
@@ -365,6 +365,7 @@ class Node:
             subscriber.announced = verdict.offset
         elif isinstance(claim, Position):
             subscriber.announced = min(subscriber.announced, claim.offset)
+        subscriber.life = self.window.life_of(subscriber.announced)
         if subscriber.opened:
             subscriber.opened = False
             told = frames.opened(self.settings.heartbeat, resume, at) + told
@@ -389,9 +390,9 @@ class Node:
         if not subscriber.open:
             subscriber.wire.abort()
             return
-        if subscriber.claim is None and self.window.life_of(subscriber.offset) != subscriber.life:
+        if subscriber.claim is None and self.window.life_of(subscriber.announced) != subscriber.life:
             # The log went back between the first bytes and now.
-            subscriber.claim = Position(subscriber.life, subscriber.offset)
+            subscriber.claim = Position(subscriber.life, subscriber.announced)
         cohort = self._cohort(subscriber.selector, framing)
         subscriber.cohort, subscriber.selector = cohort, cohort.selector
         cohort.behind.add(subscriber)

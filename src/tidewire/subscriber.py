@@ -95,8 +95,8 @@ class Subscriber:
         self.selector = selector
         self.claim = claim
         self.offset = offset
-        self.life = ""  # that of the offset, when it was settled
         self.announced = offset
+        self.life = ""  # that of `announced`, when it was settled
         self.address: str | None = None
         self.cohort: Cohort | None = None
         self.wire: Wire | None = None

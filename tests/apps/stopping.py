@@ -1,4 +1,4 @@
-"""A program with a hub in it, and with streams from generators; the hub's options come as JSON in HUB_OPTIONS."""
+"""A program with a hub in it and streams from generators; the hub has its options as JSON in HUB_OPTIONS."""
 
 import asyncio
 import json
@@ -12,32 +12,31 @@ from tidewire import EventStreamResponse, Hub
 hub = Hub(**json.loads(os.environ.get("HUB_OPTIONS", "{}")))
 app = FastAPI(lifespan=hub.lifespan)
 app.mount("/hub", hub.app)
+bare = hub.app
 
 
 @app.get("/orders/{id}/events")
-async def events(request: Request, id: int):
+async def events(request: Request, id: int, after: float = 0):
+    await asyncio.sleep(after)
     return hub.stream(request, f"orders/{id}")
 
 
 @app.get("/clock")
-async def clock():
+async def clock(after: float = 0):
     async def ticks():
         while True:
             yield time.ctime()
             await asyncio.sleep(0.2)
 
+    await asyncio.sleep(after)
     return EventStreamResponse(ticks())
 
 
 @app.get("/sync-clock")
-def sync_clock():
+def sync_clock(pause: float = 0.2):
     def ticks():
         while True:
             yield time.ctime()
-            time.sleep(0.2)
+            time.sleep(pause)
 
     return EventStreamResponse(ticks())
-
-
-# Without a lifespan: the hub opens at its first use.
-bare = hub.app

@@ -53,6 +53,7 @@ class StreamOffer:
         "_send",
         "_settled",
         "_state",
+        "_stopped",
         "_stopping",
         "_taker",
         "_unframed",
@@ -69,6 +70,7 @@ class StreamOffer:
         self._taker: Taker | None = None
         self._settled: asyncio.Future[None] | None = None
         self._stopping: list[Callable[[], object]] = []
+        self._stopped = False
 
     # For the endpoint.
 
@@ -93,8 +95,10 @@ class StreamOffer:
         return self._state is State.TAKEN
 
     def on_stopping(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called when the server stops before the response is complete."""
+        """Have `callback` called when the server stops before the response is complete; now, if it does already."""
         self._stopping.append(callback)
+        if self._stopped:
+            callback()
 
     # For the protocol.
 
@@ -114,7 +118,8 @@ class StreamOffer:
             self._take()
 
     def stop(self) -> None:
-        """Tell whoever wants to know that the server stops."""
+        """Tell whoever wants to know, now or later, that the server stops."""
+        self._stopped = True
         for callback in self._stopping:
             callback()
 
@@ -174,6 +179,8 @@ class StreamOffer:
         taker.attach(wire, framing)
         if paused:
             taker.pause_writing()
+        if self._stopped:
+            wire.shutdown()
 
     def _refuse(self) -> None:
         if self._state in (State.IDLE, State.ARMED):

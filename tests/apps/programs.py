@@ -1,0 +1,63 @@
+"""Programs that run their servers themselves: `python programs.py NAME PORT...`"""
+
+import asyncio
+import multiprocessing
+import sys
+
+import hypercorn.asyncio
+import hypercorn.config
+import stopping
+import uvicorn
+
+
+def opened_first(port):
+    """The hub is there before the server puts its signal handlers over those it finds."""
+
+    async def main():
+        async with stopping.hub.lifespan():
+            await uvicorn.Server(uvicorn.Config(stopping.app, port=port, lifespan="off")).serve()
+
+    asyncio.run(main())
+
+
+def no_handlers(port):
+    """Nobody but the hub minds SIGTERM."""
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    asyncio.run(hypercorn.asyncio.serve(stopping.app, config, shutdown_trigger=asyncio.Event().wait))
+
+
+def on_port(port):
+    uvicorn.run("stopping:app", port=port)
+
+
+def two_ports(method, first, second):
+    """Two servers of one parent."""
+    context = multiprocessing.get_context(method)
+    children = [context.Process(target=on_port, args=(port,), daemon=True) for port in (first, second)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
+def two_ports_by_fork(first, second):
+    two_ports("fork", first, second)
+
+
+def two_ports_by_spawn(first, second):
+    two_ports("spawn", first, second)
+
+
+def granian_by_spawn(port):
+    """As on Python 3.14: each of granian's workers has a socket of its own."""
+    from granian.cli import entrypoint
+
+    multiprocessing.set_start_method("spawn")
+    options = ["stopping:bare", "--port", str(port), "--interface", "asgi", "--no-ws", "--workers", "2"]
+    sys.argv = ["granian", *options]
+    entrypoint()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*map(int, sys.argv[2:]))
