@@ -55,8 +55,9 @@ class FakeSubscriber:
 
 class StreamApp:
     """
-    An ASGI app: `/stream` asks for the socket as a hub does and else sends three
-    chunks the portable way; `/echo` answers with the body, `/slow` when told to, the rest with `ok`.
+    An ASGI app. `/stream` asks for the socket as a hub does, and else sends three more
+    chunks the portable way; `/echo` answers with the body, `/refuse` without reading it,
+    `/slow` when told to go on, and everything else at once.
     """
 
     def __init__(self) -> None:

@@ -516,6 +516,38 @@ def test_the_peers_close_is_noticed_within_a_second(how: str, way: Way, app: Str
     client.close()
 
 
+def test_reading_that_was_paused_goes_on(app: StreamApp, loop: str) -> None:
+    """A body of which nobody reads more than 64 KiB pauses the transport, which then reports no close."""
+    with Serving(app, loop=loop) as serving:
+        client = serving.connect()
+        client.sendall(get("/stream", "Content-Length: 65546") + b"b" * 65546)
+        read_until(client, FIRST)
+        subscriber = app.subscriber
+        client.close()
+        wait_until(lambda: subscriber.calls == ["attach", "lost"], timeout=1)
+
+
+def test_who_waits_for_the_client_meanwhile_hears_of_a_disconnect(loop: str) -> None:
+    subscriber = FakeSubscriber()
+    received: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        waiting = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        offer = scope["extensions"]["tidewire.stream"]
+        offer.arm(FIRST, subscriber)
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": FIRST, "more_body": True})
+        received.append((await waiting)["type"])
+
+    with Serving(app, loop=loop) as serving, serving.connect() as client:
+        client.sendall(get())
+        read_until(client, FIRST)
+        wait_until(lambda: received == ["http.disconnect"])
+        assert subscriber.calls == ["attach"]
+
+
 def test_the_close_of_a_stuck_reader_is_noticed_too(app: StreamApp, loop: str) -> None:
     with Serving(app, loop=loop) as serving:
         client = serving.connect(receive_buffer=4096)

@@ -411,6 +411,17 @@ def test_log_lines_are_one_line_each() -> None:
     assert line == r"topic \r\nERROR forged \u001b[2J \u202egnirts \u2028 täst 🌊"
 
 
+def test_an_exception_cannot_forge_a_log_line() -> None:
+    try:
+        raise KeyError("x\n2026-01-01 INFO forged \x1b[2J") from ValueError("a\r\nb")
+    except KeyError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("tidewire", logging.ERROR, "", 0, "failed", (), info)
+    first, *others = LineFormatter("%(message)s").format(record).splitlines()
+    assert first == "failed"
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
 def test_limits_of_the_defaults_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.head_timeout, settings.body_timeout) == (10, 30)

@@ -114,6 +114,7 @@ class Node:
         self._arrivals = 0
         self._seen = 0
         self._drain: asyncio.Task[None] | None = None
+        self._ending: set[Subscriber] = set()  # their last bytes are on the way
         self._replays: OrderedDict[tuple[Cohort, int, int], Replay] = OrderedDict()
         self._pages: OrderedDict[tuple[int, Selector], asyncio.Future[Page]] = OrderedDict()
         self._readers = asyncio.Semaphore(READERS)
@@ -425,6 +426,7 @@ class Node:
             self._wake(subscriber)
 
     def lost(self, subscriber: Subscriber) -> None:
+        self._ending.discard(subscriber)
         self._forget(subscriber, "lost")
 
     def server_stopping(self) -> None:
@@ -743,6 +745,7 @@ class Node:
         if last and not subscriber.paused:
             self._write(subscriber, last)
         self._forget(subscriber, reason)
+        self._ending.add(subscriber)
         wire.end()
 
     def _forget(self, subscriber: Subscriber, reason: str) -> None:
@@ -791,8 +794,8 @@ class Node:
             await self._pause_until(started + spread * index / len(subscribers))
             if subscriber.open:
                 self._finish(subscriber, "drain", self._farewell())
-        # A program's `on_last` is told of these, too.
-        await self._until(lambda: not self._tasks, END_TIMEOUT)
+        # Whoever awaits this may stop the server next. A program's `on_last` is told of these, too.
+        await self._until(lambda: not (self._ending or self._tasks), END_TIMEOUT)
         self._streams.unregister(self)
         await self.engine.close()
 

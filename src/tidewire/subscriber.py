@@ -132,9 +132,8 @@ class Subscriber:
 
     def lost(self) -> None:
         """Forget the stream: its connection is gone, whoever closed it."""
-        if self.open:
-            self.open = False
-            self.owner.lost(self)
+        self.open = False
+        self.owner.lost(self)
 
     def server_stopping(self) -> None:
         """The server stops. The first stream that hears of it starts the drain of all."""

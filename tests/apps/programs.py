@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import signal
 import sys
 
 import hypercorn.asyncio
@@ -15,7 +16,7 @@ def opened_first(port):
 
     async def main():
         async with stopping.hub.lifespan():
-            await uvicorn.Server(uvicorn.Config(stopping.app, port=port, lifespan="off")).serve()
+            await uvicorn.Server(uvicorn.Config(stopping.app, port=port)).serve()
 
     asyncio.run(main())
 
@@ -32,7 +33,8 @@ def on_port(port):
 
 
 def two_ports(method, first, second):
-    """Two servers of one parent."""
+    """Two servers of one parent, which takes them along when it stops."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     context = multiprocessing.get_context(method)
     children = [context.Process(target=on_port, args=(port,), daemon=True) for port in (first, second)]
     for child in children:

@@ -72,6 +72,13 @@ class Refused(Exception):
 
 
 class StreamProtocol(HttpToolsProtocol):
+    """
+    A connection of our own server.
+
+    Every request finds `scope["extensions"]["tidewire.stream"]`, a `StreamOffer`.
+    The limits are rows of `settings`.
+    """
+
     head_timeout: float = DEFAULTS.head_timeout
     body_timeout: float = DEFAULTS.body_timeout
     max_head_bytes: int = DEFAULTS.max_head_bytes

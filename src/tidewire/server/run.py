@@ -306,13 +306,19 @@ def raise_descriptor_limit() -> None:
 
 
 class LineFormatter(logging.Formatter):
-    """One record, one line: what users could have put into it is escaped as in JSON."""
+    """One record, one line (an exception adds indented ones): what users can put in is escaped as in JSON."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        if line.isprintable():
-            return line
-        return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join("    " + printable(line) for line in super().formatException(ei).splitlines())
+
+
+def printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def configure_logging(level: str, access_log: bool) -> None:

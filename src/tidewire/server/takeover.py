@@ -95,10 +95,10 @@ class StreamOffer:
         return self._state is State.TAKEN
 
     def on_stopping(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called when the server stops before the response is complete; now, if it does already."""
+        """Have `callback` called if the server stops before the response is complete; soon if it does already."""
         self._stopping.append(callback)
         if self._stopped:
-            callback()
+            asyncio.get_running_loop().call_soon(callback)
 
     # For the protocol.
 
