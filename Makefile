@@ -20,7 +20,7 @@ demo: .venv/.installed
 
 # A file's tests stay in one process: they share that file's servers and browsers.
 test: .venv/.installed-dev
-	@scripts/apt-install chromium firefox-esr || echo "without them the tests in a browser are skipped" >&2
+	@scripts/apt-install chromium firefox-esr curl || echo "without them the tests in a browser are skipped" >&2
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: .venv/.installed-dev

@@ -309,7 +309,7 @@ def numbers(first: int, last: int) -> list[str]:
 
 def cohorts_of(node: Node) -> Iterator[Cohort]:
     """Look inside: what holds between two steps is not visible from outside."""
-    yield from node._cohorts.values()
+    yield from node.rounds
 
 
 # -- the engine
@@ -541,12 +541,18 @@ class FakeEngine:
         await self._answers.wait()
         if not self._reachable:
             raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
+        if self._age != self.log.age:
+            # No answer may come from a log that the sink has not heard of.
+            self._tell()
 
     def follow(self) -> None:
         """Tell the sink what it has not had."""
+        if self._sink is not None and self._following and self._reachable:
+            self._tell()
+
+    def _tell(self) -> None:
         log, sink = self.log, self._sink
-        if sink is None or not (self._following and self._reachable):
-            return
+        assert sink
         if self._age != log.age or self._told < log.floor - 1:
             # It went back, or what comes next is trimmed: there is nothing to go on from.
             sink.reset(log.state())

@@ -162,7 +162,9 @@ def test_client(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[1] for line in printed] == ["status", "hub.end"]
 
 
-@pytest.mark.parametrize("block", list(filter(is_sketch, blocks("python"))), ids=lambda block: block.place)
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("python") if is_sketch(block)], ids=lambda block: block.place
+)
 def test_sketch(block: Block) -> None:
     compile(block.text, block.place, "exec")
 

@@ -24,9 +24,8 @@ from tidewire.event_stream import Event
 from tidewire.streams import streams_of_loop
 from ways import WAYS, Listener, Served, raw_request, served
 
-# In what an iterable is handed over. The two ways through FastAPI and without it
-# share all that comes after, so what is not about that is tested in one of them.
-FRONTS = {"fastapi": "", "bare": "/bare"}
+# What stands between the response and the server. What is not about that is tested in FastAPI alone.
+FRONTS = {"fastapi": "", "middleware": "/wrapped", "bare": "/bare"}
 
 HEAD = {
     "content-type": "text/event-stream",

@@ -33,14 +33,18 @@ pure    drafts
 pure    subscriber
 pure    cohort
 pure    http.requests
+pure    http.admission
         metrics
         engines
         engines.memory engines.sqlite engines.redis engines.nats
         auth
         streams
+        log watches
+        rounds
+        readers
         node
         http.wire
-        http.admission http.body
+        http.body
         http.generator
         http.stream
         http.ingest

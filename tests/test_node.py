@@ -35,10 +35,13 @@ from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
 from tidewire.frames import Framing
-from tidewire.node import BATCH, SHARED, Node, Watch
+from tidewire.node import Node
 from tidewire.position import Position
+from tidewire.readers import SHARED
+from tidewire.rounds import BATCH
 from tidewire.settings import Settings
 from tidewire.topics import Selector
+from tidewire.watches import Watch
 from tidewire.window import Draft, Since
 
 INVALID = Since("invalid")
@@ -570,8 +573,8 @@ async def test_only_so_many_replays_are_kept() -> None:
         wires = [await listen(node, "a", since=position) for position in made]
         await quiet()
         assert [len(wire.data) for wire in wires] == list(range(199, -1, -1))
-        assert len(node._replays) <= SHARED
-        assert len(node._pages) <= SHARED
+        assert len(node.readers._replays) <= SHARED
+        assert len(node.readers._pages) <= SHARED
 
 
 @virtual
@@ -584,7 +587,7 @@ async def test_a_slow_engine_holds_up_nobody_else() -> None:
         old = await listen(node, "a", since=made[0])
         located = await listen(node, "a", since=Since("last", 3))
         asyncio.get_running_loop().call_later(40, engine.fast)
-        node.entries(engine.log.copies(50, 50))
+        node.log.entries(engine.log.copies(50, 50))
         await asyncio.sleep(20)
         assert live.subscriber
         assert live.subscriber.live
@@ -1131,7 +1134,7 @@ async def test_during_an_outage_nobody_is_moved_to_another_log() -> None:
         made = await publish(node, "a", *numbers(1, 9))
         await quiet()
         engine.down()
-        node.reset(engine.log.state()._replace(lives=(("other1", 1),), position=Position("other1", 3)))
+        node.log.reset(engine.log.state()._replace(lives=(("other1", 1),), position=Position("other1", 3)))
         await asyncio.sleep(60)
         assert heartbeats(wire) >= 3
         assert wire.last_id == made[-1], "no id of a log that it was not judged by"

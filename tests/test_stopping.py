@@ -110,7 +110,6 @@ def check_spread(retries: Sequence[int]) -> None:
         pytest.param(UVICORN, 2, signal.SIGTERM, 0, id="uvicorn-workers"),
         pytest.param(GRANIAN, 1, signal.SIGTERM, 0, id="granian"),
         pytest.param(GRANIAN, 2, signal.SIGTERM, 0, id="granian-workers"),
-        pytest.param(GUNICORN, 1, signal.SIGTERM, 0, id="gunicorn"),
         pytest.param(GUNICORN, 2, signal.SIGTERM, 0, id="gunicorn-workers"),
     ],
 )
@@ -123,6 +122,14 @@ def test_a_signal_ends_all_streams(command: str, workers: int, number: int, code
         check_spread(ends(generators))
         assert served.process.wait(SOON) == code
         assert "Traceback" not in served.process.output
+
+
+def test_a_reader_that_takes_nothing_holds_up_no_stop() -> None:
+    """With our protocol. uvicorn alone waits for it, as it does for every other response."""
+    with running(TAKEOVER, "generators:app") as served, served.listen("/stream/flood"):
+        time.sleep(0.5)  # until no buffer takes more
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(SOON) == -15
 
 
 def test_tidewire_serve() -> None:
@@ -142,9 +149,13 @@ def test_a_program_with_generators_and_no_hub(command: str) -> None:
         served.process.wait(SOON)
 
 
-@pytest.mark.parametrize("command", [UVICORN, TAKEOVER], ids=["uvicorn", "takeover"])
-def test_a_second_signal_does_no_harm(command: str) -> None:
-    with running(command) as served, ExitStack() as stack:
+@pytest.mark.parametrize(
+    ("command", "app"),
+    [(UVICORN, "stopping:app"), (TAKEOVER, "stopping:app"), (PROGRAM, "no_handlers")],
+    ids=["uvicorn", "takeover", "no-handlers"],
+)
+def test_a_second_signal_does_no_harm(command: str, app: str) -> None:
+    with running(command, app) as served, ExitStack() as stack:
         # A thread that sleeps makes the drain last a second.
         listeners = listen(served, stack, [ORDERS, "/clock", "/sync-clock?pause=3"])
         served.process.send_signal(signal.SIGTERM)
@@ -155,7 +166,8 @@ def test_a_second_signal_does_no_harm(command: str) -> None:
         assert "Traceback" not in served.process.output
 
 
-def test_a_second_ctrl_c_stops_uvicorn_at_once_and_without_noise() -> None:
+def test_a_second_ctrl_c_quits_uvicorn_at_once() -> None:
+    """As its log offers it. What has not ended by then is cut off."""
     with running(TAKEOVER) as served, ExitStack() as stack:
         ended, cut = listen(served, stack, [ORDERS, "/sync-clock?pause=3"])
         served.process.send_signal(signal.SIGINT)
@@ -164,7 +176,6 @@ def test_a_second_ctrl_c_stops_uvicorn_at_once_and_without_noise() -> None:
         served.process.wait(SOON)
         with pytest.raises((IncompleteRead, ConnectionResetError)):
             cut.rest()
-        assert "tidewire" not in served.process.output
 
 
 @pytest.mark.parametrize("paths", [HUB, GENERATORS], ids=["hub", "generators"])
@@ -341,33 +352,23 @@ async def test_a_handler_is_called_once_and_ignored_signals_stay_ignored() -> No
 
 def test_a_memory_hub_refuses_to_be_one_of_several_workers() -> None:
     """Each server stops then, by itself; what its exit code is, is its own affair (uvicorn's is 0)."""
-    workers = "--workers 2"
-    servers = [(f"{UVICORN} {workers}", 0), (f"{GUNICORN} {workers}", 3), (f"{GRANIAN} {workers}", 1)]
+    servers = [
+        (f"{UVICORN} --workers 2", "stopping:bare", 0),
+        (f"{UVICORN} --workers 2", "stopping:app", 0),
+        (f"{GUNICORN} --workers 2", "stopping:bare", 3),
+        (f"{GRANIAN} --workers 2", "stopping:bare", 1),
+        (PROGRAM, "granian_by_spawn", 1),
+    ]
     with ExitStack() as stack:
         # All at once: each gives a worker that it may be about to replace 5 s to go.
-        started = [(start(command, "stopping:bare"), code) for command, code in servers]
-        for served, _ in started:
+        started = [start(command, app) for command, app, _ in servers]
+        for served in started:
             stack.enter_context(served.process)
-        for served, code in started:
+        for served, (_, app, code) in zip(started, servers, strict=True):
             assert served.process.wait(START) == code
             assert served.process.output.count(REFUSAL) == 1
-            assert "Traceback" not in served.process.output
-
-
-def test_workers_with_a_socket_each_refuse_too() -> None:
-    with start(PROGRAM, "granian_by_spawn").process as process:
-        process.wait_line(re.escape(REFUSAL), START)
-
-
-def test_frameworks_show_the_sentence_too() -> None:
-    with start(f"{UVICORN} --workers 2").process as process:
-        process.wait(START)
-        assert process.output.count(REFUSAL) == 1
-
-
-def test_per_process_is_allowed() -> None:
-    with running(UVICORN, workers=2) as served:
-        assert ready(served.port)
+            # FastAPI shows a traceback whatever the exception; the sentence is its last line.
+            assert ("Traceback" in served.process.output) == (app == "stopping:app")
 
 
 def test_hubs_of_one_parent_on_different_ports_start() -> None:

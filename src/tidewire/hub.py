@@ -24,13 +24,14 @@ from .engines import Durability, make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
-from .http.requests import Cors, Request, Subscribe, read_claim
+from .http.requests import Cors, Request, Subscribe, read_claim, wants_open
 from .http.stream import AsgiResponse, HubStream, Refusal
 from .metrics import Metrics
-from .node import Hook, Node, Watch
+from .node import Node
 from .position import Position
 from .settings import Settings
 from .topics import Selector
+from .watches import Hook, Watch
 from .window import Receipt
 from .workers import be_the_only_worker
 
@@ -250,9 +251,9 @@ class Hub:
             read = Request(getattr(request, "scope", request))
             selector = Selector(topics, limit=self.settings.max_topics)
             claim = read_claim(read, since or "now", query=False)
+            wanted = Subscribe(selector, claim, wants_open(read))
         except TidewireError as error:
             return Refusal(error)
-        wanted = Subscribe(selector, claim, read.one("control") == "open")
         return HubStream(self.open, self._admission, NO_CORS, read, wanted, self.settings.heartbeat)
 
 

@@ -50,7 +50,7 @@ class Settings:
     )
     max_age_portable: float = row(
         600.0,
-        "The same on other servers.",
+        "Seconds after which a stream on another server is ended, give or take 10 %.",
         "There the hub cannot see what the server buffers, so a shorter life bounds it.",
         least=1,
     )

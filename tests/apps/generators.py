@@ -1,4 +1,4 @@
-"""Streams from generators, in FastAPI and (below /bare) as plain ASGI; `/notes` tells what became of them."""
+"""Streams from generators, in FastAPI, behind middleware, and bare; `/notes` tells what became of them."""
 
 import asyncio
 import collections
@@ -6,13 +6,13 @@ import threading
 import time
 from urllib.parse import parse_qs
 
-from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI
 
 from tidewire import Event, EventStreamResponse
 from tidewire.settings import Settings
 
 notes = collections.defaultdict(list)
-fastapi = FastAPI()
+router = APIRouter()
 
 
 class Quick(EventStreamResponse):
@@ -248,25 +248,74 @@ for bad, item in BAD.items():
         ITERABLES[f"{way}-{bad}"] = function
 
 
-# -- the same in FastAPI and without it
+# -- in FastAPI
 
 
-@fastapi.api_route("/stream/{kind}", methods=["GET", "HEAD"])
+@router.api_route("/stream/{kind}", methods=["GET", "HEAD"])
 async def stream(kind: str, name: str = "", max_age: float | None = None):
     return EventStreamResponse(ITERABLES[kind](name), max_age=max_age)
 
 
-@fastapi.get("/quick/{kind}")
+@router.get("/quick/{kind}")
 def quick(kind: str, name: str = ""):
     return Quick(ITERABLES[kind](name))
 
 
-@fastapi.get("/custom")
+@router.get("/custom")
 async def custom():
     headers = {"X-Own": "yes", "Cache-Control": "private", "Tidewire-Heartbeat": "no"}
     response = EventStreamResponse(["x"], status_code=201, headers=headers)
     response.headers["X-Later"] = "too"
     return response
+
+
+async def dependency(name: str):
+    notes[name].append("opened")
+    yield
+    notes[name].append("let go")
+
+
+@router.get("/dependent/{kind}")
+async def dependent(kind: str, name: str, opened: None = Depends(dependency)):
+    return EventStreamResponse(ITERABLES[kind](name))
+
+
+@router.get("/background")
+async def background(name: str, tasks: BackgroundTasks):
+    tasks.add_task(notes[name].append, "background")
+    return EventStreamResponse(["x"])
+
+
+@router.get("/notes")
+async def read_notes(name: str):
+    return notes[name]
+
+
+@router.get("/left")
+async def left():
+    """What streams could leave behind."""
+    threads = [thread.name for thread in threading.enumerate() if thread.name == "tidewire-stream"]
+    tasks = [repr(task.get_coro()) for task in asyncio.all_tasks() if "tidewire" in repr(task.get_coro())]
+    return {"threads": len(threads), "tasks": tasks}
+
+
+@router.get("/sync")
+def sync_endpoint():
+    return "answered"
+
+
+fastapi, wrapped = FastAPI(), FastAPI()
+fastapi.include_router(router)
+wrapped.include_router(router)
+
+
+@wrapped.middleware("http")
+async def middleware(request, call_next):
+    """What many programs have: the endpoint runs in a task of its own, and its body goes through a queue."""
+    return await call_next(request)
+
+
+# -- without it
 
 
 async def bare(scope, receive, send):
@@ -278,44 +327,12 @@ async def bare(scope, receive, send):
     await response(scope, receive, send)
 
 
-# -- what FastAPI does around a response
-
-
-async def dependency(name: str):
-    notes[name].append("opened")
-    yield
-    notes[name].append("let go")
-
-
-@fastapi.get("/dependent/{kind}")
-async def dependent(kind: str, name: str, opened: None = Depends(dependency)):
-    return EventStreamResponse(ITERABLES[kind](name))
-
-
-@fastapi.get("/background")
-async def background(name: str, tasks: BackgroundTasks):
-    tasks.add_task(notes[name].append, "background")
-    return EventStreamResponse(["x"])
-
-
-@fastapi.get("/notes")
-async def read_notes(name: str):
-    return notes[name]
-
-
-@fastapi.get("/left")
-async def left(request: Request):
-    """What streams could leave behind."""
-    threads = [thread.name for thread in threading.enumerate() if thread.name == "tidewire-stream"]
-    tasks = [repr(task.get_coro()) for task in asyncio.all_tasks() if "tidewire" in repr(task.get_coro())]
-    return {"threads": len(threads), "tasks": tasks}
-
-
-@fastapi.get("/sync")
-def sync_endpoint():
-    return "answered"
-
-
 async def app(scope, receive, send):
-    there = bare if scope["type"] == "http" and scope["path"].startswith("/bare/") else fastapi
-    await there(scope, receive, send)
+    path = scope["path"] if scope["type"] == "http" else ""
+    if path.startswith("/bare/"):
+        await bare(scope, receive, send)
+    elif path.startswith("/wrapped/"):
+        path = path.removeprefix("/wrapped")
+        await wrapped(scope | {"path": path, "raw_path": path.encode()}, receive, send)
+    else:
+        await fastapi(scope, receive, send)

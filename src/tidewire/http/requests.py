@@ -114,10 +114,15 @@ def read_subscription(request: Request, topic: str | None, max_topics: int) -> S
     claim = read_claim(request, "start" if as_json else "now")
     if as_json:
         return History(selector, claim, read_limit(request.one("limit")))
+    return Subscribe(selector, claim, wants_open(request))
+
+
+def wants_open(request: Request) -> bool:
+    """Return whether the client asks for a hub.open."""
     control = request.one("control")
     if control not in (None, "open"):
         raise InvalidInput("control may be: open", code="invalid_query")
-    return Subscribe(selector, claim, control == "open")
+    return control == "open"
 
 
 def wants_json(request: Request) -> bool:

@@ -185,7 +185,8 @@ class StreamProtocol(HttpToolsProtocol):
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         """The app, as uvicorn calls it: what `send` passes on is seen after all middleware."""
         # Its own cycle: `self.cycle` may be that of a pipelined request by now.
-        offer = self._offer = StreamOffer(self, send.__self__, send)
+        cycle = send.__self__
+        offer = self._offer = StreamOffer(self, cycle, send)
         scope.setdefault("extensions", {})["tidewire.stream"] = offer
         try:
             await self._inner(scope, receive, offer.send if offer.needed else send)
@@ -193,6 +194,9 @@ class StreamProtocol(HttpToolsProtocol):
             offer.close()
             if self._offer is offer:
                 self._offer = None
+            if cycle.response_started and not cycle.response_complete:
+                # uvicorn closes now, and would wait for a reader that takes nothing any more.
+                self.loop.call_later(END_TIMEOUT, self.transport.abort)
 
     def on_response_complete(self) -> None:
         last = not self.pipeline

@@ -95,7 +95,7 @@ class StreamOffer:
         return self._state is State.TAKEN
 
     def on_stopping(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called if the server stops before the response is complete; soon if it does already."""
+        """Have `callback` called if the server stops before the response is complete; soon if it does now."""
         self._stopping.append(callback)
         if self._stopped:
             asyncio.get_running_loop().call_soon(callback)
