@@ -38,7 +38,7 @@ UVICORN = "uvicorn {app} --port {port} --no-access-log"
 PROTOCOL = "tidewire.server.protocol:StreamProtocol"
 TAKEOVER = f"{UVICORN} --http {PROTOCOL}"
 GRANIAN = "granian {app} --port {port} --interface asgi --no-ws"
-GUNICORN = "gunicorn {app} --bind 127.0.0.1:{port} --worker-class uvicorn_worker.UvicornWorker"
+GUNICORN = "gunicorn {app} --bind 127.0.0.1:{port} --no-control-socket -k uvicorn_worker.UvicornWorker"
 HYPERCORN = "hypercorn {app} --bind 127.0.0.1:{port}"
 PROGRAM = f"python {APPS}/programs.py {{app}} {{port}}"
 
@@ -201,21 +201,25 @@ def test_hypercorn_tells_its_workers_nothing() -> None:
 
 def test_a_request_on_the_way_when_the_signal_comes() -> None:
     """Its stream begins after the drain has."""
-    with running(UVICORN) as served, ExitStack() as stack, ThreadPoolExecutor() as pool:
+    with running(UVICORN) as served, ExitStack() as stack:
         listen(served, stack, ["/clock"])
-        late = [pool.submit(served.listen, path) for path in ("/clock?after=1", f"{ORDERS}?after=1")]
-        time.sleep(0.3)
-        served.process.send_signal(signal.SIGTERM)
-        check_late([future.result() for future in late])
+        with late_streams(served):
+            served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(SOON) == -15
 
 
-def check_late(listeners: Sequence[Listener]) -> None:
-    """A generator's stream has begun and ended, and a hub's is refused for now."""
-    for listener in listeners:
-        with listener:
-            listener.rest(SOON)
-    assert all(listener.decoder.retry for listener in listeners)
+@contextmanager
+def late_streams(served: Served) -> Iterator[None]:
+    """Have two requests on the way, and read what becomes of them to its end."""
+    before = served.ask("GET", "/waiting").json()
+    with ThreadPoolExecutor() as pool:
+        late = [pool.submit(served.listen, path) for path in ("/clock?after=1", f"{ORDERS}?after=1")]
+        wait_until(lambda: served.ask("GET", "/waiting").json() == before + 2)
+        yield
+        for future in late:
+            with future.result() as listener:
+                listener.rest(SOON)
+                assert listener.decoder.retry
 
 
 # -- without a signal
@@ -258,11 +262,8 @@ def test_a_server_in_a_thread(stopping: Any, lifespan: str) -> None:
 
 
 def test_a_request_on_the_way_when_the_server_stops(stopping: Any) -> None:
-    with in_thread(stopping.app) as (server, served), ThreadPoolExecutor() as pool:
-        late = [pool.submit(served.listen, path) for path in ("/clock?after=1", f"{ORDERS}?after=1")]
-        time.sleep(0.3)
+    with in_thread(stopping.app) as (server, served), late_streams(served):
         server.should_exit = True
-        check_late([future.result() for future in late])
 
 
 def test_limit_max_requests() -> None:
@@ -369,6 +370,16 @@ def test_a_memory_hub_refuses_to_be_one_of_several_workers() -> None:
             assert served.process.output.count(REFUSAL) == 1
             # FastAPI shows a traceback whatever the exception; the sentence is its last line.
             assert ("Traceback" in served.process.output) == (app == "stopping:app")
+
+
+async def test_an_opening_is_one_even_if_who_asked_for_it_is_cancelled() -> None:
+    hub = Hub()
+    first, second = asyncio.create_task(hub.open()), asyncio.create_task(hub.open())
+    await asyncio.sleep(0)
+    first.cancel()
+    third = asyncio.create_task(hub.open())
+    assert await second is await third is await hub.open()
+    await hub.close()
 
 
 def test_hubs_of_one_parent_on_different_ports_start() -> None:

@@ -103,18 +103,21 @@ class Hub:
 
     async def open(self) -> Node:
         """Open the hub, if it is not open, and return its node. Raises `StartRefused`."""
-        if self._node is None:
-            if self._opening is None:
-                self._opening = asyncio.create_task(self._open())
-            try:
-                self._node = await asyncio.shield(self._opening)
-            finally:
-                # Whoever waited may have been cancelled; the next one waits for the same opening.
-                if self._opening is not None and self._opening.done():
-                    self._opening = None
-        return self._node
+        if self._node is not None:
+            return self._node
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        # Who asked first may be cancelled; the others wait for the same opening.
+        return await asyncio.shield(self._opening)
 
     async def _open(self) -> Node:
+        try:
+            self._node = await self._open_node()
+            return self._node
+        finally:
+            self._opening = None
+
+    async def _open_node(self) -> Node:
         if not (self._engine.shared or self._per_process):
             await be_the_only_worker()
         node = Node(self._engine, self.settings, self.metrics)

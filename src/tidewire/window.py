@@ -279,8 +279,9 @@ class Window:
             del of_topic[0]
             if not of_topic:
                 del self._by_topic[entry.topic]
-        self.forget_frames(self._entries[:count])
+        dropped = self._entries[:count]
         del self._entries[:count]
+        self.forget_frames(dropped)
 
     def forget_frames(self, entries: Iterable[Entry]) -> None:
         """Let go of the bytes of those entries that are not in memory for being new."""

@@ -12,6 +12,7 @@ from tidewire import Event, EventStreamResponse
 from tidewire.settings import Settings
 
 notes = collections.defaultdict(list)
+released = threading.Event()
 router = APIRouter()
 
 
@@ -108,6 +109,14 @@ def sync_silent(name):
         notes[name].append("asked for more")
     finally:
         notes[name].append("closed")
+
+
+@iterable
+def sync_held(name):
+    """In its thread until /release is asked for."""
+    yield "first"
+    released.wait(30)
+    notes[name].append("released")
 
 
 @iterable
@@ -297,6 +306,11 @@ async def left():
     threads = [thread.name for thread in threading.enumerate() if thread.name == "tidewire-stream"]
     tasks = [repr(task.get_coro()) for task in asyncio.all_tasks() if "tidewire" in repr(task.get_coro())]
     return {"threads": len(threads), "tasks": tasks}
+
+
+@router.get("/release")
+async def release():
+    released.set()
 
 
 @router.get("/sync")

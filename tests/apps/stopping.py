@@ -15,9 +15,22 @@ app.mount("/hub", hub.app)
 bare = hub.app
 
 
+waiting = []
+
+
+@app.get("/waiting")
+async def count_waiting():
+    return len(waiting)
+
+
+async def wait(seconds: float):
+    waiting.append(seconds)
+    await asyncio.sleep(seconds)
+
+
 @app.get("/orders/{id}/events")
 async def events(request: Request, id: int, after: float = 0):
-    await asyncio.sleep(after)
+    await wait(after)
     return hub.stream(request, f"orders/{id}")
 
 
@@ -28,7 +41,7 @@ async def clock(after: float = 0):
             yield time.ctime()
             await asyncio.sleep(0.2)
 
-    await asyncio.sleep(after)
+    await wait(after)
     return EventStreamResponse(ticks())
 
 
