@@ -393,7 +393,7 @@ class FakeLog:
         """Lose what is newer than offset `to`, as after a failover. `in_silence`: no node notices."""
         assert self.floor - 1 <= to <= self.head
         del self.entries[to - self.floor + 1 :]
-        del self.everything[to:]
+        self.everything = self.everything[:to]  # another list: who holds the old one keeps what was lost
         self.ends = {topic: position for topic, position in self.ends.items() if position.offset <= to}
         self.age += 1
         self._last = self.everything[-1].position if to else Position(self.lives[0][0], 0)

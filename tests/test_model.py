@@ -61,20 +61,22 @@ SELECTORS = [["a"], ["b"], ["a", "b"], ["c/*"], ["c/**", "a"], ["**"], ["a", "d"
 class Model:
     """The log as this node was told it, with all that retention trimmed: what a stream can be held to."""
 
-    def __init__(self, node: Node, head: Head, entries: Sequence[Entry]) -> None:
+    def __init__(self, node: Node, head: Head, entries: list[Entry]) -> None:
         self.node = node
         self.lives = head.lives
         self.told_floor = head.floor
-        self.entries = list(entries)
+        self.head = head.position.offset
+        self.entries = entries  # of a shared log also those beyond the head, which others know of
 
     @property
     def floor(self) -> int:
         # A page of the engine's may know it sooner than the sink was told.
         return self.node.window.floor
 
-    @property
-    def head(self) -> int:
-        return len(self.entries)
+    def add(self, batch: Sequence[Entry]) -> None:
+        if len(self.entries) == self.head:
+            self.entries += batch
+        self.head += len(batch)
 
     def life(self, offset: int) -> str:
         if 0 < offset <= self.head:
@@ -85,7 +87,7 @@ class Model:
         return [entry for entry in self.entries[after:through] if selector.matches(entry.topic)]
 
     def all_ended(self, selector: Selector) -> bool:
-        ended = {entry.topic for entry in self.entries if entry.end}
+        ended = {entry.topic for entry in self.entries[: self.head] if entry.end}
         return not selector.patterns and selector.topics <= ended
 
     def judge(self, claim: Position | Since, selector: Selector) -> tuple[str | None, int]:
@@ -180,7 +182,7 @@ class Stream(RecordingWire):
                 # So many of what there was when it was opened, and what came since.
                 before = model.matching(self.selector, self.at, self.head)
                 assert len([entry for entry in before if not entry.end]) <= self.claim.value or not before
-                assert model.floor - 1 <= self.at <= self.head
+                assert min(self.head, model.floor - 1) <= self.at <= max(self.head, model.floor - 1)
         assert position.offset >= self.at
         assert not model.matching(self.selector, self.at, position.offset), "moved over an event"
 
@@ -227,7 +229,7 @@ class Tap:
                 "an id names two events"
             )
             self.machine.ids.append(entry.position)
-        self.machine.model.entries += batch
+        self.machine.model.add(batch)
         self.node.entries(batch)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
@@ -267,6 +269,7 @@ class Hub(RuleBasedStateMachine):
         "retention_entries": 12,
         "key_age": 1e9,
         "max_age": 1e6,
+        "send_timeout": 1e6,
     }
 
     @initialize()
@@ -590,10 +593,11 @@ class SharedHub(LastingHub):
         self.log.go_back(max(self.log.head - count, self.log.floor - 1))
 
     def change_log(self, head: Head) -> None:
-        before, after = self.model.entries, self.log.everything
+        before, after = self.model.entries[: self.model.head], self.log.everything
         same = 0
         while same < min(len(before), len(after)) and before[same].position == after[same].position:
             same += 1
+        self.forget_ended()
         for stream in self.streams:
             if stream.claim is None:
                 # A gap is owed to those who got what is now lost, and to no others.
