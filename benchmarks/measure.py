@@ -24,7 +24,7 @@ class Size:
     """How much is measured: the table's own numbers, or next to nothing for a smoke run."""
 
     subscribers: int = 1000
-    rounds: int = 31
+    rounds: int = 15
     events: int = 20
     burst_rounds: int = 5
     bursts: int = 2
@@ -39,9 +39,9 @@ class Size:
 
 QUICK = Size(
     subscribers=40,
-    rounds=1,
+    rounds=3,
     events=2,
-    burst_rounds=1,
+    burst_rounds=2,
     bursts=1,
     slow_rounds=1,
     idle=(20, 60),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import re
@@ -92,6 +93,7 @@ class Process:
     ) -> None:
         self.argv = [str(word) for word in argv]
         self._lines: list[str] = []
+        self._gone = False
         # A session of its own: what the child starts is in its process group,
         # unless it goes out of its way, so it can be counted and ended.
         self._popen = subprocess.Popen(
@@ -160,6 +162,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s: {self._describe()}") from None
         self._reader.join(1)
+        self._left()
         return code
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
@@ -169,12 +172,17 @@ class Process:
 
     def kill(self) -> None:
         """End it and whatever it started, at once."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        if self._left():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait(10)
         self._reader.join(1)
+
+    def _left(self) -> list[int]:
+        """Return what still runs of it. Once that is nothing, the group's number may soon be another's."""
+        members = [] if self._gone else group_members(self.pid)
+        self._gone = not members and self.returncode is not None
+        return members
 
     def __enter__(self) -> Self:
         return self
@@ -185,9 +193,9 @@ class Process:
         try:
             if self.returncode is None:
                 self.stop()
-            wait_until(lambda: not group_members(self.pid), timeout=3)
+            wait_until(lambda: not self._left(), timeout=3)
         except AssertionError as failure:
-            left = group_members(self.pid)
+            left = self._left()
             if error is None:
                 raise AssertionError(f"left behind: processes {left}: {self._describe()}") from failure
             error.add_note(f"and left behind: processes {left}")

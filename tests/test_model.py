@@ -19,6 +19,7 @@ the same again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,7 +53,7 @@ from tidewire.window import Draft, Entry, Head, Marks, Since
 STEPS = int(os.environ.get("MODEL_STEPS", "5000"))
 SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
 PER_RUN = 60
-STREAMS = 8
+STREAMS = 9
 
 TOPICS = ["a", "b", "c/1", "c/2", "c/1/x", "d"]
 SELECTORS = [["a"], ["b"], ["a", "b"], ["c/*"], ["c/**", "a"], ["**"], ["a", "d", "nobody"], ["nobody"]]
@@ -128,6 +129,10 @@ class Stream(RecordingWire):
             self.check_new()
         except Exception as fault:
             self.machine.faults.append(fault)
+
+    def attach(self) -> None:
+        assert self.subscriber
+        self.subscriber.attach(self, "raw")
 
     def check_new(self) -> None:
         seen = len(self.items)
@@ -300,6 +305,9 @@ class Hub(RuleBasedStateMachine):
         self.node = Node(self.engine, limits, Metrics())
         self.streams: list[Stream] = []
         self.run(self.node.open())
+        # Some who are there from the start, so that there always are cohorts of several.
+        for terms in [["**"]] * 4 + [["a"], ["a", "c/*"]]:
+            self.open(Selector(terms), Since("now"), 0)
 
     def change_log(self, head: Head) -> None:
         raise AssertionError("only a shared log goes back")
@@ -417,23 +425,28 @@ class Hub(RuleBasedStateMachine):
         return position if position in self.ids or change == "check" else position._replace(check="")
 
     def open(self, selector: Selector, claim: Since | Position, turns: int) -> None:
+        stream = self.run(self.ask(selector, claim))
+        if stream is not None:
+            self.loop.step(turns)
+            self.do(stream.attach)
+
+    async def ask(self, selector: Selector, claim: Since | Position) -> Stream | None:
         stream = Stream(self, selector, claim)
         judged = self.model.judge(claim, selector)
-        opening = self.run(self.node.subscribe(selector, claim))
+        opening = await self.node.subscribe(selector, claim)
         if opening is None:
             assert self.model.all_ended(selector)
-            assert not isinstance(claim, Position) or (
-                judged[0] is None and not self.model.matching(selector, claim.offset, self.model.head)
-            )
-            return
+            if isinstance(claim, Position):
+                assert judged[0] is None
+                assert not self.model.matching(selector, claim.offset, self.model.head)
+            return None
         stream.subscriber, first = opening
         stream.begin(first)
         for item in stream.items:
             if isinstance(item, Event):
                 stream.check(item)
         self.streams.append(stream)
-        self.loop.step(turns)
-        self.do(lambda: opening[0].attach(stream, "raw"))
+        return stream
 
     @precondition(lambda self: self.streams)
     @rule(number=st.integers(0, STREAMS))
@@ -460,6 +473,47 @@ class Hub(RuleBasedStateMachine):
         stalled = [stream for stream in self.streams if stream.room is not None]
         stream = stalled[number % len(stalled)]
         self.do(lambda: stream.take(room))
+
+    @precondition(lambda self: self.streams)
+    @rule(
+        actions=st.lists(
+            st.tuples(
+                st.sampled_from(["publish", "publish", "leave", "pause", "take", "again"]),
+                st.integers(0, STREAMS),
+                st.sampled_from(TOPICS),
+            ),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    def at_once(self, actions: list[tuple[str, int, str]]) -> None:
+        """Let several things happen before the loop goes on."""
+
+        async def within() -> None:
+            for action, number, topic in actions:
+                if action == "publish":
+                    with contextlib.suppress(TopicEnded, Unavailable):
+                        await self.node.append([self.draft(topic)])
+                elif self.streams:
+                    await self.act(action, self.streams[number % len(self.streams)])
+
+        self.run(within())
+
+    async def act(self, action: str, stream: Stream) -> None:
+        assert stream.subscriber
+        if action == "pause":
+            # As a transport does when its buffer fills, or is full when it is taken over.
+            stream.room = 0
+            stream.subscriber.pause_writing()
+        elif action == "take":
+            stream.take()
+        else:
+            self.streams.remove(stream)
+            stream.leave()
+            if action == "again" and stream.decoder.last_event_id:
+                again = await self.ask(stream.selector, stream.last_id)
+                if again is not None:
+                    again.attach()
 
     # -- time
 
@@ -620,9 +674,12 @@ class SharedHub(LastingHub):
 
 @pytest.mark.timeout(STEPS / 10 + 60)
 @pytest.mark.parametrize("machine", [Hub, LastingHub, SharedHub])
-def test_model(machine: type[Hub]) -> None:
+def test_model(machine: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that rounds of a few members are cut, too.
+    monkeypatch.setattr("tidewire.rounds.BATCH", 1)
     print(f"to see the same again: MODEL_SEED={SEED} MODEL_STEPS={STEPS}")
-    examples = max(STEPS // 3 // PER_RUN, 1)
+    # A run is a little shorter than allowed.
+    examples = STEPS * 11 // (3 * 10 * PER_RUN) + 1
     hypothesis.seed(SEED)(machine)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,

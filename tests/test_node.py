@@ -1066,6 +1066,7 @@ async def test_a_log_that_goes_back_is_told_to_those_who_were_further() -> None:
         (gap,) = wires["live"].gaps
         assert (gap["reason"], gap["requested"]) == ("foreign", str(made[9]))
         assert positions(wires["live"].of_type("hub.gap")) == [node.window.position(6)]
+        assert wires["far"].gaps == [], "nothing of what was lost was for it"
         assert {p.life for p in after} & {p.life for p in made} == set()
         # One that resumes, of either life.
         for position, data, gaps in [
@@ -1158,6 +1159,17 @@ async def test_checks_tell_a_tail_that_was_lost_unseen() -> None:
 
 
 # -- any node
+
+
+@virtual
+async def test_a_stream_that_begins_ahead_of_this_node_waits() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", since=Since("after", 3))
+        await publish(node, "a", *numbers(1, 2))
+        await publish(node, "b", "3")
+        await publish(node, "a", *numbers(4, 5))
+        await quiet()
+        assert wire.data == ["4", "5"]
 
 
 @virtual

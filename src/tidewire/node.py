@@ -107,9 +107,10 @@ class Node:
         for subscriber in self.rounds.subscribers():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
-            # What was a position in the old log is judged in the new one.
+            # What its client has is judged in the new log, and that is the last id it was told.
+            # Nothing for it came since, so what was lost of others' makes no gap.
             if subscriber.claim is None:
-                subscriber.claim = self.window.position(subscriber.offset)
+                subscriber.claim = self.window.position(subscriber.announced)
             self.rounds.wake(subscriber)
         for cohort in self.rounds:
             cohort.waiting.clear()

@@ -1,0 +1,131 @@
+"""The worker lock between processes, with a common listening socket or none. With servers: test_stopping."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tidewire.workers import REFUSAL, is_bound, lock, shared_descriptors
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux locks sockets")
+
+# Opens a hub, says so, and keeps it until its standard input ends.
+WORKER = """
+import asyncio, sys
+from tidewire import Hub, workers
+from tidewire.errors import StartRefused
+
+async def main(patience, per_process):
+    workers.PATIENCE = float(patience)
+    hub = Hub(per_process=per_process == "True")
+    try:
+        await hub.open()
+    except StartRefused as refusal:
+        print(refusal, flush=True)
+    else:
+        print("open", flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await hub.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Worker:
+    def __init__(self, *sockets: socket.socket, patience: float = 0.3, per_process: bool = False) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(patience), str(per_process)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[sock.fileno() for sock in sockets],
+        )
+
+    def says(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def stop(self) -> None:
+        self.process.communicate(timeout=20)
+
+
+@contextmanager
+def stopped(*workers: Worker) -> Iterator[Sequence[Worker]]:
+    with ExitStack() as stack:
+        for worker in workers:
+            stack.callback(worker.stop)
+        yield workers
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with listening() as sock:
+        yield sock
+
+
+def listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def test_a_second_worker_of_one_server_is_refused(listener: socket.socket) -> None:
+    with stopped(Worker(listener)) as (first,):
+        assert first.says() == "open"
+        with stopped(Worker(listener), Worker(listener)) as others:
+            assert [worker.says() for worker in others] == [REFUSAL, REFUSAL]
+            assert "redis://" in REFUSAL
+            assert "nats://" in REFUSAL
+
+
+def test_a_worker_that_ended_makes_room(listener: socket.socket) -> None:
+    with stopped(Worker(listener)) as (first,):
+        assert first.says() == "open"
+        with stopped(Worker(listener, patience=20)) as (second,):
+            first.process.kill()
+            assert second.says() == "open"
+
+
+def test_workers_that_are_meant_to_be_several_all_start(listener: socket.socket) -> None:
+    with stopped(*(Worker(listener, per_process=True) for _ in range(3))) as workers:
+        assert [worker.says() for worker in workers] == ["open"] * 3
+
+
+def test_servers_of_one_parent_with_sockets_of_their_own_all_start() -> None:
+    with (
+        listening() as one,
+        listening() as two,
+        stopped(Worker(one), Worker(two), Worker(), Worker()) as workers,
+    ):
+        assert [worker.says() for worker in workers] == ["open"] * 4
+
+
+def test_connections_are_not_what_workers_share(listener: socket.socket) -> None:
+    with socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted, socket.socket() as unbound, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            datagram.bind(("127.0.0.1", 0))
+            found = [is_bound(sock.fileno()) for sock in (listener, client, accepted, unbound, datagram)]
+    assert found == [True, False, False, False, False]
+
+
+def test_looking_changes_nothing(listener: socket.socket) -> None:
+    socket.setdefaulttimeout(5)
+    try:
+        assert os.get_blocking(listener.fileno())
+        assert listener.fileno() in shared_descriptors()
+        assert os.get_blocking(listener.fileno())
+        listener.getsockname()
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_a_process_does_not_refuse_itself(listener: socket.socket) -> None:
+    assert lock(listener.fileno())
+    assert lock(listener.fileno())
+    # What cannot be locked is shared by nobody.
+    assert lock(10_000)
