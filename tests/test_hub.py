@@ -164,3 +164,19 @@ def test_no_setting(settings: dict[str, Any]) -> None:
 def test_no_engine() -> None:
     with pytest.raises(InvalidInput):
         Hub("nothing://here")
+
+
+def test_a_setting_that_is_none_is_named() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Hub(heartbeats=3)
+    assert caught.value.code == "invalid_setting"
+
+
+@virtual
+async def test_a_batch_has_its_limit_in_the_library_too() -> None:
+    hub = Hub(max_batch=2)
+    async with hub.lifespan():
+        await hub.publish_many([{"topic": "a"}] * 2)
+        with pytest.raises(InvalidInput) as caught:
+            await hub.publish_many([{"topic": "a"}] * 3)
+        assert caught.value.code == "batch_too_large"

@@ -5,7 +5,7 @@ From what a publisher gives to a `Draft`: the one validator for HTTP, the librar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -13,6 +13,8 @@ from .errors import InvalidInput, TooLarge
 from .event_stream import check_publish_type, check_retry
 from .topics import check_publish_topic
 from .window import Draft
+
+T = TypeVar("T")
 
 MAX_KEY = 128
 FIELDS = {"topic", "data", "event", "retry", "key"}
@@ -56,6 +58,15 @@ def draft_of(fields: object, *, max_event: int) -> Draft:
         raise InvalidInput("the topic is missing", code="missing_topic")
     given = {name: fields[name] for name in FIELDS - {"topic", "data"} if fields.get(name) is not None}
     return draft(fields["topic"], fields.get("data", ""), **given, max_event=max_event)
+
+
+def check_batch(batch: list[T], limit: int) -> list[T]:
+    """Return `batch` if it is no larger than an atomic batch may be."""
+    if len(batch) > limit:
+        raise InvalidInput(
+            f"a batch may have {limit} events; send more as application/x-ndjson", code="batch_too_large"
+        )
+    return batch
 
 
 def end_draft(topic: str, reason: str, *, max_event: int) -> Draft:

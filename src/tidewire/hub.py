@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from .drafts import draft, draft_of, end_draft
+from .drafts import check_batch, draft, draft_of, end_draft
 from .engines import Durability, make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
@@ -63,7 +63,7 @@ class Hub:
         **settings: float,
     ) -> None:
         self.url = url
-        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.settings = Settings.of(settings)
         self.metrics = Metrics()
         self._per_process = per_process
         self._engine = make_engine(url, self.settings)
@@ -175,6 +175,7 @@ class Hub:
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
         """Publish all `events`, or none: each has topic and data, and may have event, retry and key."""
+        events = check_batch(list(events), self.settings.max_batch)
         drafts = [draft_of(item, max_event=self.settings.max_event) for item in events]
         return await (await self.open()).append(drafts) if drafts else []
 

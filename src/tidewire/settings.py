@@ -151,8 +151,15 @@ class Settings:
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:
         """Read settings from text, by name: the command line and the environment. Raise `InvalidInput`."""
-        values: dict[str, Any] = {name: parse(name, text) for name, text in texts.items()}
-        return cls(**values)
+        return cls.of({name: parse(name, text) for name, text in texts.items()})
+
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> Settings:
+        """Return settings by name. Raise `InvalidInput` for a name that is none."""
+        if unknown := sorted(values.keys() - ROWS.keys()):
+            raise InvalidInput(f"there is no setting {unknown[0]!r}", code="invalid_setting")
+        given: dict[str, Any] = dict(values)
+        return cls(**given)
 
 
 ROWS = {item.name: item for item in dataclasses.fields(Settings)}

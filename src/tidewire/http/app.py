@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from ..drafts import draft, draft_of, end_draft
+from ..drafts import check_batch, draft, draft_of, end_draft
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError
 from ..metrics import CONTENT_TYPE, Metrics
 from ..node import Node
@@ -196,11 +196,7 @@ class HubApp:
                 max_event=limit,
             )
             return self._receipt(node, (await node.append([event]))[0])
-        if len(fields) > self._settings.max_batch:
-            raise InvalidInput(
-                f"a batch may have {self._settings.max_batch} events; send more as application/x-ndjson",
-                code="batch_too_large",
-            )
+        check_batch(fields, self._settings.max_batch)
         drafts = [self._draft_of_batch(item, index, wanted.key) for index, item in enumerate(fields)]
         receipts = await node.append(drafts) if drafts else []
         return [self._receipt(node, receipt) for receipt in receipts]
