@@ -10,20 +10,12 @@ from ..demo import Demo
 from ..http.admission import is_loopback
 from ..hub import Hub
 from ..server.run import serve
+from .address import host_option, port_option
 
 
 @click.command()
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, envvar="TIDEWIRE_HOST", help="Where to listen."
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    envvar="TIDEWIRE_PORT",
-    help="The port; 0 takes a free one.",
-)
+@host_option
+@port_option
 @click.option("--seed", type=int, help="Make the same random events for every page view.")
 @click.option(
     "--interval",

@@ -15,6 +15,7 @@ from ..hub import Hub
 from ..server.run import LOG_LEVELS, raise_descriptor_limit
 from ..server.run import serve as run
 from ..settings import ROWS, Settings, parse
+from .address import host_option, port_option
 
 EXIT_CODES = """
 \b
@@ -70,17 +71,8 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog=EXIT_CODES)
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, envvar="TIDEWIRE_HOST", help="Where to listen."
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    envvar="TIDEWIRE_PORT",
-    help="The port; 0 takes a free one.",
-)
+@host_option
+@port_option
 @click.option("--uds", metavar="PATH", envvar="TIDEWIRE_UDS", help="Listen on a unix socket instead.")
 @click.option("--ssl-certfile", metavar="PATH", envvar="TIDEWIRE_SSL_CERTFILE", help="TLS: the certificates.")
 @click.option("--ssl-keyfile", metavar="PATH", envvar="TIDEWIRE_SSL_KEYFILE", help="TLS: their key.")

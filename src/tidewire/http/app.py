@@ -7,12 +7,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Protocol
 
 import orjson
 
-from ..drafts import check_batch, draft, draft_of, end_draft
+from ..drafts import check_batch, check_data, draft, draft_of, end_draft
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError
 from ..metrics import CONTENT_TYPE, Metrics
 from ..node import Node
@@ -181,11 +182,8 @@ class HubApp:
     async def _read_event(self, request: Request, wanted: Publish, receive: Receive) -> Draft:
         # What the head says is judged before the body is read.
         limit = self._settings.max_event
-        draft(wanted.topic, "", event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
-        data = await self._read_body(request, receive)
-        return draft(
-            wanted.topic, data, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit
-        )
+        empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
+        return replace(empty, data=check_data(await self._read_body(request, receive), limit))
 
     async def _publish_json(self, node: Node, wanted: PublishJson, body: bytes) -> Any:
         fields = read_json(body)
