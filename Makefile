@@ -4,6 +4,8 @@
 #   make test    run every test, in real browsers too
 #   make lint    ruff and mypy --strict
 #   make bench   measure, beside other servers
+#   make faults  kill it, fill and stall its disk, cut its network, and count what is lost
+#   make soak    come and go for half an hour: nothing may grow
 #
 # Each installs what it needs into .venv, and as root what it needs from Debian.
 # ARGS goes to the command behind: make test ARGS="tests/test_hub.py -k resume"
@@ -13,14 +15,15 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench faults soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
 
 # A file's tests stay in one process: they share that file's servers and browsers.
 test: .venv/.installed-dev
-	@scripts/apt-install chromium firefox-esr curl || echo "without them the tests in a browser are skipped" >&2
+	@scripts/apt-install chromium firefox-esr curl iproute2 nftables || \
+		echo "without them tests in browsers and network namespaces are skipped" >&2
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: .venv/.installed-dev
@@ -35,6 +38,15 @@ format: .venv/.installed-dev
 bench: .venv/.installed-bench
 	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them Nchan is left out" >&2
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# What needs root (mounts, network namespaces) is skipped without it, and said so.
+faults: .venv/.installed
+	@scripts/apt-install e2fsprogs faketime iproute2 nftables strace || \
+		echo "without them some faults are skipped" >&2
+	$(BIN)/python -m faults --tier full $(ARGS)
+
+soak: .venv/.installed
+	$(BIN)/python -m faults --tier soak $(ARGS)
 
 clean:
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

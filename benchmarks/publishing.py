@@ -23,7 +23,7 @@ ACKED = b'"durability":"disk"'
 
 
 def acked_singly(server: Server, connections: int, seconds: float) -> float:
-    """Return the events per second that are acknowledged on so many connections, one after the other on each."""
+    """Return the events a second that are acknowledged on so many connections, on each one by one."""
     request = one(server.port)
     return answers(server.port, request, connections, seconds, ACKED)
 

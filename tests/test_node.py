@@ -407,6 +407,29 @@ async def test_what_comes_between_a_pause_and_its_end_is_not_left_out() -> None:
 
 
 @virtual
+async def test_the_kernel_is_to_bear_a_slow_reader_until_it_is_live() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1")
+        await quiet()
+        assert wire.subscriber
+        assert wire.subscriber.paused
+        assert not wire.patient  # it may be gone
+        wire.acked = 10
+        await until(lambda: wire.patient, 0.1)  # it took something
+        wire.take(room=None)
+        await quiet()
+        assert wire.subscriber.live
+        assert not wire.patient
+        # One that only fills up and empties again was slow, too, until it had caught up.
+        wire.subscriber.pause_writing()
+        wire.subscriber.resume_writing()
+        assert wire.patient
+        await quiet()
+        assert not wire.patient
+
+
+@virtual
 async def test_a_stuck_reader_is_ended() -> None:
     async with open_node(stuck_timeout=30, send_timeout=120) as node:
         stuck, steady, portable = [await listen(node, "a", room=0) for _ in range(3)]

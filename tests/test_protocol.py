@@ -485,12 +485,27 @@ def test_a_unix_socket_has_no_acknowledgements(app: StreamApp, loop: str, tmp_pa
 def test_the_socket_is_tuned(way: Way, app: StreamApp) -> None:
     client = way.open()
     transport = app.subscriber.wire._transport
-    assert transport.get_write_buffer_limits()[1] == (1 if way.name == "tls" else 64 * 1024)
+    assert transport.get_write_buffer_limits()[1] == 1
     if way.name != "unix":
         sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 65_536
+    client.close()
+
+
+def test_the_kernel_is_to_bear_a_reader_that_is_slow_and_alive(way: Way, app: StreamApp) -> None:
+    client = way.open()
+    wire = app.subscriber.wire
+    sock = wire._transport.get_extra_info("socket")
+    for patient in (True, True, False):
+        way.serving.call(wire.be_patient, patient)
+        timeout = 0 if patient else 30_000
+        wait_until(
+            lambda timeout=timeout: (
+                way.name == "unix" or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == timeout
+            )
+        )
     client.close()
 
 

@@ -208,6 +208,8 @@ class Node:
 
     def resumed(self, subscriber: Subscriber) -> None:
         if subscriber.open:
+            assert subscriber.wire
+            subscriber.wire.be_patient(True)  # it takes what it can: slow, but there
             subscriber.silent_since = self.loop.time()
             self.rounds.wake(subscriber)
 
@@ -238,6 +240,7 @@ class Node:
         acknowledged = subscriber.wire.acknowledged()
         if acknowledged != subscriber.acknowledged:
             subscriber.acknowledged, subscriber.paused_at = acknowledged, now
+            subscriber.wire.be_patient(True)
         limit = self.settings.send_timeout if acknowledged is None else self.settings.stuck_timeout
         if now - subscriber.paused_at >= limit:
             wire = subscriber.wire

@@ -89,6 +89,8 @@ class Rounds:
 
     def join(self, subscriber: Subscriber, cohort: Cohort) -> None:
         """Make a subscriber that has caught up a member."""
+        assert subscriber.wire
+        subscriber.wire.be_patient(False)
         cohort.join(subscriber)
         self._streams.watch(cohort, cohort.silent_since + self.silence)
 

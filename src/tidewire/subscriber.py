@@ -40,6 +40,13 @@ class Wire(Protocol):
     def acknowledged(self) -> int | None:
         """Return how many bytes the peer has acknowledged, or None where that cannot be seen."""
 
+    def be_patient(self, patient: bool) -> None:
+        """
+        Bear a reader that is slow: whoever says so looks at its progress.
+
+        Otherwise a peer that acknowledges nothing is ended by the kernel, as at the beginning.
+        """
+
 
 class Owner(Protocol):
     """Who acts on what happens on the socket: the node."""

@@ -61,6 +61,9 @@ class AsgiWire:
     def acknowledged(self) -> int | None:
         return None
 
+    def be_patient(self, patient: bool) -> None:
+        """Nothing: the socket is the server's."""
+
     async def run(self, receive: Receive) -> None:
         """Send until the stream ends or the client leaves. The head and the first bytes are sent already."""
         self._task = current_task()

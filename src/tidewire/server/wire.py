@@ -19,12 +19,11 @@ from ..frames import LAST_CHUNK, Framing
 
 KIB = 1024
 
-# Bytes waiting in user space before the subscriber is told to pause.
-WRITE_LIMIT = 64 * KIB
-
-# TLS keeps its own bytes above those of its socket, whose limit is 64 KiB on asyncio and
-# uvloop alike. It has 512 KiB; so it pauses as soon as the socket takes no more.
-TLS_WRITE_LIMIT = 1
+# Bytes waiting in user space before the subscriber is told to pause: the first one. uvloop
+# keeps about 0.9 KiB for each write that waits, and the limit counts only what was written:
+# with 64 KiB a stuck reader of small events cost 970 KiB, with this less than 25. And TLS
+# keeps its own bytes above those of its socket, which has a limit of its own.
+WRITE_LIMIT = 1
 
 # An EventSource never sends anything after its request.
 SWALLOW_LIMIT = 64 * KIB
@@ -38,13 +37,18 @@ END_TIMEOUT = 1.0
 LINGER_TIMEOUT = 1.0
 LINGER_LIMIT = 1024 * KIB
 
-# TCP_USER_TIMEOUT: a peer that vanished is otherwise noticed after 15 minutes; 30 s is also
-# the time after which a reader that acknowledges nothing is ended.
+# TCP_USER_TIMEOUT: a peer that vanished is otherwise noticed after 15 minutes. But it also ends
+# one that reads slowly all the time, after 31 to 75 s: its window is mostly zero.
 # TCP_NOTSENT_LOWAT: a reader that never reads took 2.8 to 3.9 MB of our kernel's memory, with
 # this 64 KiB. (SO_SNDBUF of 64 KiB: 92 to 147 KB, and it would slow down distant readers.)
+USER_TIMEOUT = 30_000
 TCP_OPTIONS = [
     (getattr(socket, name), value)
-    for name, value in [("TCP_NODELAY", 1), ("TCP_USER_TIMEOUT", 30_000), ("TCP_NOTSENT_LOWAT", 64 * KIB)]
+    for name, value in [
+        ("TCP_NODELAY", 1),
+        ("TCP_USER_TIMEOUT", USER_TIMEOUT),
+        ("TCP_NOTSENT_LOWAT", 64 * KIB),
+    ]
     if hasattr(socket, name)
 ]
 
@@ -79,7 +83,16 @@ class SocketWire(asyncio.Protocol):
     no Python frame in between: what goes in is already framed.
     """
 
-    __slots__ = ("_chunked", "_connections", "_ending", "_swallowed", "_taker", "_transport", "write")
+    __slots__ = (
+        "_chunked",
+        "_connections",
+        "_ending",
+        "_patient",
+        "_swallowed",
+        "_taker",
+        "_transport",
+        "write",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, taker: Taker, framing: Framing, connections: MutableSet[Any]
@@ -90,6 +103,7 @@ class SocketWire(asyncio.Protocol):
         self._chunked = framing == "chunked"
         self._connections = connections
         self._swallowed = 0
+        self._patient = False
         self._ending: asyncio.TimerHandle | None = None
         connections.add(self)
         transport.set_protocol(self)
@@ -121,6 +135,16 @@ class SocketWire(asyncio.Protocol):
             return None
         acked: int = BYTES_ACKED.unpack_from(info, BYTES_ACKED_OFFSET)[0]
         return acked
+
+    def be_patient(self, patient: bool) -> None:
+        """Have the kernel bear a slow reader, or end one that does not answer, as at the beginning."""
+        if patient == self._patient or not hasattr(socket, "TCP_USER_TIMEOUT"):
+            return
+        self._patient = patient
+        if (sock := tcp_socket(self._transport)) is not None:
+            with contextlib.suppress(OSError):
+                timeout = 0 if patient else USER_TIMEOUT
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
 
     def buffered(self) -> int:
         """Return how many bytes wait in user space."""
@@ -192,8 +216,7 @@ class Lingering(asyncio.Protocol):
 
 def tune(transport: asyncio.Transport) -> None:
     """Set what a stream's socket needs."""
-    tls = transport.get_extra_info("ssl_object") is not None
-    transport.set_write_buffer_limits(high=TLS_WRITE_LIMIT if tls else WRITE_LIMIT)
+    transport.set_write_buffer_limits(high=WRITE_LIMIT)
     if (sock := tcp_socket(transport)) is not None:
         for option, value in TCP_OPTIONS:
             with contextlib.suppress(OSError):  # a kernel that knows it not serves streams all the same

@@ -44,6 +44,7 @@ class RecordingWire:
         self.waiting = 0
         self.overrun = 0
         self.acked: int | None = None
+        self.patient = False
         self.broken = False
         self.ended = False
         self.aborted = False
@@ -71,6 +72,9 @@ class RecordingWire:
 
     def abort(self) -> None:
         self.ended = self.aborted = True
+
+    def be_patient(self, patient: bool) -> None:
+        self.patient = patient
 
     def acknowledged(self) -> int | None:
         return self.acked

@@ -149,7 +149,7 @@ class SQLiteEngine:
     def broke(self, group: Sequence[Request], error: Exception) -> None:
         self.failure = str(error)
         for request in group:
-            give(request.answer, Unknown(f"the log failed while it was written: {error}"))
+            give(request.answer, Unknown(f"the log failed while it was written: {error}", retry_after=1))
         for request in self._writer.left():
             give(request.answer, self._unavailable())
         self._sink.available(False)

@@ -1,0 +1,42 @@
+"""Every fault, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faults import (
+    clock,
+    crash,
+    descriptors,
+    half_open,
+    herd,
+    powercut,
+    replay,
+    resets,
+    rude,
+    seam,
+    slow_link,
+    soak,
+    storage,
+    stuck,
+)
+from faults.scenario import Fault
+
+FILES = (
+    clock,
+    crash,
+    descriptors,
+    half_open,
+    herd,
+    powercut,
+    replay,
+    resets,
+    rude,
+    seam,
+    slow_link,
+    soak,
+    storage,
+    stuck,
+)
+
+ALL: Sequence[Fault] = sorted((fault for file in FILES for fault in file.FAULTS), key=lambda f: int(f.id[1:]))

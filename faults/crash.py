@@ -1,0 +1,82 @@
+"""The process dies: F1, F3 and F20."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from faults.outcome import Outcome, percentile
+from faults.scenario import Context, Fault, Result, at_most, exactly
+from faults.served import Served, wait_until
+from faults.workload import Scale, Workload, scale_of
+
+KILL_EVERY = 3.0
+# The smoke tier runs among other tests, where a process takes longer to start.
+RECOVERY = {"smoke": 8.0, "full": 2.0, "soak": 2.0}
+
+
+def kill_again_and_again(context: Context) -> Result:
+    """F1: kill -9 every 3 s, restarted at once."""
+    times, scale = context.times(smoke=3, full=10), scale_of(context)
+    pause = 1.5 if context.smoke else KILL_EVERY
+    starts, outcome = killed(context, context.engine_url(), scale, times, lambda work: work.steady(pause))
+    recovery = percentile(outcome.recoveries_of_hub, 0.99)
+    return Result(
+        happened=outcome.happened,
+        unit="kills",
+        acked=outcome.acked,
+        reports=[outcome.report],
+        figures=[*outcome.figures(), f"ready again after {max(starts):.2f} s at most"],
+        bars=[
+            at_most("recovery p99 without the clients' waits", recovery, RECOVERY[context.tier]),
+            *outcome.bars(),
+        ],
+    )
+
+
+def killed(
+    context: Context,
+    engine: str,
+    scale: Scale,
+    times: int,
+    pause: Callable[[Workload], object],
+    *,
+    loss_allowed: bool = False,
+) -> tuple[list[float], Outcome]:
+    """Kill and restart the hub under load; return how long each start took and what came of it."""
+    starts = []
+    with Served(context.folder, engine, *scale.options) as hub, Workload(hub, scale) as work:
+        work.steady(scale.before)
+        for _ in range(times):
+            with work.fault("kill -9"):
+                hub.kill()
+                starts.append(hub.start())
+            pause(work)
+        outcome = work.finish(loss_allowed=loss_allowed)
+    return starts, outcome
+
+
+def memory_restart(context: Context) -> Result:
+    """F3: a memory hub forgets everything, and says so to everyone."""
+    times = context.times(smoke=1, full=3)
+    _, outcome = killed(context, "memory", scale_of(context), times, everyone_back, loss_allowed=True)
+    untold = sum(witness.gaps != ["foreign"] * times for witness in outcome.work.witnesses)
+    return Result(
+        happened=outcome.happened,
+        unit="restarts",
+        acked=outcome.acked,
+        reports=[outcome.report],
+        figures=outcome.figures(),
+        bars=[exactly("subscribers without one foreign gap per restart", untold, 0), *outcome.bars()],
+    )
+
+
+def everyone_back(work: Workload) -> None:
+    """Wait until every stream is open again, so that each client resumes across each restart."""
+    wait_until(lambda: all(witness.is_open for witness in work.witnesses), 90, "all streams are open again")
+    work.steady(1)
+
+
+FAULTS = [
+    Fault("F1", "sqlite: kill -9 every 3 s, restarted at once", "smoke", kill_again_and_again),
+    Fault("F3", "memory engine restarted", "smoke", memory_restart),
+]

@@ -1,0 +1,102 @@
+"""The hub's process runs out of descriptors: F25."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+from benchmarks.process import cpu_seconds
+
+from faults.load import Load, RawStream, ended, wrong
+from faults.scenario import Bar, Context, Fault, Result, at_most, exactly
+from faults.served import Served
+
+LIMIT = 256
+CLIENTS = 400
+# They only connect, and hold every descriptor that streams leave.
+SILENT = 100
+RATE = 150.0
+SIZE = 200
+TIMEOUT = 10.0
+# A hub that spins uses a whole core.
+CPU = 0.5
+
+
+def no_descriptors(context: Context) -> Result:
+    """F25: 400 clients of a hub that may have 256 descriptors."""
+    before = ("prlimit", f"--nofile={LIMIT}:{LIMIT}")
+    with (
+        Served(context.folder, context.engine_url(), before=before) as hub,
+        Load((hub.host, hub.port)) as load,
+    ):
+        steady = load.publish(RATE, SIZE)
+        clients = load.open(CLIENTS)
+        load.run(TIMEOUT, lambda: all(c.opened_at or c.ended_at for c in clients))
+        streams = [client for client in clients if client.is_open]
+        accepted = len(streams)
+        usual = share_of_cpu(load, hub)
+        with silent_connections(load) as silent:
+            full = share_of_cpu(load, hub)
+            most, turned_away = hub.descriptors(), sum(map(was_closed, silent))
+        bars = [
+            *came_back(load, streams),
+            at_most("CPU while there are none", full, usual + CPU, "cores"),
+            exactly("streams ended meanwhile", ended(streams), 0),
+            *wrong(clients),
+        ]
+        load.settle()
+        return Result(
+            happened=turned_away,
+            unit="connections that got no descriptor",
+            acked=len(steady.acks),
+            figures=[
+                f"{accepted} streams, {sum(c.refused for c in clients)} told to come back",
+                f"{most} descriptors at most",
+                f"CPU before {usual:.2f} cores",
+            ],
+            bars=bars,
+        )
+
+
+def share_of_cpu(load: Load, hub: Served, seconds: float = 5.0) -> float:
+    begun, before = time.monotonic(), cpu_seconds(hub.pid)
+    load.run(seconds)
+    return (cpu_seconds(hub.pid) - before) / (time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def silent_connections(load: Load) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(load.address, TIMEOUT)) for _ in range(SILENT)]
+
+
+def was_closed(sock: socket.socket) -> bool:
+    """Whether the hub closed a connection on which nothing was said."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def came_back(load: Load, streams: list[RawStream]) -> list[Bar]:
+    """Let some streams go and others come in their place."""
+    leaving, streams[:] = streams[:50], streams[50:]
+    load.close(leaving)
+    begun = time.monotonic()
+    load.run(1.0)
+    coming = load.open(len(leaving))
+    load.run(TIMEOUT, lambda: all(stream.events for stream in coming))
+    return [
+        exactly("new streams afterwards", sum(s.is_open for s in coming), len(leaving)),
+        at_most("and they live", time.monotonic() - begun, 3.0),
+    ]
+
+
+FAULTS = [
+    Fault("F25", "256 descriptors, 400 clients", "full", no_descriptors, needs=("prlimit",)),
+]

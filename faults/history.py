@@ -1,0 +1,31 @@
+"""The whole log of a hub, read back page by page as any client can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+from faults.served import Served
+
+PAGE = 1000
+
+
+def history(hub: Served) -> Iterator[tuple[str, str, str]]:
+    """Yield id, topic and data of every event that the log still has."""
+    since = "start"
+    while True:
+        page = json.loads(read_page(hub, since))
+        for event in page["events"]:
+            yield event["id"], event["topic"], event["data"]
+        if not page["more"]:
+            return
+        since = page["next"]
+
+
+def read_page(hub: Served, since: str) -> bytes:
+    query = urlencode({"topic": "**", "since": since, "limit": PAGE})
+    status, body = hub.get(f"/events?{query}", timeout=30, headers={"Accept": "application/json"})
+    if status != 200:
+        raise RuntimeError(f"the history cannot be read: {status} {body[:200]!r}")
+    return body

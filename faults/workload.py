@@ -1,0 +1,231 @@
+"""
+The standard workload: publishers that do not give up, subscribers of three kinds, all of it recorded.
+
+    with Served(context.folder, context.engine_url()) as hub, Workload(hub, scale) as work:
+        work.steady(scale.before)
+        with work.fault("kill -9"):
+            hub.kill()
+            hub.start()
+        work.steady(scale.after)
+        outcome = work.finish()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from faults.clients import ClientSubscriber
+from faults.gauges import Gauges, sockets
+from faults.history import history
+from faults.outcome import Outcome
+from faults.probe import Probe
+from faults.publishers import LAST_CHANCE, Publisher
+from faults.scenario import Context
+from faults.served import Served, wait_until
+from faults.sockets import Crowd, SocketSubscriber
+from faults.witness import Witness
+from tidewire.client.sync import Policy
+from tidewire.testing.checker import check
+from tidewire.testing.recorder import Recorder
+
+DEFAULT_POLICY = Policy()
+
+# After it a hub has let go of a connection that we have closed.
+SETTLE = 0.3
+
+
+@dataclass(frozen=True)
+class Scale:
+    """
+    How much of everything. `rate` is events per second together, `each` topics per subscriber, `size`
+    bytes of filler per event. Half of the subscribers are the Python client with `policy`, a quarter
+    strict sockets, a quarter native. Times are seconds; `before` and `during` are for the faults to use.
+    """
+
+    publishers: int = 4
+    rate: float = 200.0
+    topics: int = 20
+    subscribers: int = 50
+    each: int = 2
+    size: int = 200
+    before: float = 15.0
+    during: float = 30.0
+    policy: Policy = DEFAULT_POLICY
+    catch_up: float = 90.0
+    options: tuple[str, ...] = ()
+
+
+STANDARD = Scale()
+# Clients come back fast, so that little time shows much.
+SMOKE = Scale(
+    subscribers=16,
+    before=1.0,
+    during=4.0,
+    policy=Policy(cap=0.5),
+    catch_up=20.0,
+    options=("--retry", "0.5"),
+)
+
+
+def scale_of(context: Context) -> Scale:
+    return SMOKE if context.smoke else STANDARD
+
+
+class Workload:
+    """Publishers and subscribers of one hub, from the `with` line until `finish`."""
+
+    def __init__(self, hub: Served, scale: Scale) -> None:
+        self.hub = hub
+        self.scale = scale
+        self.recorder = Recorder()
+        self.topics = [f"rooms/{number}" for number in range(scale.topics)]
+        self.witnesses: list[Witness] = []
+        self.clients: list[ClientSubscriber] = []
+        self.on_sockets: list[tuple[SocketSubscriber, Future[None]]] = []
+        self.gauges = Gauges(hub)
+        # (begin, end) of every fault.
+        self.faults: list[tuple[float, float]] = []
+        self._stack = contextlib.ExitStack()
+        rate = scale.rate / scale.publishers
+        # What is in it at the end: (id, topic, data).
+        self.log: list[tuple[str, str, str]] = []
+        self.publishers = [
+            Publisher(number, hub.host, hub.port, self.topics, self.recorder, rate, scale.size)
+            for number in range(scale.publishers)
+        ]
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    # -- what a fault uses
+
+    def steady(self, seconds: float) -> None:
+        """Let it go on for a while."""
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """What is done in this block is the fault; it is over at its end."""
+        begun = time.monotonic()
+        self.recorder.fault(name)
+        yield
+        self.faults.append((begun, time.monotonic()))
+
+    def finish(self, *, loss_allowed: bool = False, trimmed: bool = False) -> Outcome:
+        """
+        Stop publishing, let everyone catch up, read the log back and judge.
+
+        `trimmed`: retention took the beginning of the log, rightly.
+        """
+        for publisher in self.publishers:
+            publisher.stop()
+        for publisher in self.publishers:
+            publisher.join(LAST_CHANCE + 15)
+        self.log = list(history(self.hub))
+        late = self._catch_up(self.log)
+        self._leave()
+        left_over = self._left_over()
+        trimmed_through = offset_of(self.log[0][0]) - 1 if trimmed else 0
+        report = check(
+            self.recorder.records,
+            self.log,
+            trimmed_through=trimmed_through,
+            retention_or_loss=loss_allowed,
+        )
+        return Outcome(self, report, late, left_over, self.probe)
+
+    # -- how it is done
+
+    def _begin(self) -> None:
+        time.sleep(SETTLE)
+        self.sockets_before = sockets(self.hub)
+        self.crowd = self._stack.enter_context(Crowd())
+        for number in range(self.scale.subscribers):
+            self._subscribe(number)
+        wait_until(lambda: all(w.is_open for w in self.witnesses), 30, "all streams are open")
+        self.probe = self._stack.enter_context(
+            Probe(self.hub.host, self.hub.port, self.hub.log.with_suffix(".probe"))
+        )
+        self._stack.enter_context(self.gauges)
+        for publisher in self.publishers:
+            publisher.start()
+
+    def _subscribe(self, number: int) -> None:
+        first = number * self.scale.each
+        topics = [self.topics[(first + i) % len(self.topics)] for i in range(self.scale.each)]
+        kind = ("client", "strict", "client", "native")[number % 4]
+        witness = Witness(self.recorder, f"{kind}-{number}", topics)
+        self.witnesses.append(witness)
+        if kind == "client":
+            client = ClientSubscriber(self.hub.url, witness, self.scale.policy)
+            self.clients.append(client)
+            client.start()
+        else:
+            plain = SocketSubscriber(self.hub.host, self.hub.port, witness, kind == "native")
+            self.on_sockets.append((plain, self.crowd.start(plain.run())))
+
+    def _catch_up(self, log: list[tuple[str, str, str]]) -> list[str]:
+        """Wait until everyone has the newest event of its topics; return who never got it."""
+        newest = {topic: id for id, topic, _ in log}
+
+        def late() -> list[str]:
+            return [
+                witness.name
+                for witness in self.witnesses
+                if not all(witness.has(newest[topic]) for topic in witness.topics if topic in newest)
+            ]
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not late(), self.scale.catch_up, "everyone has caught up")
+        return late()
+
+    def _leave(self) -> None:
+        for plain, _ in self.on_sockets:
+            self.crowd.loop.call_soon_threadsafe(plain.close)
+        for client in self.clients:
+            client.close()
+        for client in self.clients:
+            client.join(10)
+        for _, task in self.on_sockets:
+            with contextlib.suppress(TimeoutError):
+                task.result(10)
+
+    def _left_over(self) -> int:
+        """Return how many sockets and streams the hub still has, when nobody is there any more."""
+        self.probe.__exit__(None, None, None)
+
+        def left() -> int:
+            streams = int(self.hub.metric("tidewire_open_streams"))
+            time.sleep(SETTLE)
+            return sockets(self.hub) - self.sockets_before + streams
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: left() <= 0, 10, "nothing is left over")
+        return max(0, left())
+
+    def _end(self) -> None:
+        for publisher in self.publishers:
+            publisher.stop()
+        for client in self.clients:
+            client.close()
+        self._stack.close()
+
+
+def offset_of(id_: str) -> int:
+    return int(id_.split(".")[1])
