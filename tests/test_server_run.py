@@ -360,7 +360,7 @@ try:
         settings=hub.settings,
         port=0,
         started=lambda urls: failures.append("the disk is gone"),
-        failure=lambda: "".join(failures),
+        failure=lambda: failures.pop() if failures else "",
     )
 except TidewireError as error:
     print(error.code, error)

@@ -18,6 +18,7 @@ import os
 import socket
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -48,6 +49,9 @@ OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 # New objects after which the collector of cycles runs; Python's own number is 700.
 COLLECT_AFTER = 10_000
+
+# Seconds that a thread keeps Python's lock while others want it; Python's own are 5 ms.
+SWITCH_INTERVAL = 0.0005
 
 # What portable requests may take beyond the drain before they are cancelled.
 SHUTDOWN_GRACE = 5
@@ -96,7 +100,7 @@ def serve(
     server.on_started = functools.partial(started, [url_of(sock, host, tls) for sock in listeners])
     server.failure = failure
     try:
-        with rare_collections():
+        with rare_collections(), prompt_threads():
             server.run()
     finally:
         for sock in listeners:
@@ -104,8 +108,10 @@ def serve(
         if uds:
             with contextlib.suppress(OSError):
                 os.unlink(uds)
-    if reason := failure():
-        raise TidewireError(f"stopped, since nothing can be stored any more: {reason}", code="engine_failed")
+    if server.reason:
+        raise TidewireError(
+            f"stopped, since nothing can be stored any more: {server.reason}", code="engine_failed"
+        )
 
 
 class Lifespan(LifespanOn):
@@ -138,6 +144,7 @@ class Server(uvicorn.Server):
         self.listeners = listeners
         self.on_started: Callable[[], object] = lambda: None
         self.failure: Callable[[], str] = str
+        self.reason = ""
         # A handshake is part of the head; the peer's goodbye is nothing to wait for.
         self._tls = {"ssl_handshake_timeout": tls_timeout, "ssl_shutdown_timeout": 1.0} if config.ssl else {}
         self._accept_error_at = -math.inf
@@ -155,7 +162,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         # Whoever starts it again gets a log that can be written, or is told why it cannot.
-        return await super().on_tick(counter) or bool(self.failure())
+        self.reason = self.reason or self.failure()
+        return await super().on_tick(counter) or bool(self.reason)
 
     async def _listen(self, sock: socket.socket) -> asyncio.base_events.Server:
         loop, config = asyncio.get_running_loop(), self.config
@@ -210,6 +218,22 @@ def rare_collections() -> Generator[None, None, None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+@contextlib.contextmanager
+def prompt_threads() -> Generator[None, None, None]:
+    """
+    Have the threads of a log on disk get Python's lock sooner.
+
+    A commit asks for it three times, and beside a busy event loop each time
+    takes as long as this.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 # -- Sockets.
