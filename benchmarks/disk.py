@@ -36,12 +36,12 @@ def rows(size: Size, say: Say) -> Iterator[Row]:
 
 def singly_row(size: Size, say: Say) -> Row:
     ours, floor, bare = [], [], []
-    with Server(DISK.command) as server, Server(EMPTY.command) as empty:
-        for turn in range(size.repeats):
-            say(f"publishes acked from disk, round {turn + 1} of {size.repeats}")
+    with Server(DISK.command, pinned=False) as server, Server(EMPTY.command, pinned=False) as empty:
+        for turn in range(size.disk_rounds):
+            say(f"publishes acked from disk, round {turn + 1} of {size.disk_rounds}")
             ours.append(acked_singly(server, size.publishers, size.seconds))
-            floor.append(answered(empty, size.publishers, size.seconds / 2))
-            bare.append(bare_sqlite(size.publishers, size.seconds / 4))
+            floor.append(answered(empty, size.publishers, size.seconds / 3))
+            bare.append(bare_sqlite(size.publishers, size.seconds / 3))
     return Row(
         f"events acked from disk, {size.publishers} connections, one event a request",
         f"{median(ours):,.0f}/s",
@@ -53,11 +53,11 @@ def singly_row(size: Size, say: Say) -> Row:
 
 def body_row(size: Size, say: Say) -> Row:
     ours, bare = [], []
-    with Server(DISK.command) as server:
-        for turn in range(size.repeats):
-            say(f"one body of {size.lines:,} lines, round {turn + 1} of {size.repeats}")
+    with Server(DISK.command, pinned=False) as server:
+        for turn in range(size.disk_rounds):
+            say(f"one body of {size.lines:,} lines, round {turn + 1} of {size.disk_rounds}")
             ours.append(acked_in_one_body(server, size.lines))
-            bare.append(bare_sqlite(1_000, size.seconds / 4))
+            bare.append(bare_sqlite(1_000, size.seconds / 3))
     return Row(
         f"events acked from disk, one NDJSON body of {size.lines:,} lines",
         f"{median(ours):,.0f}/s",

@@ -36,7 +36,9 @@ class Size:
     decoder_rounds: int = 15
     decoder_share: float = 1.0
     publishers: int = 32
-    seconds: float = 4.0
+    # Short turns and many: disks stall now and then, some of them for tenths of a second.
+    disk_rounds: int = 9
+    seconds: float = 1.5
     lines: int = 300_000
     history: int = 1_000_000
     delays: int = 200
@@ -57,6 +59,7 @@ QUICK = Size(
     decoder_rounds=1,
     decoder_share=0.01,
     publishers=4,
+    disk_rounds=1,
     seconds=0.2,
     lines=2_000,
     history=3_000,

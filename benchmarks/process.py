@@ -25,9 +25,14 @@ START_TIMEOUT = 20.0
 
 
 class Server:
-    """One server program on a free port of 127.0.0.1; a context manager that ends it."""
+    """
+    One server program on a free port of 127.0.0.1; a context manager that ends it.
 
-    def __init__(self, command: str) -> None:
+    `pinned`: kept to the server's core. What is measured in events a second, and not in CPU,
+    may use what there is.
+    """
+
+    def __init__(self, command: str, pinned: bool = True) -> None:
         self.port = free_port()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
         self.folder = tempfile.TemporaryDirectory()
@@ -46,7 +51,7 @@ class Server:
             stdout=self.output,
             stderr=self.output,
             start_new_session=True,
-            preexec_fn=take_server_core,
+            preexec_fn=take_server_core if pinned else take_all_cores,
         )
 
     def __enter__(self) -> Server:
@@ -139,6 +144,10 @@ def take_server_core() -> None:
     """
     if len(CORES) > 1:
         os.sched_setaffinity(0, CORES[-1:])
+
+
+def take_all_cores() -> None:
+    os.sched_setaffinity(0, CORES)
 
 
 def leave_server_core() -> None:
