@@ -20,6 +20,7 @@ from .database import BLOCK_BITS
 Result = list[Receipt] | TidewireError
 
 COLUMNS = 9
+BLOCK_MASK = (1 << BLOCK_BITS) - 1
 
 
 class HeldKey(NamedTuple):
@@ -55,10 +56,13 @@ class Group:
         self._now = now
         self._settings = settings
         self._life = log.lives[-1][0]
+        self._next = log.head + 1
         self.entries: list[Entry] = []
         self.keys: dict[bytes, HeldKey] = {}
         self.ended: dict[str, int] = {}
         self.stale_keys: set[bytes] = set()
+        # Topics that have not ended: nearly all drafts are of one that was just looked at, and have no key.
+        self._going_on: set[str] = set()
         self.total = log.total
         self.block = log.block
         self._known_topics = log.block_topics
@@ -68,9 +72,12 @@ class Group:
     def add(self, drafts: Sequence[Draft], times: Sequence[float] = ()) -> Result:
         """Take a batch in and return its receipts, or why it is refused; `times`: when each entry came."""
         before = len(self.entries), len(self.keys), len(self.ended)
+        append, going_on, now = self._append, self._going_on, self._now
         try:
             receipts = [
-                self._add(draft, index, times[index] if times else self._now)
+                append(draft, times[index] if times else now)
+                if draft.key is None and draft.topic in going_on and not draft.end
+                else self._add(draft, index, times[index] if times else now)
                 for index, draft in enumerate(drafts)
             ]
             if self.keys and self._log.keys_held + len(self.keys) > self._settings.max_keys:
@@ -93,7 +100,18 @@ class Group:
         end = self.ended.get(draft.topic) or self._log.end_of(draft.topic)
         if end and not draft.end:
             raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
-        return self._repeat(end) if end else self._append(draft, name, time)
+        if end:
+            return self._repeat(end)
+        receipt = self._append(draft, time)
+        if name:
+            # From now on, however old its entry is.
+            self.keys[name] = HeldKey(receipt.position.offset, draft.digest(), self._now)
+        if draft.end:
+            self.ended[draft.topic] = receipt.position.offset
+            self._going_on.discard(draft.topic)
+        else:
+            self._going_on.add(draft.topic)
+        return receipt
 
     def _held(self, name: bytes) -> HeldKey | None:
         held = self.keys.get(name) or self._held_keys.get(name)
@@ -102,17 +120,10 @@ class Group:
             return None
         return held
 
-    def _append(self, draft: Draft, name: bytes, time: float) -> Receipt:
-        offset = self._log.head + len(self.entries) + 1
-        position = Position(self._life, offset)
-        self.entries.append(
-            Entry(position, draft.topic, draft.data, draft.event, draft.retry, draft.end, time)
-        )
-        if draft.end:
-            self.ended[draft.topic] = offset
-        if name:
-            # From now on, however old its entry is.
-            self.keys[name] = HeldKey(offset, draft.digest(), self._now)
+    def _append(self, draft: Draft, time: float) -> Receipt:
+        topic, data, event, retry, _, end = draft
+        position = Position(self._life, self._next + len(self.entries))
+        self.entries.append(Entry(position, topic, data, event, retry, end, time))
         return Receipt(position)
 
     def _repeat(self, offset: int) -> Receipt:
@@ -122,14 +133,16 @@ class Group:
     def rows(self) -> list[Any]:
         """Return the columns of all entries, one after the other, as an INSERT of many rows takes them."""
         values: list[Any] = []
+        total, noted, last = self.total, "", 0
         for entry in self.entries:
-            self.total += entry.size
-            self._note_topic(entry.position.offset >> BLOCK_BITS, entry.topic)
-            event = None if entry.event == "message" else entry.event
-            values += (
-                entry.position.offset, entry.topic, event, entry.retry, entry.end,
-                entry.time, entry.size, self.total, entry.data,
-            )  # fmt: skip
+            offset, topic, event, size = entry.position[1], entry.topic, entry.event, entry.size
+            total += size
+            if topic != noted or offset > last:  # one after the other they often have the same
+                self._note_topic(offset >> BLOCK_BITS, topic)
+                noted, last = topic, offset | BLOCK_MASK
+            kind = None if event == "message" else event
+            values += (offset, topic, kind, entry.retry, entry.end, entry.time, size, total, entry.data)
+        self.total = total
         return values
 
     def _note_topic(self, block: int, topic: str) -> None:
