@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -45,6 +47,30 @@ MAX_DETAIL = 500
 Headers = Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """
+    How long to wait for what, in seconds; None is for ever.
+
+    `connect` is for a connection, `head` for the head of the answer, `silence` for the next byte of an open
+    stream. Without `silence` two and a half of the heartbeats that a hub announces are waited for, and where
+    none are announced for ever: a stream may be silent.
+    """
+
+    connect: float | None = 10.0
+    head: float | None = 30.0
+    silence: float | None = None
+
+    def until_head(self) -> httpx2.Timeout:
+        return httpx2.Timeout(self.connect, read=self.head, write=self.head)
+
+
+# Reading the system's certificates takes 60 ms, 30 times as long as the rest of a client.
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
 def http_url(url: str) -> httpx2.URL:
     """Return the URL, or raise before any I/O what the network would only say later."""
     try:
@@ -67,14 +93,36 @@ def events_url(base: str) -> httpx2.URL:
 
 def stream_url(url: str, topics: Iterable[str], since: str | None) -> httpx2.URL:
     """Return the URL to subscribe at: of the hub at `url` if topics are named, else `url` itself."""
-    terms = [topics] if isinstance(topics, str) else list(topics)
+    terms = list(topics)
     target = events_url(url) if terms else http_url(url)
     for term in terms:
         target = target.copy_add_param("topic", term)
+    if terms:
+        # Whoever names topics asks a hub, which knows this. Another server may refuse what it does not know.
+        target = target.copy_set_param("control", "open")
     return target if since is None else target.copy_set_param("since", since)
 
 
-def stream_headers(headers: Headers, last_event_id: bytes | None) -> list[tuple[bytes, bytes]]:
+def terms_of(topics: str | Iterable[str]) -> list[str]:
+    """Return topics and patterns as a list; one alone may be given as it is."""
+    return [topics] if isinstance(topics, str) else list(topics)
+
+
+def content_of(body: Any) -> tuple[bytes | None, Headers]:
+    """Return a body as bytes, and the header that says what it is: JSON unless it is text or bytes."""
+    if body is None or isinstance(body, bytes):
+        return body, {}
+    if isinstance(body, str):
+        return body.encode("utf-8"), {}
+    try:
+        return orjson.dumps(body), {"Content-Type": "application/json"}
+    except TypeError as error:
+        raise InvalidInput(f"the body cannot be written as JSON: {error}", code="invalid_data") from error
+
+
+def stream_headers(
+    headers: Headers, last_event_id: bytes | None, content: Headers | None = None
+) -> list[tuple[bytes, bytes]]:
     """Return the headers of a request for a stream; the caller's own replace ours."""
     if any(name.lower() == "last-event-id" for name in headers):
         raise InvalidInput(
@@ -85,6 +133,7 @@ def stream_headers(headers: Headers, last_event_id: bytes | None) -> list[tuple[
         "Cache-Control": "no-cache",
         # A compressed stream can hold an event back until the next one pushes it out.
         "Accept-Encoding": "identity",
+        **(content or {}),
     }
     # As bytes: the id is UTF-8, and what makes text of it makes something else of it.
     resume = [] if last_event_id is None else [(b"Last-Event-ID", last_event_id)]
@@ -120,6 +169,8 @@ def check_last_event_id(value: str) -> str:
 
 def redirected(request: httpx2.Request, following: httpx2.Request, home: httpx2.Origin) -> httpx2.Request:
     """Return the request after a redirect, without the caller's headers if it leads away from `home`."""
+    if following.method != request.method:
+        following.headers.pop("content-type", None)  # of a body that is no longer sent
     if following.url.origin != home:
         kept = [(name, value) for name, value in following.headers.raw if name.lower() in CROSSING]
         following.headers = httpx2.Headers(kept)
@@ -171,7 +222,8 @@ def refused(response: httpx2.Response, body: bytes) -> Refused:
     """Say what an answer means that is not readable; `body` is its beginning."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     if response.status_code == 200:
-        return Refused(200, not_a_stream(response)[:MAX_DETAIL], "not_a_stream")
+        detail = not_a_stream(response)[:MAX_DETAIL]
+        return Refused(200, detail, "not_a_stream", None, response.headers)
     problem = parse_problem(body)
     answer = f"{response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
@@ -180,7 +232,7 @@ def refused(response: httpx2.Response, body: bytes) -> Refused:
     if text := str(problem.get("detail") or ""):
         detail += f": {text}"
     code = str(problem.get("code") or "stream_refused")
-    return Refused(response.status_code, detail[:MAX_DETAIL], code, retry_after)
+    return Refused(response.status_code, detail[:MAX_DETAIL], code, retry_after, response.headers)
 
 
 def not_a_stream(response: httpx2.Response) -> str:
