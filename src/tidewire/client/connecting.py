@@ -45,7 +45,7 @@ def subscription(
     headers = headers or {}
     if not callable(headers):
         requests.stream_headers(headers, None)  # what is wrong with them is said now
-    positions = PositionStore(store, target, terms) if store is not None else None
+    positions = PositionStore(store, requests.http_url(url), terms) if store is not None else None
     start = (positions and positions.position) or last_event_id or ""
     session = Session(
         Decoder(limit, requests.check_last_event_id(start), comments),

@@ -186,11 +186,20 @@ def why(error: Exception) -> str:
     # Not beyond the system's error: what comes behind that was being handled when we were called.
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
+    if cause is not None and cause.strerror is None:
+        # anyio says that all attempts to connect failed, and here how they did.
+        cause = first_of(cause.__cause__)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"certificate: {cause.verify_message}"
-    if cause is not None and cause.strerror:
+    if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return str(error) or type(error).__name__
+
+
+def first_of(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def failed(url: httpx2.URL, error: Exception) -> Failed:
