@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
-from clients import Client
-from scripted import RESET, Action, Request, Scripted, answer
-from support import free_port
+from clients import Client, in_thread
+from running_hub import RunningHub
+from scripted import RESET, Action, Request, Scripted, answer, stream
+from support import Process, free_port, wait_until
 from tidewire import __version__
-from tidewire.errors import (
-    InvalidInput,
-    TidewireError,
-    TopicEnded,
-    Unavailable,
-    Unknown,
-)
-
-# -- publishing
+from tidewire.client import aio, sync
+from tidewire.errors import InvalidInput, TidewireError, TopicEnded, Unavailable, Unknown
 
 RECEIPT = b'{"id":"L.1","duplicate":false,"durability":"memory"}'
 
@@ -43,7 +41,7 @@ def test_publish(client: Client) -> None:
 )
 def test_what_data_may_be(client: Client, given: Any, sent: bytes) -> None:
     with Scripted(answer("200 OK", body=RECEIPT)) as server:
-        client.publish(server.url + "/hub", "t", given)
+        client.publish(server.url + "/hub", "t", given, patience=0)
     assert server.requests[0].body == b'{"topic":"t","data":' + sent + b"}"
     assert server.requests[0].target == "/hub/events"
 
@@ -81,14 +79,14 @@ def test_every_refusal_has_its_kind(
 ) -> None:
     with Scripted(answer(status, "Retry-After: 7", "Location: http://e.x/", body=body)) as server:
         with pytest.raises(kind) as caught:
-            client.publish(server.url, "t", "x")
+            client.publish(server.url, "t", "x", patience=0)
     error: Any = caught.value
     assert (error.code, error.stored, error.status, error.retry_after) == (code, stored, int(status[:3]), 7)
 
 
 def test_no_hub_there(client: Client) -> None:
     with pytest.raises(Unavailable, match="connection refused") as caught:
-        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x")
+        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", patience=0)
     assert (caught.value.code, caught.value.stored) == ("unreachable", False)
 
 
@@ -96,7 +94,7 @@ def test_no_hub_there(client: Client) -> None:
 def test_an_answer_that_is_lost_leaves_it_unknown(client: Client, script: list[Action]) -> None:
     with Scripted(script) as server:
         with pytest.raises(Unknown) as caught:
-            client.publish(server.url, "t", "x")
+            client.publish(server.url, "t", "x", patience=0)
     assert (caught.value.code, caught.value.stored) == ("no_answer", "unknown")
 
 
@@ -156,7 +154,176 @@ def test_the_line_that_is_refused_is_named(client: Client) -> None:
 
 def test_receipts_that_are_missing_are_an_error(client: Client) -> None:
     with Scripted(answer("200 OK", body=b'{"lines":[1,2]}\n')) as server:
-        receipts = client.publish_many(server.url, [b"{}"] * 3)
+        receipts = client.publish_many(server.url, [b"{}"] * 3, patience=0)
         assert next(receipts)["lines"] == [1, 2]
         with pytest.raises(Unknown, match="line 3"):
             next(receipts)
+
+
+# -- until it is acked
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    return orjson.loads(request.body)  # type: ignore[no-any-return]
+
+
+def test_a_publish_is_sent_again_with_the_same_key_until_it_is_acked(client: Client) -> None:
+    full = answer("503 Full", body=b'{"code":"unavailable","detail":"d","stored":false}')
+    with Scripted(full, [RESET], answer("200 OK", body=RECEIPT)) as server:
+        assert client.publish(server.url, "t", "x")["id"] == "L.1"
+    bodies = [body_of(request) for request in server.requests]
+    assert len(bodies) == 3
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert len(bodies[0]["key"]) >= 16
+
+
+def test_each_publish_has_a_key_of_its_own_unless_it_was_given_one(client: Client) -> None:
+    with Scripted(*[answer("200 OK", body=RECEIPT)] * 4) as server:
+        for options in ({}, {}, {"key": "k"}, {"patience": 0}):
+            client.publish(server.url, "t", "x", **options)
+    keys = [body_of(request).get("key") for request in server.requests]
+    assert len({*keys}) == 4
+    assert keys[2:] == ["k", None]
+
+
+def test_what_will_not_change_is_not_sent_again(client: Client) -> None:
+    with Scripted(answer("409 Conflict", body=b'{"code":"topic_ended","detail":"d"}')) as server:
+        with pytest.raises(TopicEnded):
+            client.publish(server.url, "t", "x")
+    assert len(server.requests) == 1
+
+
+def test_patience_has_an_end(client: Client) -> None:
+    with pytest.raises(Unavailable, match="connection refused"):
+        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", patience=0.3)
+    with Scripted(answer("503 Full", "Retry-After: 60")) as server, pytest.raises(Unavailable):
+        client.publish(server.url, "t", "x")  # a minute is more than there is
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("patience", [-1, 541, float("nan")])
+def test_patience_ends_before_the_hub_forgets_a_key(client: Client, patience: float) -> None:
+    with pytest.raises(InvalidInput, match="540"):
+        client.publish("http://127.0.0.1:1", "t", "x", patience=patience)
+
+
+def test_a_request_of_many_lines_is_sent_again_as_it_was(client: Client) -> None:
+    """Its receipts come once, though some came with the first answer too."""
+    cut_off = answer("200 OK", body=b'{"lines":[1,2],"first":"L.1"}\n')
+    draining = b'{"lines":[1,1]}\n{"line":2,"code":"draining","detail":"d","stored":false}\n'
+    whole = answer("200 OK", body=b'{"lines":[1,3],"duplicates":2}\n')
+    with Scripted(cut_off, answer("200 OK", body=draining), whole) as server:
+        assert [receipt["lines"] for receipt in client.publish_many(server.url, [b"{}"] * 3)] == [[1, 3]]
+    assert len({(request.get("Idempotency-Key"), request.body) for request in server.requests}) == 1
+
+
+def test_a_batch_and_an_end_are_sent_again_too(client: Client) -> None:
+    receipts = b"[%b,%b]" % (RECEIPT, RECEIPT)
+    with Scripted(answer("503 No"), answer("200 OK", body=receipts)) as server:
+        events = [{"topic": "t", "data": 1}, b'{"topic": "t", "data": 2}']
+        assert len(list(client.publish_many(server.url, events, atomic=True))) == 2
+    first, second = server.requests
+    assert first.body == second.body == b'[{"topic":"t","data":1},{"topic": "t", "data": 2}]'
+    assert first.get("Idempotency-Key") == second.get("Idempotency-Key") is not None
+    with Scripted(answer("503 No"), answer("200 OK", body=RECEIPT)) as server:
+        assert client.end(server.url, "t")["id"] == "L.1"
+
+
+def test_a_publisher_keeps_its_connection(client: Client) -> None:
+    with RunningHub() as hub, client.publisher(hub.url) as publisher:
+        ids = [publisher.publish("t", n)["id"] for n in range(3)]
+        assert [event.id for event in publisher.history("t")] == ids
+        assert publisher.end("t")["duplicate"] is False
+        assert hub.connections() == 1
+
+
+def test_headers_of_a_publish_may_be_asked_for(client: Client) -> None:
+    tokens = iter("ab")
+    with Scripted(answer("503 No"), answer("200 OK", body=RECEIPT)) as server:
+        client.publish(server.url, "t", "x", headers=lambda: {"Authorization": next(tokens)})
+    assert [request.get("Authorization") for request in server.requests] == [b"a", b"b"]
+
+
+def test_what_is_no_history_is_said(client: Client) -> None:
+    with Scripted(answer("200 OK", body=b"<html>")) as server, pytest.raises(Unavailable) as caught:
+        client.history(server.url, "t", patience=0)
+    assert caught.value.code == "not_a_hub"
+
+
+# -- without a loop
+
+
+def test_one_publisher_serves_all_threads() -> None:
+    with RunningHub() as hub, sync.Publisher(hub.url) as publisher:
+        work = [in_thread(lambda n=n: [publisher.publish(f"t/{n}", m) for m in range(20)]) for n in range(8)]  # type: ignore[misc]
+        ids = {receipt["id"] for result in work for receipt in result()}
+        assert len(ids) == 160
+        assert [event.json() for event in publisher.history("t/5")] == list(range(20))
+
+
+def test_a_publisher_goes_through_a_fork() -> None:
+    """As in a task queue that makes it before it forks its workers."""
+    program = """
+import os, sys
+from tidewire.client.sync import Publisher
+hub = Publisher(sys.argv[1])
+hub.publish("t", "parent")
+if (child := os.fork()) == 0:
+    hub.publish("t", "child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+hub.publish("t", "parent")
+hub.close()
+"""
+    with RunningHub() as hub:
+        with Process([sys.executable, "-c", program, hub.url]) as process:
+            assert process.wait() == 0
+        assert [event.data for event in sync.history(hub.url, "t")] == ["parent", "child", "parent"]
+        wait_until(lambda: hub.connections() == 0)
+
+
+def test_a_closed_publisher_publishes_no_more() -> None:
+    publisher = sync.Publisher("http://127.0.0.1:1")
+    publisher.close()
+    publisher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        publisher.publish("t", "x")
+
+
+def test_closing_a_publisher_ends_its_patience() -> None:
+    publisher = sync.Publisher(f"http://127.0.0.1:{free_port()}")
+
+    def attempt() -> type[Exception] | None:
+        try:
+            publisher.publish("t", "x")
+        except (RuntimeError, Unavailable) as error:
+            return type(error)
+        return None
+
+    result = in_thread(attempt)
+    publisher.close()
+    assert result() in (RuntimeError, Unavailable)
+
+
+async def test_events_to_publish_may_come_from_an_async_generator() -> None:
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        for n in range(3):
+            yield {"topic": "t", "data": n}
+
+    with RunningHub() as hub:
+        receipts = [receipt async for receipt in aio.publish_many(hub.url, events())]
+        assert receipts[-1]["lines"][1] == 3
+        atomic = [receipt async for receipt in aio.publish_many(hub.url, events(), atomic=True)]
+        assert len(atomic) == 3
+
+
+async def test_headers_may_be_a_coroutine_function() -> None:
+    async def token() -> dict[str, str]:
+        await asyncio.sleep(0)
+        return {"X-Token": "t"}
+
+    with Scripted(answer("200 OK", body=RECEIPT), stream(b"data: a\n\n")) as server:
+        await aio.publish(server.url, "t", "x", headers=token)
+        async with aio.connect(server.url, headers=token, reconnect=False) as events:
+            assert [event.data async for event in events] == ["a"]
+    assert [request.get("X-Token") for request in server.requests] == [b"t", b"t"]

@@ -63,7 +63,7 @@ def test_the_systems_own_words() -> None:
     several = httpx2.ConnectError("All connection attempts failed")
     several.__cause__ = OSError("All connection attempts failed")
     several.__cause__.__cause__ = ExceptionGroup(
-        "", [OSError(111, "Connection refused"), OSError(113, "No route")]
+        "", [OSError(111, "Connect call failed ('::1')"), OSError(113, "No route")]
     )
     assert why(several) == "connection refused"
 

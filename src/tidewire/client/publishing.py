@@ -98,12 +98,15 @@ def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
 def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
     number = batch.numbers[int(receipt["line"]) - 1]
     detail = receipt.get("detail") or receipt["code"]
-    return error_for({**receipt, "detail": f"line {number}: {detail}", "line": number}, 400)
+    kind = BY_CODE.get(str(receipt["code"]), InvalidInput)
+    return error_for({**receipt, "detail": f"line {number}: {detail}", "line": number}, kind.status)
 
 
 # By code first: it says more than the status, which several share.
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidewireError)]
 BY_CODE = {kind.code: kind for kind in KINDS}
+# An error within an ingest has no status, and these pass.
+BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable)
 BY_STATUS = {kind.status: kind for kind in reversed(KINDS) if kind.status != TidewireError.status}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
@@ -192,7 +193,9 @@ def why(error: Exception) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"certificate: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
+        # asyncio writes its own words there. Of a name that is not found the number means something else.
+        known = cause.errno is not None and cause.errno > 0 and not isinstance(cause, ssl.SSLError)
+        return (os.strerror(cause.errno) if known else cause.strerror).lower()
     return str(error) or type(error).__name__
 
 

@@ -134,6 +134,7 @@ class Session:
             reason = str(said.get("reason", "ended"))
             error = StreamRefused(f"the token is no longer good ({reason})", code="token_ended")
             error.status = 401
+            self._items.clear()
             self._stop(error.detail, error)
 
     def _stop(self, reason: str, error: TidewireError | None = None) -> None:
