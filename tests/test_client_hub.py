@@ -125,6 +125,15 @@ def test_history_is_read_page_by_page(client: Client, hub: RunningHub, topic: st
         assert next(events).data == "5"
 
 
+def test_history_knows_an_end(client: Client, hub: RunningHub, topic: str) -> None:
+    client.publish(hub.url, topic, "x")
+    client.end(hub.url, topic, reason="over")
+    page = client.history(hub.url, topic)
+    _, last = page
+    assert isinstance(last, End)
+    assert (last.reason, page.ended) == ("over", True)
+
+
 def test_history_has_its_gap(client: Client, hub: RunningHub, topic: str) -> None:
     client.publish(hub.url, topic, "x")
     page = client.history(hub.url, [topic], since="ABCDEF.1")

@@ -120,7 +120,8 @@ def page_of(body: bytes) -> Page:
     try:
         page = orjson.loads(body)
         events = [
-            Event(item["data"], item["event"], item["id"], None, item["topic"]) for item in page["events"]
+            typed(Event(item["data"], item["event"], item["id"], None, item["topic"]))
+            for item in page["events"]
         ]
         gap = page["gap"]
         missing = None if gap is None else Gap(orjson.dumps(gap).decode(), "hub.gap", page["next"])
