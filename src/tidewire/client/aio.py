@@ -62,7 +62,7 @@ def connect(
     method: str | None = None,
     body: Any = None,
     client: httpx2.AsyncClient | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008, it is frozen
+    timeouts: Timeouts | None = None,
     reconnect: bool | Policy | None = None,
     store: str | os.PathLike[str] | None = None,
     comments: bool = False,
@@ -111,7 +111,7 @@ def connect(
         headers=headers,
         method=method,
         body=body,
-        timeouts=timeouts,
+        timeouts=timeouts or Timeouts(),
         reconnect=reconnect,
         store=store,
         comments=comments,

@@ -13,10 +13,10 @@ from ..event_stream import Decoder
 from ..reconnect import Change, Policy
 from ..topics import is_pattern
 from . import requests
-from .requests import Timeouts
+from .requests import HeaderSource, Timeouts
 from .session import Session
 from .store import PositionStore
-from .subscription import Call, HeaderSource, Link, Subscription
+from .subscription import Call, Link, Subscription
 
 
 def subscription(

@@ -24,8 +24,7 @@ from ..reconnect import Policy, passes, patience_left
 from . import publishing, requests
 from .items import Page, page_of
 from .publishing import Batch, Receipt
-from .requests import Timeouts
-from .subscription import Headers, HeaderSource
+from .requests import Headers, HeaderSource, Timeouts
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,6 +46,8 @@ HEADER_VALUE = re.compile(rb"(?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?")
 MAX_DETAIL = 500
 
 Headers = Mapping[str, str]
+# A function is asked before each request; that of the async client may be a coroutine function.
+HeaderSource = Headers | Callable[[], Headers | Awaitable[Headers]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +196,8 @@ def why(error: Exception) -> str:
         return f"certificate: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.strerror:
         # asyncio writes its own words there. Of a name that is not found the number means something else.
-        known = cause.errno is not None and cause.errno > 0 and not isinstance(cause, ssl.SSLError)
-        return (os.strerror(cause.errno) if known else cause.strerror).lower()
+        number = 0 if isinstance(cause, ssl.SSLError) else cause.errno or 0
+        return (os.strerror(number) if number > 0 else cause.strerror).lower()
     return str(error) or type(error).__name__
 
 

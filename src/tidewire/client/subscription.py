@@ -11,7 +11,7 @@ Rule 3: `close` and `restart` may come at any moment, from another thread or tas
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -20,7 +20,7 @@ import httpx2
 from ..event_stream import Event
 from ..reconnect import Change, Connect, Ending, Failed, Stop, Wait, silence_limit
 from . import requests
-from .requests import Timeouts
+from .requests import Headers, HeaderSource, Timeouts
 from .session import Session
 from .store import PositionStore
 
@@ -29,10 +29,6 @@ T = TypeVar("T")
 # The explanation of a refusal is worth no more than this.
 REFUSAL_TIMEOUT = 5.0
 MAX_REFUSAL = 64 * 1024
-
-Headers = Mapping[str, str]
-# Asked before each request; that of the async client may be a coroutine function.
-HeaderSource = Headers | Callable[[], Headers | Awaitable[Headers]]
 
 
 class Interrupted(Exception):
