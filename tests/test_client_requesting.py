@@ -13,7 +13,7 @@ from clients import QUICK, Client, data, follow, in_thread
 from scripted import HOLD, RESET, Action, Request, Scripted, answer, stream
 from support import free_port, wait_until
 from tidewire import __version__
-from tidewire.client.sync import Opened, Policy, Stop, Wait
+from tidewire.client.sync import Opened, Policy, Stop, Timeouts, Wait
 from tidewire.errors import InvalidInput, StreamRefused, Unavailable
 from tidewire.reconnect import Change
 
@@ -373,6 +373,21 @@ def test_a_reset_before_the_answer_is_survived(client: Client) -> None:
         with follow(client, server) as events:
             assert data(events) == ["a"]
     assert len(server.requests) == 4
+
+
+def test_a_head_that_does_not_come_is_given_up(client: Client) -> None:
+    changes: list[Change] = []
+    with Scripted([HOLD], stream(b"data: a\n\n", HOLD)) as server:
+        with follow(client, server, timeouts=Timeouts(head=0.2), on_change=changes.append) as events:
+            assert next(events).data == "a"
+    assert isinstance(changes[0], Wait)
+    assert "timed out" in changes[0].reason.lower().replace("readtimeout", "timed out")
+
+
+def test_through_a_proxy(client: Client) -> None:
+    with Scripted(stream(b"data: a\n\n")) as proxy, client.http(proxy=proxy.url) as http:
+        assert data(client.connect("http://example.test/a?b", client=http, reconnect=False)) == ["a"]
+    assert proxy.requests[0].target == "http://example.test/a?b"
 
 
 def test_D15_attempts_may_be_limited(client: Client) -> None:

@@ -62,7 +62,8 @@ class Stream:
         return self
 
     async def __anext__(self) -> Event:
-        item = await self._read(self._subscription.next_item)
+        item = self._subscription.ready() if self._reader is None else None
+        item = item or await self._read(self._subscription.next_item)
         if item is None:
             raise StopAsyncIteration
         return item

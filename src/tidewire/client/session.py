@@ -95,6 +95,16 @@ class Session:
             # Asked to resume, the server would send the same event again: there is no way past it.
             self._stop(error.detail, error)
 
+    def ready(self) -> Event | None:
+        """Return the next item if it is an event like most: what `take` would do, quicker."""
+        if not self._items:
+            return None
+        item = self._items[0]
+        if isinstance(item, Comment) or item.event.startswith("hub."):
+            return None
+        self.last_event_id = item.id or ""
+        return self._items.popleft()
+
     def take(self) -> Event | None:
         """Return the next event (or comment, if asked for), or None when more bytes are needed."""
         while self._items:

@@ -112,6 +112,12 @@ class Subscription:
 
     # -- reading
 
+    def ready(self) -> Event | None:
+        """Return the next event if nothing has to be done for it; most come many at a time."""
+        if self.closed or self._store is not None or self._session.changes:
+            return None
+        return self._session.ready()
+
     async def next_item(self) -> Event | None:
         """Return the next event, None at the end; the one before it counts as processed."""
         self._save()

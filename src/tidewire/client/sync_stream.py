@@ -57,7 +57,7 @@ class Stream:
     def __next__(self) -> Event:
         try:
             with self._reading:
-                item = run(self._subscription.next_item())
+                item = self._subscription.ready() or run(self._subscription.next_item())
         finally:
             self._release_if_closed()
         if item is None:
