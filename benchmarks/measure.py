@@ -35,6 +35,12 @@ class Size:
     repeats: int = 3
     decoder_rounds: int = 15
     decoder_share: float = 1.0
+    publishers: int = 32
+    seconds: float = 4.0
+    lines: int = 300_000
+    history: int = 1_000_000
+    delays: int = 200
+    near: int = 100
 
 
 QUICK = Size(
@@ -50,6 +56,12 @@ QUICK = Size(
     repeats=1,
     decoder_rounds=1,
     decoder_share=0.01,
+    publishers=4,
+    seconds=0.2,
+    lines=2_000,
+    history=3_000,
+    delays=5,
+    near=5,
 )
 
 

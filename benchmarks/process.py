@@ -31,7 +31,12 @@ class Server:
         self.port = free_port()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
         self.folder = tempfile.TemporaryDirectory()
-        places = {"port": self.port, "python": sys.executable, "scripts": Path(sys.executable).parent}
+        places = {
+            "port": self.port,
+            "python": sys.executable,
+            "scripts": Path(sys.executable).parent,
+            "folder": self.folder.name,
+        }
         self.command = [part.format(**places) for part in command.split()]
         self.process = subprocess.Popen(
             self.command,

@@ -16,14 +16,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from benchmarks import facts, systems
+from benchmarks import disk, facts, systems
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, Bar, Row, figures, markdown, ratio
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "decoder"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "disk", "decoder"]
 
 
 def say(text: str) -> None:
@@ -43,6 +43,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield step_row([system for system in systems.PROBED if system.name in names], size)
     if "reconnect" in measures:
         yield reconnect_row([system for system in compared if system.resumes], size)
+    if "disk" in measures:
+        yield from disk.rows(size, say)
     if "decoder" in measures:
         yield from decoder_rows(size)
 

@@ -31,6 +31,7 @@ def uvicorn(app: str, http: str = "httptools") -> str:
 
 OUR_PROTOCOL = "tidewire.server.protocol:StreamProtocol"
 SERVE = "{scripts}/tidewire serve --engine memory --port {port}"
+SERVE_DISK = "{scripts}/tidewire serve --engine sqlite:///{folder}/log.db --port {port}"
 
 FLOOR = System("floor", "{python} -m benchmarks.servers.floor {port}")
 TAKEOVER = System("takeover", SERVE, ndjson=True, resumes=True)
@@ -38,6 +39,10 @@ PORTABLE = System("portable", uvicorn("hub:app"), ndjson=True, resumes=True)
 NCHAN = System("Nchan", "{python} -m benchmarks.servers.nchan {port}", resumes=True, needs="nchan")
 SSE_STARLETTE = System("sse-starlette", uvicorn("sse_starlette_queue:app"), needs="sse_starlette")
 FASTAPI = System("FastAPI", uvicorn("fastapi_sse:app"), slow=True, needs="fastapi")
+
+# The same hub with its log on disk, and what it costs to answer a request at all.
+DISK = System("sqlite", SERVE_DISK, ndjson=True, resumes=True)
+EMPTY = System("uvicorn", uvicorn("empty:app"))
 
 ALL = [FLOOR, TAKEOVER, PORTABLE, NCHAN, SSE_STARLETTE, FASTAPI]
 OURS = [TAKEOVER.name, PORTABLE.name]

@@ -11,6 +11,9 @@ import pytest
 
 from support import BROWSERS, browser_options
 
+# The engine contract is made of plain asserts: a failed one shows its values here.
+pytest.register_assert_rewrite("tidewire.testing")
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

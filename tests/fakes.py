@@ -8,235 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import inspect
-import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tidewire.cohort import Cohort
 from tidewire.engines import Durability, Sink, new_life
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
-from tidewire.event_stream import Comment, Decoder, Event
-from tidewire.frames import LAST_CHUNK, Framing
+from tidewire.event_stream import Event
 from tidewire.metrics import Metrics
 from tidewire.node import Node
 from tidewire.position import Position, parse_position
 from tidewire.settings import Settings
-from tidewire.subscriber import Subscriber
+from tidewire.testing.clock import VirtualLoop, drift, quiet, until, virtual  # noqa: F401 - for the tests
+from tidewire.testing.wire import RecordingWire, ask, listen, unchunked  # noqa: F401 - for the tests
 from tidewire.topics import Selector
 from tidewire.window import Draft, Entry, Head, Marks, Page, Receipt, Since
 
 NOW = Since("now")
 START = Since("start")
-
-
-# -- time
-
-
-class _Jump(selectors.DefaultSelector):
-    """A selector that never waits: it moves the loop's clock instead."""
-
-    loop: VirtualLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "the loop has nothing left to do and would wait for ever"
-            self.loop.now += max(timeout, 0)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """
-    An event loop whose clock jumps when nothing is left to do: an hour costs no time.
-
-    `drift`: seconds that each look at the clock takes, so that work which
-    yields "every few milliseconds" really does, and always at the same place.
-    """
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.drift = 0.0
-        selector = _Jump()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self) -> float:
-        self.now += self.drift
-        return self.now
-
-    def step(self, count: int = 1) -> None:
-        """Run what is ready now, `count` times, from outside the loop."""
-        for _ in range(count):
-            self.call_soon(self.stop)
-            self.run_forever()
-
-
-def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test in a virtual loop."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(test(*args, **kwargs))
-
-    run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
-    return run
-
-
-async def quiet() -> None:
-    """Return when everything that can be done now is done. In a virtual loop only."""
-    await asyncio.sleep(0.05)
-
-
-async def until(done: Callable[[], object], step: float = 0.0) -> None:
-    """Return when `done` says so; it is asked every `step` seconds of the loop's time (0: at each turn)."""
-    for _ in range(100_000):
-        if done():
-            return
-        await asyncio.sleep(step)
-    raise AssertionError("it is never done")
-
-
-def drift(seconds: float) -> None:
-    """Let each look at the running loop's clock take that long."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    loop.drift = seconds
-
-
-# -- the socket
-
-
-class RecordingWire:
-    """
-    A socket in memory. It records what it is given and reads it as a client would.
-
-    `room`: bytes that fit in before it is full, that is, before it tells its
-    subscriber to pause; None for a peer that reads at once. `take()` is the
-    peer's reading. Whoever writes to it while it is full breaks the rule, and
-    `overrun` counts how much; one that has been closed raises.
-    """
-
-    def __init__(self, framing: Framing = "raw", room: int | None = None) -> None:
-        self.framing: Framing = framing
-        self.room = room
-        self.subscriber: Subscriber | None = None
-        self.raw = bytearray()
-        self.writes: list[bytes] = []
-        self.times: list[float] = []
-        self.waiting = 0
-        self.overrun = 0
-        self.acked: int | None = None
-        self.broken = False
-        self.ended = False
-        self.aborted = False
-        self.decoder = Decoder(comments=True)
-        self.items: list[Event | Comment] = []
-        self._read = 0
-
-    # What the subscriber's owner calls.
-
-    def write(self, data: bytes, /) -> None:
-        if self.broken:
-            raise RuntimeError("the transport is closed")
-        assert not self.ended, "written after the end"
-        if self.subscriber and self.subscriber.paused:
-            self.overrun += len(data)
-        self._record(data)
-        self.waiting += len(data)
-        if self.room is not None and self.waiting > self.room and self.subscriber:
-            self.subscriber.pause_writing()
-
-    def end(self) -> None:
-        if self.framing == "chunked":
-            self._record(LAST_CHUNK)
-        self.ended = True
-
-    def abort(self) -> None:
-        self.ended = self.aborted = True
-
-    def acknowledged(self) -> int | None:
-        return self.acked
-
-    # What the peer does.
-
-    def take(self, room: int | None = None) -> None:
-        """Read all that waits; from now on `room` bytes fit in."""
-        self.waiting = 0
-        self.room = room
-        if self.subscriber:
-            self.subscriber.resume_writing()
-
-    def stall(self) -> None:
-        """Stop reading: the next write fills the socket."""
-        self.room = 0
-
-    def leave(self) -> None:
-        """Close the connection from the peer's side."""
-        self.broken = True
-        if self.subscriber:
-            self.subscriber.lost()
-
-    # What the peer saw.
-
-    def begin(self, first: bytes) -> None:
-        """Take the bytes that come with the response head; they are not framed."""
-        self._feed(first)
-
-    def _record(self, data: bytes) -> None:
-        self.raw += data
-        self.writes.append(bytes(data))
-        self.times.append(asyncio.get_running_loop().time())
-
-    def _feed(self, body: bytes) -> None:
-        self.items += self.decoder.feed(body)
-
-    def read(self) -> list[Event | Comment]:
-        """Return everything so far, as the decoder tells it."""
-        body, self._read = bytes(self.raw[self._read :]), len(self.raw)
-        self._feed(unchunked(body) if self.framing == "chunked" else body)
-        return self.items
-
-    @property
-    def everything(self) -> list[Event]:
-        """Every event, the hub's own included."""
-        return [item for item in self.read() if isinstance(item, Event)]
-
-    @property
-    def events(self) -> list[Event]:
-        """The events of publishers."""
-        return [event for event in self.everything if not event.event.startswith("hub.")]
-
-    @property
-    def data(self) -> list[str]:
-        return [event.data for event in self.events]
-
-    def of_type(self, name: str) -> list[Event]:
-        return [event for event in self.everything if event.event == name]
-
-    @property
-    def gaps(self) -> list[dict[str, Any]]:
-        return [event.json() for event in self.of_type("hub.gap")]
-
-    @property
-    def last_id(self) -> Position:
-        self.read()
-        return parse_position(self.decoder.last_event_id)
-
-
-def unchunked(body: bytes) -> bytes:
-    """Read HTTP/1.1 chunks strictly."""
-    found = []
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size, 16)
-        assert rest[length : length + 2] == b"\r\n", "a chunk has another length than it says"
-        found.append(rest[:length])
-        body = rest[length + 2 :]
-    return b"".join(found)
 
 
 # -- the node
@@ -254,43 +44,6 @@ async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
         await node.close()
     assert node.streams_open == 0
     assert not node.streams_by_address
-
-
-async def listen(
-    node: Node,
-    *terms: str,
-    since: Since | Position | str = NOW,
-    room: int | None = None,
-    framing: Framing = "raw",
-    opened: bool = False,
-) -> RecordingWire:
-    """Open a stream and return its wire. `since` may be a spelled position."""
-    wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened)
-    assert wire is not None, "answered with 204"
-    return wire
-
-
-async def ask(
-    node: Node,
-    *terms: str,
-    since: Since | Position | str = NOW,
-    room: int | None = None,
-    framing: Framing = "raw",
-    opened: bool = False,
-    attach: bool = True,
-) -> RecordingWire | None:
-    """The same for a request that may be answered with 204: None."""
-    claim = parse_position(since) if isinstance(since, str) else since
-    opening = await node.subscribe(Selector(terms), claim, opened)
-    if opening is None:
-        return None
-    subscriber, first = opening
-    wire = RecordingWire(framing, room)
-    wire.subscriber = subscriber
-    wire.begin(first)
-    if attach:
-        subscriber.attach(wire, framing)
-    return wire
 
 
 async def publish(node: Node, topic: str, *data: str, key: str | None = None) -> list[Position]:
@@ -445,6 +198,7 @@ class FakeEngine:
     """
 
     durability: Durability = "process"
+    failure = ""
 
     def __init__(self, log: FakeLog | None = None, *, shared: bool = True) -> None:
         self.log = log or FakeLog(checks=shared)
@@ -452,6 +206,8 @@ class FakeEngine:
         self.late = False
         self.closed = False
         self.calls: list[tuple[Any, ...]] = []
+        self.page_entries = 10_000  # looked at for one page
+        self.before_read: Callable[[int], object] = lambda after: None
         self._sink: Sink | None = None
         self._reachable = True
         self._following = True
@@ -516,9 +272,10 @@ class FakeEngine:
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         self.calls.append(("read", after, limit, selector))
         await self._answer()
+        self.before_read(after)
         found: list[Entry] = []
         through = after
-        for entry in self.log.copies(after, self._told):
+        for entry in self.log.copies(after, self._told)[: self.page_entries]:
             through = entry.offset
             if selector is None or selector.matches(entry.topic):
                 found.append(entry)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -94,12 +95,14 @@ class Process:
         self.argv = [str(word) for word in argv]
         self._lines: list[str] = []
         self._gone = False
+        # Where a hub keeps its log if it is told nothing: not among the files of whoever runs the tests.
+        self._data = tempfile.mkdtemp(prefix="tidewire-test-")
         # A session of its own: what the child starts is in its process group,
         # unless it goes out of its way, so it can be counted and ended.
         self._popen = subprocess.Popen(
             self.argv,
             cwd=cwd,
-            env=_environment(env or {}),
+            env=_environment({"XDG_DATA_HOME": self._data, **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -201,6 +204,7 @@ class Process:
             error.add_note(f"and left behind: processes {left}")
         finally:
             self.kill()
+            shutil.rmtree(self._data, ignore_errors=True)
             if error is not None and OUTPUT not in str(error):
                 error.add_note(self._describe())
 

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tidewire.testing.checker import check
-from tidewire.testing.recorder import Recorder
 
 from clients import Client, Stream, in_thread
 from front import Front
@@ -28,6 +26,8 @@ from support import Process, free_port, wait_until
 from tidewire.client.sync import End, Gap, Opened, Policy, Publisher, Wait
 from tidewire.errors import TidewireError
 from tidewire.reconnect import Change
+from tidewire.testing.checker import check
+from tidewire.testing.recorder import Recorder
 
 FAULTS = int(os.environ.get("SURVIVAL_FAULTS", "4"))
 

@@ -20,6 +20,7 @@ from documents import PAGES, ROOT, blocks, code_spans, links, read, tables
 from error_codes import SRC, calls, raised, words
 from tidewire import Event, Hub, encode, frames
 from tidewire.cli import EXIT_CODES, main
+from tidewire.cli import log as log_module
 from tidewire.cli import serve as serve_module
 from tidewire.client import sync
 from tidewire.http.app import FIXED
@@ -103,7 +104,10 @@ COMMANDS = {name: command_of(name) for name in main.list_commands(click.Context(
 
 
 def options(command: click.Command) -> list[click.Option]:
-    return [item for item in command.params if isinstance(item, click.Option)]
+    """Return the options of a command, and of all below it."""
+    own = [item for item in command.params if isinstance(item, click.Option)]
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*own, *(option for item in below for option in options(item))]
 
 
 def names(command: click.Command) -> set[str]:
@@ -127,8 +131,13 @@ def test_options_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_options_belong_to_their_command(page: str) -> None:
     text = "\n".join([*code_spans(page), *(block.text for block in blocks("console", page))])
-    for name, rest in re.findall(r"^(?:\$ )?tidewire ([a-z]+)\b(.*)", text, re.MULTILINE):
-        assert set(OPTION.findall(rest)) <= names(COMMANDS[name])
+    for name, below, rest in re.findall(
+        r"^(?:\$ )?tidewire ([a-z]+)\b(?: ([a-z]+)\b)?(.*)", text, re.MULTILINE
+    ):
+        command = COMMANDS[name]
+        if isinstance(command, click.Group) and below:
+            command = command.commands[below]
+        assert set(OPTION.findall(rest)) <= names(command)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -146,7 +155,11 @@ def test_variables_exist() -> None:
 
 @pytest.mark.parametrize(
     ("section", "codes"),
-    [("serve", serve_module.EXIT_CODES), ("Exit codes of publish and listen", EXIT_CODES)],
+    [
+        ("serve", serve_module.EXIT_CODES),
+        ("log", log_module.EXIT_CODES),
+        ("Exit codes of publish and listen", EXIT_CODES),
+    ],
 )
 def test_exit_codes(section: str, codes: str) -> None:
     said = re.findall(r"^\| ([0-9]+) \|", sections(CLI)[section], re.MULTILINE)
@@ -167,7 +180,18 @@ def test_every_example_is_in_the_list() -> None:
 # -- errors
 
 # What no request to a hub meets: who asks it, who starts it, and the demo with a surface of its own.
-NO_ANSWERS = ("cli/", "client/", "demo/", "hub", "position", "reconnect", "server/run", "settings", "workers")
+NO_ANSWERS = (
+    "cli/",
+    "client/",
+    "engines/sqlite/file_lock",
+    "demo/",
+    "hub",
+    "position",
+    "reconnect",
+    "server/run",
+    "settings",
+    "workers",
+)
 
 # Raised by the same modules as the answers, and by no request.
 FOR_PROGRAMS = {
@@ -177,6 +201,8 @@ FOR_PROGRAMS = {
     "invalid_event",
     "invalid_id",
     "invalid_origin",
+    "log_damaged",
+    "start_refused",
 }
 
 

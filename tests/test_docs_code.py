@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from terminal import Terminal
 from tidewire import Hub
 from tidewire.client.sync import connect, end, publish
 from tidewire.drafts import draft_of
+from tidewire.engines.sqlite.read_only import ReadOnly
+from tidewire.engines.sqlite.transfer import Export, Import
+from tidewire.window import Since
 
 Program = dict[str, Any]
 
@@ -24,6 +28,7 @@ Program = dict[str, Any]
 LANGUAGES = {"", "console", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
+BACKUP = "docs/how-to/backup.md"
 
 
 def test_every_language_is_known() -> None:
@@ -124,10 +129,23 @@ async def check_stopping(program: Program) -> None:
         assert program["hub"].node.draining
 
 
+async def check_told(program: Program) -> None:
+    await asyncio.to_thread(program["test_the_customer_is_told"])
+
+
+async def check_admitted(program: Program) -> None:
+    suite = program["TestMemory"]()
+    tests = [name for name in dir(suite) if name.startswith("test_") and getattr(suite, name)]
+    assert len(tests) > 40
+    await asyncio.to_thread(suite.test_pages)
+
+
 # The same for what has coroutines to call.
 CALLED = {
     "docs/how-to/fastapi.md#publish": check_publishing,
     "docs/how-to/stopping.md#stop-cleanly": check_stopping,
+    "docs/reference/testing.md#a-program-and-its-subscribers": check_told,
+    "docs/reference/testing.md#admit-an-engine": check_admitted,
 }
 
 # What connects to a hub or a model has tests of its own, in this file or in tests/test_client_docs.py.
@@ -190,6 +208,16 @@ def test_the_event_of_the_reference_can_be_published() -> None:
     assert (draft.topic, draft.event, draft.key) == ("orders/7", "status", "paid-7")
 
 
+def test_the_line_of_an_export_is_a_real_one(tmp_path: Path) -> None:
+    (block,) = blocks("json", "docs/reference/cli.md")
+    path = tmp_path / "log.db"
+    task = Import(str(path))
+    task.run(io.BytesIO(block.text.encode()), lambda done, of: None)
+    export = Export(ReadOnly(str(path)), None, Since("start"))
+    (line,) = [json.loads(page) for page in export.pages(lambda done, of: None)]
+    assert {**line, "id": "q7Zp2K.42"} == json.loads(block.text)
+
+
 def test_the_page_of_history_is_a_real_one() -> None:
     (block,) = [item for item in blocks("json") if item.section == "a-page-of-history"]
     with serving(Hub(per_process=True).app) as url:
@@ -227,6 +255,15 @@ def test_first_stream(tmp_path: Path) -> None:
                 terminal.expect_printed(block.text)
 
 
+def test_backup(tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.read_out("$ tidewire serve &\n$ tidewire publish news one\n$ tidewire publish news two\n")
+        for block in blocks("console", BACKUP):
+            if block.section == "restore-it":
+                terminal.stop_server()
+            terminal.read_out(block.text)
+
+
 def test_examples(tmp_path: Path) -> None:
     with Terminal(tmp_path, cwd=ROOT) as terminal:
         for block in blocks("console", "examples/README.md"):
@@ -234,4 +271,9 @@ def test_examples(tmp_path: Path) -> None:
 
 
 def test_every_command_is_run() -> None:
-    assert {block.page for block in blocks("console")} == {"README.md", TUTORIAL, "examples/README.md"}
+    assert {block.page for block in blocks("console")} == {
+        "README.md",
+        TUTORIAL,
+        BACKUP,
+        "examples/README.md",
+    }

@@ -36,7 +36,7 @@ pure    http.requests
 pure    http.admission
         metrics
         engines
-        engines.memory engines.sqlite engines.redis engines.nats
+        engines.memory engines.sqlite.* engines.redis engines.nats
         auth
         streams
         log watches
@@ -47,13 +47,13 @@ pure    http.admission
         http.body
         http.generator
         http.stream
-        http.ingest
+        http.ingest http.plain
         http.app
         workers
         hub
         integrations.*
         server.wire
-        server.takeover
+        server.takeover server.direct
         server.protocol
         server.run
         client.items client.requests client.store

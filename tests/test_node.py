@@ -562,7 +562,7 @@ async def test_the_engines_entries_keep_no_frames() -> None:
         await quiet()
         assert len(wire.data) == 49
         page = await engine.read(0, 100, None)
-        kept = [entry.offset for entry in page.entries if entry.frames != [None, None]]
+        kept = [entry.offset for entry in page.entries if entry.frames != (None, None)]
         assert all(offset > 45 for offset in kept)
 
 
@@ -1361,6 +1361,36 @@ async def history(
     page = await node.history(Selector(terms), since, limit)
     json.dumps(page)
     return page
+
+
+@virtual
+async def test_retention_that_overtakes_a_page_of_history() -> None:
+    """What is trimmed between the pages that one answer is made of is told, and never left out in silence."""
+    log = FakeLog(checks=False)
+    engine = FakeEngine(log)
+    async with open_node(engine) as node:
+        for number in range(1, 41):
+            log.write("b" if number % 2 else "a", str(number))
+        engine.page_entries = 10
+
+        def trim_after(first: int, count: int) -> None:
+            engine.before_read = lambda after: log.trim(count) if after == first else None
+
+        trim_after(10, 20)
+        page = await history(node, "a", since=START)
+        assert [event["data"] for event in page["events"]] == ["2", "4", "6", "8", "10"]
+        assert (page["more"], page["gap"]) == (True, None)
+        page = await history(node, "a", since=parse(page["next"]))
+        assert page["gap"]["reason"] == "trimmed"
+        assert page["events"][0]["data"] == "22"
+        # Overtaken by its first page: judged once more.
+        trim_after(22, 5)
+        page = await history(node, "a", since=log.everything[21].position)
+        assert page["gap"]["reason"] == "trimmed"
+        assert page["events"][0]["data"] == "26"
+        # What was not asked for is nobody's loss.
+        page = await history(node, "nobody", since=log.everything[2].position)
+        assert (page["gap"], page["events"]) == (None, [])
 
 
 @virtual

@@ -62,10 +62,12 @@ def publish(topic: str = "news", data: bytes = b"hello") -> bytes:
 # -- It serves.
 
 
-def test_it_says_where_it_is_and_what_it_is() -> None:
-    with Served() as server:
+def test_it_says_where_it_is_and_what_it_is(tmp_path: Path) -> None:
+    with Served(env={"XDG_DATA_HOME": str(tmp_path)}) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
-        assert "engine   memory; durability memory" in server.output
+        log = tmp_path / "tidewire" / "events.db"
+        assert f"engine   sqlite:///{log}; durability disk" in server.output
+        assert log.exists()
         assert "every program on this machine" in server.output
         with server.subscribe() as client:
             assert head_of(server.ask(publish()))[0] == 200
@@ -285,6 +287,28 @@ def test_an_encrypted_key_does_not_ask_the_terminal(certificate: tuple[Path, Pat
     )
     with pytest.raises(StartRefused, match="unencrypted"):
         tls_context(str(chain), str(locked))
+
+
+def test_an_engine_may_keep_nothing(tmp_path: Path) -> None:
+    with Served("--engine", "memory", env={"XDG_DATA_HOME": str(tmp_path)}) as server:
+        assert "engine   memory; durability memory" in server.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_hub_on_the_same_log_names_the_first(tmp_path: Path) -> None:
+    with Served(env={"XDG_DATA_HOME": str(tmp_path)}) as server:
+        again = tidewire("serve", "--port", "0", env={"XDG_DATA_HOME": str(tmp_path)})
+        assert again.returncode == 1
+        assert f"is in use by process {server.pid}" in again.stderr
+        assert len(again.stderr.splitlines()) == 1
+
+
+def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "tidewire").write_text("a file")
+    refused = tidewire("serve", "--port", "0", env={"XDG_DATA_HOME": str(tmp_path)})
+    assert refused.returncode == 1
+    assert "--engine memory" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 def test_an_engine_that_does_not_exist() -> None:

@@ -210,7 +210,7 @@ def test_frames_of_dropped_entries_are_let_go() -> None:
     window.append([first])
     first.frame(False)
     window.append([entry(2)])
-    assert first.frames == [None, None]
+    assert first.frames == (None, None)
 
 
 def test_a_hole_is_a_fault() -> None:

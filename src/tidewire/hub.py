@@ -42,9 +42,10 @@ class Hub:
     """
     A hub inside a program: a log, its subscribers, and an ASGI app for both.
 
-    `url` names the engine: `memory`. `per_process=True` allows one memory hub
-    in each of several workers, whose subscribers then see only what their own
-    worker publishes. `allowed_origins`: pages of other origins that may use
+    `url` names the engine: `memory`, `sqlite:///relative/path` or
+    `sqlite:////absolute/path`. `per_process=True` allows one memory hub in each
+    of several workers, whose subscribers then see only what their own worker
+    publishes. `allowed_origins`: pages of other origins that may use
     `app`. `allowed_hosts`: names `app` answers to; None where the program
     checks Host itself. Further keywords are settings (docs/reference/settings.md).
 
@@ -82,6 +83,15 @@ class Hub:
     def durability(self) -> Durability:
         """What an acknowledged publish survives: `memory`, `process`, `disk` or `quorum`."""
         return self._engine.durability
+
+    @property
+    def failure(self) -> str:
+        """
+        Why nothing can be stored any more until the process starts again; empty while all is well.
+
+        The hub is not ready then, and refuses every publish. `tidewire serve` stops.
+        """
+        return self._engine.failure
 
     # -- opening and closing
 

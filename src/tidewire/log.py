@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from . import frames
@@ -41,24 +42,42 @@ class Follower(Protocol):
         """The engine can be reached again."""
 
 
+class Publish:
+    """A publish under way: the engine's answer, and what becomes of it."""
+
+    __slots__ = ("answer", "deadline", "outcome", "resets")
+
+    def __init__(
+        self,
+        answer: asyncio.Future[list[Receipt]],
+        outcome: asyncio.Future[list[Receipt]],
+        resets: int,
+        deadline: float,
+    ) -> None:
+        self.answer = answer
+        self.outcome = outcome
+        self.resets = resets
+        self.deadline = deadline
+
+
 class Log:
     """
     Engine and window. It is the engine's sink.
 
-    `publishing`: how many publishes are under way. `resets`: how often the log
-    went back; who waited meanwhile looks whether it changed.
+    `resets`: how often the log went back; who waited meanwhile looks whether it changed.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, follower: Follower) -> None:
         self.engine = engine
         self.window = Window(settings.window_entries, settings.window_bytes)
         self.up = False
-        self.publishing = 0
         self.resets = 0
         self._settings = settings
         self._metrics = metrics
         self._follower = follower
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
+        self._under_way: dict[Publish, None] = {}  # the oldest first
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         self.window.reset(await self.engine.open(self))
@@ -95,6 +114,11 @@ class Log:
 
     # -- publishing
 
+    @property
+    def publishing(self) -> int:
+        """How many publishes are under way."""
+        return len(self._under_way)
+
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """
         Store all drafts or none and return their receipts.
@@ -102,38 +126,106 @@ class Log:
         Raise `Unavailable` (nothing is stored), `Unknown` (the
         engine did not answer in time) or what the engine refuses.
         """
+        publish = self._begin(drafts)
+        try:
+            return await publish.outcome
+        except asyncio.CancelledError:
+            self._give_up(publish)
+            raise
+
+    def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
+        """
+        Begin to store all drafts or none; return the future of what `append` returns or raises.
+
+        What is refused at once is raised at once. Do not cancel the future.
+        """
+        return self._begin(drafts).outcome
+
+    def _begin(self, drafts: Sequence[Draft]) -> Publish:
+        # A publish has neither a task nor a timer of its own: they were a third of its cost.
         if not self.up:
             raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
         if self.publishing >= self._settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
-        self.publishing += 1
+        loop = asyncio.get_running_loop()
         resets = self.resets
+        answer = asyncio.ensure_future(self.engine.append(drafts))
+        deadline = loop.time() + self._settings.engine_timeout
+        publish = Publish(answer, loop.create_future(), resets, deadline)
+        self._under_way[publish] = None
+        if answer.done():
+            self._answered(publish, answer)
+        else:
+            answer.add_done_callback(partial(self._answered, publish))
+            if self._timer is None:
+                self._timer = loop.call_at(deadline, self._end_late_ones)
+        return publish
+
+    def _answered(self, publish: Publish, answer: asyncio.Future[list[Receipt]]) -> None:
+        if publish not in self._under_way:
+            answer.cancelled() or answer.exception()  # nobody waits for it any more
+            return
         try:
-            async with asyncio.timeout(self._settings.engine_timeout):
-                receipts = await self.engine.append(drafts)
-                last = max((receipt.position.offset for receipt in receipts), default=0)
-                if last > self.window.head:
-                    await self._wait_for(last)
-        except TimeoutError:
-            raise self._unknown("the engine did not answer in time") from None
-        finally:
-            self.publishing -= 1
-        if resets != self.resets:
-            raise self._unknown("the log went back meanwhile")
-        duplicates = sum(receipt.duplicate for receipt in receipts)
+            receipts = answer.result()
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(publish, error)
+            return
+        last = newest(receipts)
+        if last <= self.window.head:
+            self._stored(publish, receipts)
+        else:
+            # An acknowledged id can be resumed from at once.
+            self._reach(last).add_done_callback(lambda _: self._stored(publish, receipts))
+
+    def _stored(self, publish: Publish, receipts: list[Receipt]) -> None:
+        if publish not in self._under_way:
+            return
+        if publish.resets != self.resets:
+            self._failed(publish, self._unknown("the log went back meanwhile"))
+            return
+        del self._under_way[publish]
+        duplicates = sum([receipt.duplicate for receipt in receipts])
         self._metrics.published.inc(len(receipts) - duplicates)
-        self._metrics.duplicates.inc(duplicates)
-        return receipts
+        if duplicates:
+            self._metrics.duplicates.inc(duplicates)
+        if not publish.outcome.done():
+            publish.outcome.set_result(receipts)
+
+    def _failed(self, publish: Publish, error: BaseException) -> None:
+        del self._under_way[publish]
+        if publish.outcome.done():
+            return
+        if isinstance(error, asyncio.CancelledError):
+            publish.outcome.cancel()
+        elif isinstance(error, TimeoutError):
+            publish.outcome.set_exception(self._unknown("the engine did not answer in time"))
+        else:
+            publish.outcome.set_exception(error)
+
+    def _give_up(self, publish: Publish) -> None:
+        """Wait no longer; what was begun may be stored all the same."""
+        if publish in self._under_way:
+            self._failed(publish, TimeoutError())
+            publish.answer.cancel()
+
+    def _end_late_ones(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for publish in list(self._under_way):
+            if publish.deadline > loop.time():
+                self._timer = loop.call_at(publish.deadline, self._end_late_ones)
+                return
+            self._give_up(publish)
 
     def _unknown(self, what: str) -> Unknown:
         self._metrics.unknown.inc()
         return Unknown(f"{what}; publish again with a key to be sure", retry_after=1)
 
-    async def _wait_for(self, offset: int) -> None:
-        """Wait until the window has `offset`: an acknowledged id can be resumed from at once."""
+    def _reach(self, offset: int) -> asyncio.Future[None]:
+        """Return a future that is done once the window has `offset`, or the log went back."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reached.append((offset, future))
-        await future
+        return future
 
     def _resolve_reached(self) -> None:
         head = self.window.head
@@ -145,8 +237,11 @@ class Log:
     # -- reading
 
     async def read(self, after: int, limit: int, selector: Selector) -> Page:
-        """Return a page of the engine's."""
+        """Return a page of the engine's. The window knows by then what retention took from it."""
+        resets = self.resets
         page = await self.engine.read(after, limit, selector)
+        if resets == self.resets and page.floor > self.window.floor:
+            self.trimmed(page.floor, page.marks)
         if self.engine.shared and sum(map(drop_bad_fields, page.entries)):
             page = page._replace(entries=[entry for entry in page.entries if selector.matches(entry.topic)])
         return page
@@ -162,6 +257,7 @@ class Log:
         raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
 
     async def _history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
+        asked = claim
         if not self.can_judge(claim):
             claim = await self.locate(claim, selector, self.window.head)
         verdict = self.verdict(claim, selector)
@@ -170,6 +266,11 @@ class Log:
         entries: list[Entry] = []
         for _ in range(HISTORY_PAGES):
             page = await self.read(after, limit - len(entries), selector)
+            if self.window.overtaken(after, selector).offset != after:
+                # Retention took what comes next. Whoever asks for the next page is told so there.
+                if entries:
+                    break
+                return await self._history(selector, asked, limit)
             entries += page.entries
             after = page.through
             if len(entries) == limit or after >= self.window.head:
@@ -204,7 +305,7 @@ class Log:
         since = claim if isinstance(claim, Since) else Since("now")
         offset = await self.engine.locate(since, selector)
         if since is not claim and offset > self.window.head:
-            await self._wait_for(offset)
+            await self._reach(offset)
         if resets != self.resets:
             return await self.locate(claim, selector, head)
         return Since("after", min(offset, head)) if since is claim else claim
@@ -215,7 +316,7 @@ class Log:
         if claim is None or claim.kind == "invalid":
             return self.window.judge(None, selector)
         if claim.kind == "after":
-            return Verdict(int(claim.value))
+            return Verdict(max(int(claim.value), self.window.floor - 1))
         return Verdict(self.window.floor - 1 if claim.kind == "start" else self.window.head)
 
     def told_all(self, selector: Selector, verdict: Verdict) -> bool:
@@ -235,6 +336,13 @@ class Log:
         head = str(window.position(window.head))
         terms = list(verdict.terms)
         return {"reason": verdict.reason, **requested, "oldest": oldest, "head": head, "topics": terms}
+
+
+def newest(receipts: Sequence[Receipt]) -> int:
+    """Return the largest offset of `receipts`: the last may be a duplicate's."""
+    if len(receipts) == 1:
+        return receipts[0].position.offset
+    return max([receipt.position.offset for receipt in receipts], default=0)
 
 
 def drop_bad_fields(entry: Entry) -> bool:

@@ -136,6 +136,12 @@ class Node:
             raise refusal
         return await self.log.append(drafts)
 
+    def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
+        """As `append`, for those who are called back: what is refused at once is raised."""
+        if refusal := self.refusal():
+            raise refusal
+        return self.log.submit(drafts)
+
     async def subscribe(
         self, selector: Selector, claim: Since | Position, opened: bool = False
     ) -> tuple[Subscriber, bytes] | None:

@@ -229,10 +229,7 @@ class Readers:
             self.rounds.wake(subscriber)
 
     async def _read_page(self, subscriber: Subscriber) -> None:
-        resets = self._log.resets
         page = await self._page(subscriber.offset, subscriber.selector)
-        if resets == self._log.resets and page.floor > self._window.floor:
-            self._log.trimmed(page.floor, page.marks)
         if subscriber.offset < page.floor - 1 and self._reads_on(subscriber):
             self._move(subscriber, self._window.overtaken(subscriber.offset, subscriber.selector))
         while subscriber.offset < page.through and self._reads_on(subscriber):

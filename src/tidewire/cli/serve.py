@@ -16,6 +16,7 @@ from ..server.run import LOG_LEVELS, raise_descriptor_limit
 from ..server.run import serve as run
 from ..settings import ROWS, Settings, parse
 from .address import host_option, port_option
+from .data import default_engine
 
 EXIT_CODES = """
 \b
@@ -79,10 +80,10 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--engine",
     metavar="URL",
-    default="memory",
-    show_default=True,
     envvar="TIDEWIRE_ENGINE",
-    help="Where the log is kept.",
+    show_envvar=True,
+    help="Where the log is kept: sqlite:///path (relative), sqlite:////path (absolute), or memory for none."
+    "  [default: a file in your data directory; the first lines printed name it]",
 )
 @click.option(
     "--open",
@@ -123,7 +124,7 @@ def serve(
     uds: str | None,
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
-    engine: str,
+    engine: str | None,
     is_open: bool,
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
@@ -149,7 +150,7 @@ def serve(
     raise_descriptor_limit()  # the hub reads it to know how many streams it may have
     # Names are checked where a web page could point one of its own at this machine.
     names = allowed_hosts if allowed_hosts or (local and uds is None) else None
-    hub = Hub(engine, allowed_origins=allowed_origins, allowed_hosts=names, **settings)
+    hub = Hub(engine or default_engine(), allowed_origins=allowed_origins, allowed_hosts=names, **settings)
 
     def started(urls: Sequence[str]) -> None:
         click.echo(banner(hub, urls, local, allowed_origins))

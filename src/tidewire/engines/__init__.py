@@ -12,7 +12,7 @@ import importlib
 import secrets
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 from ..errors import InvalidInput
@@ -26,12 +26,13 @@ Durability = Literal["memory", "process", "disk", "quorum"]
 
 ENGINES = {
     "memory": "tidewire.engines.memory:MemoryEngine",
+    "sqlite": "tidewire.engines.sqlite:SQLiteEngine",
 }
 
 # How many entries one page looks at, whether they match or not.
 SCAN_LIMIT = 10_000
 # How much one page returns, or one entry: pages are held in memory while readers share them.
-PAGE_BYTES = 1024 * 1024
+PAGE_BYTES = 256 * 1024
 
 LIFE_LENGTH = 6
 
@@ -56,13 +57,20 @@ class Engine(Protocol):
     durability: Durability
     shared: bool
     """Whether several nodes may use one log."""
+    failure: str
+    """Why nothing can be stored any more until the process starts again; empty while all is well."""
 
     async def open(self, sink: Sink) -> Head:
-        """Begin; return the newest position, floor, lives, marks, and the ended topics still kept."""
-
-    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """
-        Store all drafts or none.
+        Begin; return the newest position, floor, lives, marks, and the ended topics still kept.
+
+        Raises `StartRefused`. An engine that later finds that the log went back
+        tells `sink.reset` before it answers anything from the new one.
+        """
+
+    def append(self, drafts: Sequence[Draft]) -> Awaitable[list[Receipt]]:
+        """
+        Store all drafts or none; an engine may begin before this is awaited.
 
         Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`. Cancelled
         when the node waits no longer: what was begun may be stored all the same.

@@ -35,6 +35,7 @@ class HeldKey(NamedTuple):
 class MemoryEngine:
     durability: Durability = "memory"
     shared = False
+    failure = ""
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         if url.partition(":")[2].strip("/"):
@@ -69,26 +70,35 @@ class MemoryEngine:
     def _head(self) -> int:
         return self._floor + len(self._entries) - self._gone - 1
 
-    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
+        # A future that is done already: whoever awaits it does not even hand over the event loop.
+        answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
+        answer.set_result(self._append(drafts))
+        return answer
+
+    def _append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         now = self._clock()
         self._forget_keys(now)
+        offset = self._head
         receipts: list[Receipt] = []
         entries: list[Entry] = []
         keys: dict[tuple[str, str], HeldKey] = {}
         ended: dict[str, Position] = {}
         for index, draft in enumerate(drafts):
+            topic, data, event, retry, key, end = draft
             known = self._known(draft, index, keys, ended)
             if known is not None:
                 receipts.append(known._replace(duplicate=True))
                 continue
-            entry = self._entry(draft, self._head + len(entries) + 1, now)
-            entries.append(entry)
-            receipt = Receipt(entry.position)
+            offset += 1
+            position = Position(self._life, offset)
+            entries.append(Entry(position, topic, data, event, retry, end, now))
+            receipt = Receipt(position)
             receipts.append(receipt)
-            if draft.end:
-                ended[draft.topic] = entry.position
-            if draft.key is not None:
-                keys[draft.topic, draft.key] = HeldKey(draft.digest(), receipt, now)
+            if end:
+                ended[topic] = position
+            if key is not None:
+                keys[topic, key] = HeldKey(draft.digest(), receipt, now)
         if len(self._keys) + len(keys) > self._settings.max_keys:
             raise TooMany("too many keys are held; publish without a key or later", retry_after=60)
         self._store(entries, keys, ended)
@@ -109,7 +119,7 @@ class MemoryEngine:
                 raise KeyConflict("this key was used for another event", index=index)
             if held is not None:
                 return held.receipt
-        end = ended.get(draft.topic) or self._end_of(draft.topic)
+        end = (ended and ended.get(draft.topic)) or self._end_of(draft.topic)
         if end is not None and not draft.end:
             raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
         return None if end is None else Receipt(end)
@@ -118,10 +128,6 @@ class MemoryEngine:
         if self._marks.ended(topic):
             return Position(self._life, self._marks.of(topic))
         return self._ended.get(topic)
-
-    def _entry(self, draft: Draft, offset: int, now: float) -> Entry:
-        position = Position(self._life, offset)
-        return Entry(position, draft.topic, draft.data, draft.event, draft.retry, draft.end, now)
 
     def _store(
         self, entries: list[Entry], keys: dict[tuple[str, str], HeldKey], ended: dict[str, Position]

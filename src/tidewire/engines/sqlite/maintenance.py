@@ -1,0 +1,157 @@
+"""
+What is in a log file, and making it smaller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ...errors import StoreFull
+from ...settings import Settings
+from .. import LogClock
+from .database import refusal, unreadable
+from .file_lock import holder
+from .log_file import Clock, LogFile
+from .read_only import ReadOnly, Tell, explained
+from .reader import position_in
+
+# Offsets looked at, or entries trimmed, in one transaction.
+STEP = 10_000
+TOP_TOPICS = 20
+LAST_LIVES = 5
+
+
+# -- what is in it
+
+
+def info(path: str, tell: Tell) -> dict[str, Any]:
+    """Return what there is to say of the log at `path`, by name. Raises `StartRefused`."""
+    log = ReadOnly(path)
+    with contextlib.closing(log), explained(log.path):
+        found = summary(log)
+        found["topics"] = topics_by_volume(log, tell)
+    return found
+
+
+def summary(log: ReadOnly) -> dict[str, Any]:
+    with log.snapshot():
+        extent, lives = log.extent(), log.lives()
+        return {
+            "path": log.path,
+            "file_bytes": size_of(log.path),
+            "wal_bytes": size_of(f"{log.path}-wal"),
+            "in_use": holder(log.path) or None,
+            "clean": bool(log.meta()["clean"]),
+            "head": str(position_in(lives, extent.head)),
+            "floor": extent.floor,
+            "entries": extent.entries,
+            "bytes": extent.bytes - extent.trimmed_bytes,
+            "oldest": count(log, "SELECT min(time) FROM entries WHERE offset = ?", extent.floor),
+            "newest": extent.newest or None,
+            "lives": len(lives),
+            "last_lives": [{"life": life, "first": first} for life, first in lives[-LAST_LIVES:]],
+            "keys": count(log, "SELECT count(*) FROM keys"),
+            "marks": count(log, "SELECT count(*) FROM marks"),
+            "ended": count(log, "SELECT count(*) FROM entries WHERE is_end")
+            + count(log, "SELECT count(*) FROM marks WHERE ended"),
+        }
+
+
+def count(log: ReadOnly, query: str, *values: int) -> Any:
+    return log.db.execute(query, values).fetchone()[0]
+
+
+def topics_by_volume(log: ReadOnly, tell: Tell) -> list[dict[str, Any]]:
+    """Return the largest topics. Step by step: a hub beside it could not begin its WAL anew meanwhile."""
+    events: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    extent = log.extent()
+    for first in range(extent.floor, extent.head + 1, STEP):
+        last = min(first + STEP - 1, extent.head)
+        for topic, number, size in log.db.execute(
+            "SELECT topic, sum(NOT is_end), sum(size) FROM entries"
+            " WHERE offset BETWEEN ? AND ? GROUP BY topic",
+            (first, last),
+        ):
+            events[topic] += number
+            sizes[topic] += size
+        tell(last - extent.floor + 1, extent.entries)
+    return [
+        {"topic": topic, "events": events[topic], "bytes": size}
+        for topic, size in sizes.most_common(TOP_TOPICS)
+    ]
+
+
+def size_of(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+# -- writing to one that no hub uses
+
+
+@contextlib.contextmanager
+def writing(path: str, clock: Callable[[float], Clock] = LogClock) -> Iterator[LogFile]:
+    """Open a log for writing; a new life begins. Raises `StartRefused`, `StoreFull` or `Unavailable`."""
+    file = LogFile(path, clock=clock)
+    clean = True
+    try:
+        yield file
+    except sqlite3.Error as error:
+        passing = refusal(error)
+        clean = passing is not None
+        raise passing or unreadable(file.path, error) from None
+    finally:
+        file.close(clean=clean)
+
+
+class Trimmed(NamedTuple):
+    entries: int
+    """How many went."""
+    bytes: int
+    """How much smaller the file is."""
+    size: int
+    """How large it is now."""
+    shortage: StoreFull | None
+    """Why the space was not given back."""
+
+
+def trim(path: str, keep: Settings, tell: Tell) -> Trimmed:
+    """Trim the log at `path` to the retention of `keep`, then give the space back. Raises `StartRefused`."""
+    shortage = None
+    with writing(path) as file:
+        # What a stopped hub left in its WAL belongs to the file.
+        file.checkpoint()
+        before, floor = size_of(file.path), file.floor
+        kept = file.head - floor + 1
+        while plan := file.overdue(keep, STEP):
+            file.commit([], plan, keep)
+            file.checkpoint()
+            tell(file.floor - floor, kept)
+        try:
+            give_back(file)
+        except StoreFull as error:
+            shortage = error
+    after = size_of(file.path)
+    return Trimmed(file.floor - floor, before - after, after, shortage)
+
+
+def give_back(file: LogFile) -> None:
+    """Give the space of what was trimmed back to the disk. Raises `StoreFull`."""
+    needed = 2 * file.used_bytes()
+    free = shutil.disk_usage(os.path.dirname(file.path)).free
+    # To see it while it is done would fill the disk for others too.
+    if free < needed:
+        raise StoreFull(
+            f"the space of what was trimmed stays with the file, for new entries: giving it back takes"
+            f" {needed // 1024**2} MiB of free disk for a moment, and there are {free // 1024**2}"
+        )
+    file.vacuum()

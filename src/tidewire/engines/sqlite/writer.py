@@ -1,0 +1,186 @@
+"""
+The one thread that writes a log file.
+
+    waiting -> one transaction of all that waits -> told to the event loop
+    retention: planned -> told to the event loop -> deleted with the next transaction
+
+Rule 1: the event loop hears of entries after their commit, and a receipt comes after that.
+Rule 2: it hears of a trim before the trimmed entries are gone. So what a reader
+        brings from a later moment never lacks entries that are believed to be there.
+Rule 3: after an error that leaves the disk's state unknown nothing is written
+        any more: a second fsync after a failed one reports success falsely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+from ...errors import StoreFull, Unavailable
+from ...settings import Settings
+from ...window import Draft, Entry, Receipt
+from .database import refusal
+from .group import Result
+from .log_file import LogFile, Trim
+
+logger = logging.getLogger("tidewire")
+
+# Drafts in one transaction; a batch that is larger has one of its own.
+GROUP = 2_048
+# Entries trimmed with one transaction, unless more than half as many came.
+TRIM_STEP = 256
+# Seconds between two looks at what has grown too old.
+TRIM_EVERY = 1.0
+# Bytes written, about, until the WAL is moved into the file.
+CHECKPOINT = 4 * 1024 * 1024
+# What a commit writes beside its entries: pages are written whole.
+COMMIT_BYTES = 16 * 1024
+
+
+class Request(NamedTuple):
+    """A batch that waits for its transaction, and who waits for the answer. Cancelled, it is not begun."""
+
+    drafts: Sequence[Draft]
+    answer: asyncio.Future[list[Receipt]]
+
+
+class Listener(Protocol):
+    """Who is told, from the writer's thread, in the order in which things happened."""
+
+    def wrote(self, entries: Sequence[Entry], group: Sequence[Request], results: Sequence[Result]) -> None:
+        """A transaction is on the disk, or there are only results: it could not be."""
+
+    def trims(self, trim: Trim) -> None:
+        """Entries are about to be deleted."""
+
+    def broke(self, group: Sequence[Request], error: Exception) -> None:
+        """Nobody knows what became of `group`; nothing that comes later is stored."""
+
+
+class Writer:
+    """
+    Writes what `put` brings until it is stopped.
+
+    `checkpoint` begins to move the WAL into the file on another thread.
+    """
+
+    def __init__(
+        self, file: LogFile, settings: Settings, listener: Listener, checkpoint: Callable[[], Future[int]]
+    ) -> None:
+        self._file = file
+        self._settings = settings
+        self._listener = listener
+        self._checkpoint = checkpoint
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._trim: Trim | None = None
+        self._trim_due = self._keys_due = 0.0
+        self._untrimmed = 0  # entries that came since the last look
+        self._fresh = 0  # bytes that went into the WAL since it was last moved
+        self._moving: Future[int] | None = None
+        self._full = False
+        self.broken = False
+        self._thread = threading.Thread(target=self._run, name="tidewire-log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, request: Request) -> None:
+        self._queue.put(request)
+
+    def stop(self) -> None:
+        """Write what waits and return."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def left(self) -> list[Request]:
+        """Return what waits for a writer that broke."""
+        found = []
+        while not self._queue.empty():
+            found.append(self._queue.get())
+        return [request for request in found if request is not None]
+
+    # -- the thread
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._next_group()
+            try:
+                self._write(group)
+                self._look_after()
+            except Exception as error:
+                logger.critical("the log %s cannot be written any more: %s", self._file.path, error)
+                self.broken = True
+                self._listener.broke(group, error)
+                return
+
+    def _next_group(self) -> tuple[list[Request], bool]:
+        """Return all that waits, at most a transaction's worth, and whether it is the last."""
+        group: list[Request] = []
+        count = 0
+        try:
+            request = self._queue.get(timeout=0 if self._trim and not self._full else TRIM_EVERY)
+            while request is not None:
+                if not request.answer.cancelled():
+                    group.append(request)
+                    count += len(request.drafts)
+                if count >= GROUP:
+                    return group, False
+                request = self._queue.get_nowait()
+        except queue.Empty:
+            return group, False
+        return group, True
+
+    def _write(self, group: Sequence[Request]) -> None:
+        if not (group or self._trim):
+            return
+        batches = [request.drafts for request in group]
+        try:
+            entries, results = self._file.commit(batches, self._trim, self._settings)
+        except (StoreFull, Unavailable) as error:
+            self._full = True
+            self._listener.wrote([], group, self._file.unstored(batches, error, self._settings))
+            return
+        self._full, self._trim = False, None
+        self._untrimmed += len(entries)
+        self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
+        self._listener.wrote(entries, group, results)
+
+    # -- what is due beside writing
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        try:
+            if self._trim is None and (self._untrimmed >= TRIM_STEP or now >= self._trim_due):
+                self._plan_trim(now)
+            if now >= self._keys_due and not self._file.forget_keys(self._settings):
+                self._keys_due = now + TRIM_EVERY
+            self._move_wal()
+        except sqlite3.Error as error:
+            if refusal(error) is None:
+                raise
+
+    def _plan_trim(self, now: float) -> None:
+        step = max(TRIM_STEP, 2 * self._untrimmed)
+        self._trim = self._file.overdue(self._settings, step)
+        self._untrimmed = 0
+        if self._trim:
+            self._listener.trims(self._trim)
+        if self._trim is None or self._trim.floor - self._file.floor < step:
+            # The rest can wait: to trim one entry after each commit would make two of every one.
+            self._trim_due = now + TRIM_EVERY
+
+    def _move_wal(self) -> None:
+        if self._moving is not None and self._moving.done():
+            moved, self._moving = self._moving, None
+            moved.result()
+            # The rest of it, which came meanwhile, is small. Once all is moved the WAL begins anew.
+            self._file.checkpoint()
+        elif self._moving is None and self._fresh > CHECKPOINT:
+            self._fresh = 0
+            self._moving = self._checkpoint()

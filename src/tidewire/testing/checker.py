@@ -1,0 +1,130 @@
+"""
+Judges a run: whether the delivery contract was kept, as far as a recording can tell.
+
+    report = check(recorder.records, history)
+    assert report.counts_as_run(1000) and report.ok, report
+
+The rows named G are those of the contract: durable ack (G1), nothing invented (G2), order (G3), no gap
+at the seam (G4), at least once, and once after dedupe (G5), explicit gap (G6), ids never reused (G7),
+idempotent publish (G8).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from .recorder import Delivered, Fault, Processed, Record
+from .report import Report
+from .run import Place, Run
+from .walk import Walk
+
+__all__ = ["Report", "check"]
+
+
+def check(
+    records: Sequence[Record],
+    history: Iterable[tuple[str, str, str]] | None,
+    *,
+    trimmed_through: int = 0,
+    retention_or_loss: bool = False,
+    left: Collection[str] = (),
+) -> Report:
+    """
+    Judge a run.
+
+    `history`: (id, topic, data) of every event in the log at the end; None where there is no log any
+    more. `trimmed_through`: the largest offset that retention took. `retention_or_loss`: the faults
+    were such as the engine's durability does not cover, so that acked events may be gone; whoever
+    missed them must have been told. `left`: subscribers that went away for good; all others must
+    have everything that was acked before their last stream was closed.
+    """
+    report = Report(loss_allowed=retention_or_loss or history is None)
+    run = Run(records, history, trimmed_through, report.loss_allowed)
+    report.faults = sum(isinstance(record, Fault) for record in records)
+    report.acked = len(run.acks)
+    check_log(run, report)
+    check_sources(run, report)
+    check_publishes(run, report)
+    check_real_time(run, report)
+    for subscriber, streams in run.streams_by_subscriber().items():
+        walk = Walk(run, report, subscriber)
+        walk.follow(streams)
+        if subscriber not in left:
+            walk.finish(streams[-1][-1])
+    for subscriber, processed in run.processed.items():
+        for id, count in Counter(record.id for record in processed).items():
+            if count > 1:
+                report.found("repeated_for_app", f"{subscriber}: {id} was processed {count} times")
+    return report
+
+
+def check_log(run: Run, report: Report) -> None:
+    """Judge what is in the log: everything acked or delivered (G1), in one order (G3)."""
+    offsets = [run.place(event.id)[1] for event in run.history]
+    if offsets != sorted(set(offsets)):
+        report.found("reordered", "the offsets of the log do not only grow")
+    for event in run.events.values() if run.read_back else ():
+        offset = run.place(event.id)[1]
+        if event.id not in run.kept and offset > run.trimmed_through:
+            after = not offsets or run.dead(event.id) or offset > offsets[-1]
+            where = "postfix" if after else "prefix" if offset < offsets[0] else "middle"
+            how = "delivered" if run.times(event.id) is None else "acked"
+            report.found(f"lost_{where}", f"{event} was {how} and is not in the log")
+
+
+def check_sources(run: Run, report: Report) -> None:
+    """Judge that everything was published (G2), and once (G8)."""
+    attempts = run.attempts()
+    for event in run.events.values():
+        if not attempts[event.topic, event.data]:
+            report.found("invented", f"{event} was published by nobody")
+    texts = {data for _, data in attempts}
+    for record in run.records:
+        if (
+            isinstance(record, (Delivered, Processed))
+            and record.id not in run.events
+            and record.data not in texts
+        ):
+            report.found("invented", f"{record} was published by nobody")
+    for (topic, data), count in Counter((event.topic, event.data) for event in run.history).items():
+        if count > attempts[topic, data] > 0:
+            report.found("doubled", f"{data!r} on {topic!r} is in the log {count} times")
+
+
+def check_publishes(run: Run, report: Report) -> None:
+    """Judge the ids: one for one publish (G8), and one event for one id, ever (G7)."""
+    owners: dict[str, str] = {}
+    for name, acks in run.acks.items():
+        if len({ack.id for ack in acks}) > 1:
+            report.found("doubled", f"publish {name} got the ids {', '.join(ack.id for ack in acks)}")
+        for ack in acks:
+            event, invoked = run.events[ack.id], run.invoked[name]
+            other = owners.setdefault(ack.id, name)
+            if (event.topic, event.data) != (invoked.topic, invoked.data) or (
+                other != name and not ack.duplicate
+            ):
+                report.found("reused_ids", f"{ack.id} is publish {name}, and {event} of publish {other}")
+    for record in run.records:
+        if isinstance(record, (Delivered, Processed)) and record.id in run.events:
+            event = run.events[record.id]
+            topic = record.topic if isinstance(record, Delivered) else None
+            if record.data != event.data or topic not in (None, event.topic):
+                report.found("reused_ids", f"{record} has the id of {event}")
+
+
+def check_real_time(run: Run, report: Report) -> None:
+    """Judge that what was acked before another was sent comes before it (G3)."""
+    acked = sorted((acks[0].order, run.place(acks[0].id), name) for name, acks in run.acks.items())
+    sent = sorted((run.invoked[name].order, run.place(acks[0].id), name) for name, acks in run.acks.items())
+    largest: tuple[Place, str] = ((-1, 0), "")
+    done = iter(acked)
+    upcoming = next(done, None)
+    for order, place, name in sent:
+        while upcoming is not None and upcoming[0] < order:
+            largest = max(largest, (upcoming[1], upcoming[2]))
+            upcoming = next(done, None)
+        if place < largest[0]:
+            report.found(
+                "reordered", f"publish {name} is before {largest[1]}, which was acked when it was sent"
+            )

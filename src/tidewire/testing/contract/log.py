@@ -1,0 +1,227 @@
+"""An engine under test, and its log: whatever is read is compared with what the sink was told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, ClassVar, TypeVar
+
+from ...engines import PAGE_BYTES, Engine
+from ...errors import TidewireError
+from ...position import parse_position
+from ...settings import Settings
+from ...topics import Selector
+from ...window import Draft, Entry, Head, Page, Receipt, Since
+from ..clock import HandClock
+from .sink import Early, NotedSink
+
+E = TypeVar("E", bound=TidewireError)
+S = TypeVar("S", bound="Base")
+T = TypeVar("T", bound=Callable[..., None])
+
+EVERYTHING = Selector(["**"])
+
+
+class Base:
+    """What a subclass of the suite gives, and how its tests are run."""
+
+    lasting: ClassVar[bool] = True
+    clocked: ClassVar[bool] = False
+    loop_factory: ClassVar[Callable[[], asyncio.AbstractEventLoop] | None] = None
+    deadline: ClassVar[float] = 10.0
+
+    async def new_engine(self, settings: Settings, **options: Any) -> Engine:
+        """Return an engine, not yet open, on this test's log: in one test it is the same log each time."""
+        raise NotImplementedError
+
+    async def kill(self, engine: Engine) -> None:
+        """End `engine` as a crash would, if that can be done; otherwise it is closed."""
+        await engine.close()
+
+    @contextlib.asynccontextmanager
+    async def log(self, **settings: Any) -> AsyncIterator[OpenLog]:
+        log = OpenLog(self, Settings(**settings))
+        await log.open()
+        try:
+            yield log
+            await log.check_everything()
+        finally:
+            await log.engine.close()
+
+
+def engine_test(test: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S], None]:
+    """Run a test of the suite in an event loop of its own, and see that it leaves nothing running."""
+
+    @functools.wraps(test)
+    def run(self: S) -> None:
+        threads = threads_running()
+        with asyncio.Runner(loop_factory=type(self).loop_factory) as runner:
+            runner.run(check_tasks(test(self)))
+        assert threads_running() <= threads, "a closed engine leaves a thread"
+
+    return run
+
+
+async def check_tasks(test: Coroutine[Any, Any, None]) -> None:
+    await test
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1, f"a closed engine leaves a task: {asyncio.all_tasks()}"
+
+
+def threads_running() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+def where(**abilities: bool) -> Callable[[T], T]:
+    """Mark a test that is only for engines with these abilities; the others do not have it."""
+
+    def mark(test: T) -> T:
+        test.where = abilities  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+async def refusal(kind: type[E], asked: Callable[[], Any]) -> E:
+    """Return the error of this kind that `asked` raises, at once or when it is awaited."""
+    try:
+        await asked()
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+class OpenLog:
+    """
+    A log under test. `known`: every entry it ever had, by offset.
+
+    Everything that is read is compared with what the sink was told.
+    """
+
+    engine: Engine
+    sink: NotedSink
+    head: Head
+
+    def __init__(self, suite: Base, settings: Settings) -> None:
+        self._suite = suite
+        self.settings = settings
+        self.clock = HandClock()
+        self.known: dict[int, Entry] = {}
+
+    # -- opening
+
+    async def open(self) -> None:
+        options = {"clock": self.clock} if self._suite.clocked else {}
+        self.engine = await self._suite.new_engine(self.settings, **options)
+        early = Early()
+        self.head = await self.engine.open(early)
+        self.sink = early.follow(NotedSink(self.known, self.head))
+        self.sink.check_marks(self.head.floor, self.head.marks)
+
+    async def reopen(self, *, crash: bool = False, **settings: Any) -> None:
+        """Close it, or let it crash, and open it again; `settings` may be others then."""
+        await (self._suite.kill(self.engine) if crash else self.engine.close())
+        if settings:
+            self.settings = Settings(**settings)
+        await self.open()
+
+    # -- publishing
+
+    async def put(self, *drafts: Draft) -> list[tuple[int, bool]]:
+        """Append and return (offset, duplicate) of each; the sink must have had them."""
+        receipts = await self.engine.append(drafts)
+        assert len(receipts) == len(drafts)
+        for draft, receipt in zip(drafts, receipts, strict=True):
+            self.check_receipt(draft, receipt)
+        return [(receipt.position.offset, receipt.duplicate) for receipt in receipts]
+
+    def check_receipt(self, draft: Draft, receipt: Receipt) -> None:
+        position = receipt.position
+        assert position.offset <= self.sink.head, "a receipt came before the sink had the entry"
+        assert parse_position(str(position)) == position
+        entry = self.known[position.offset]
+        assert (position.life, entry.topic) == (entry.position.life, draft.topic)
+        if not receipt.duplicate:
+            assert position == entry.position
+            told = (entry.data, entry.event, entry.retry, entry.end)
+            assert told == (draft.data, draft.event, draft.retry, draft.end)
+
+    async def fill(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            await self.put(Draft(topic))
+
+    async def refused(self, kind: type[TidewireError], *drafts: Draft) -> dict[str, Any]:
+        """Return the members of the refusal; nothing may have been stored."""
+        head = self.sink.head
+        error = await refusal(kind, lambda: self.engine.append(drafts))
+        assert error.stored is False
+        assert self.sink.head == head
+        return error.members
+
+    # -- reading
+
+    async def page(self, after: int, limit: int = 100, selector: Selector | None = None) -> Page:
+        """Read one page and compare it with what is known."""
+        head = self.sink.head
+        page = await self.engine.read(after, limit, selector)
+        offsets = [entry.offset for entry in page.entries]
+        assert len(offsets) <= limit
+        assert page.through <= self.sink.head, "more was read than the sink has had"
+        assert page.through > after or max(after, page.floor - 1) >= head, "a page that brings nobody on"
+        for entry in page.entries:
+            assert same(entry, self.known[entry.offset])
+        wanted = [o for o in range(max(after + 1, page.floor), page.through + 1) if self.matches(o, selector)]
+        assert [offset for offset in offsets if offset >= page.floor] == wanted
+        assert offsets == sorted(set(offsets))
+        assert all(after < offset <= page.through and self.matches(offset, selector) for offset in offsets)
+        if 1 < page.floor == self.sink.floor:
+            self.sink.check_marks(page.floor, page.marks)
+        assert len(offsets) <= 1 or sum(entry.size for entry in page.entries) <= PAGE_BYTES
+        return page
+
+    def matches(self, offset: int, selector: Selector | None) -> bool:
+        return selector is None or selector.matches(self.known[offset].topic)
+
+    async def offsets(self, after: int = 0, limit: int = 100, selector: Selector | None = None) -> list[int]:
+        """
+        Return the offsets of all that follows and is kept, read page by page.
+
+        What the sink was told to be trimmed may be there a little longer.
+        """
+        found: list[int] = []
+        while after < self.sink.head:
+            page = await self.page(after, limit, selector)
+            found += [entry.offset for entry in page.entries]
+            after = max(page.through, page.floor - 1)
+        return [offset for offset in found if offset >= self.sink.floor]
+
+    async def locate(self, kind: Any, value: float = 0, selector: Selector = EVERYTHING) -> int:
+        return await self.engine.locate(Since(kind, value), selector)
+
+    async def check_everything(self) -> None:
+        """The log holds what the sink was told, from the floor to the head."""
+        offsets = await self.offsets(self.sink.floor - 1, 1000)
+        assert offsets == list(range(self.sink.floor, self.sink.head + 1))
+
+    async def until(self, done: Callable[[], object], what: str) -> None:
+        """Wait until it is so: engines trim in steps and a little later."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._suite.deadline
+        while not done():
+            assert loop.time() < end, f"{what}: floor {self.sink.floor}, head {self.sink.head}"
+            await asyncio.sleep(0.02)
+
+    async def until_floor(self, floor: int) -> None:
+        await self.until(lambda: self.sink.floor >= floor, f"the floor is not {floor} in the end")
+        assert self.sink.floor == floor
+
+
+def same(one: Entry, other: Entry) -> bool:
+    return as_tuple(one) == as_tuple(other)
+
+
+def as_tuple(entry: Entry) -> tuple[Any, ...]:
+    return (entry.position, entry.topic, entry.data, entry.event, entry.retry, entry.end, entry.time)

@@ -1,0 +1,86 @@
+"""The sink of an engine under test: what it is told is noted and checked at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from ...window import Entry, Head, Marks
+
+
+class NotedSink:
+    """Every entry once and in order, marks that are right, and all of it in the thread of the event loop."""
+
+    def __init__(self, known: dict[int, Entry], head: Head) -> None:
+        self.known = known
+        self.head = head.position.offset
+        self.floor = head.floor
+        self.marks = head.marks
+        self._thread = threading.get_ident()
+
+    def entries(self, batch: Sequence[Entry]) -> None:
+        self._check_caller()
+        assert [entry.offset for entry in batch] == list(range(self.head + 1, self.head + 1 + len(batch)))
+        for entry in batch:
+            assert entry.offset not in self.known, f"{entry.position} is told twice"
+            self.known[entry.offset] = entry
+        self.head += len(batch)
+
+    def trimmed(self, floor: int, marks: Marks) -> None:
+        self._check_caller()
+        assert self.floor < floor <= self.head + 1
+        self.floor, self.marks = floor, marks
+        self.check_marks(floor, marks)
+
+    def reset(self, head: Head) -> None:
+        raise AssertionError("the log does not go back in this suite")
+
+    def available(self, up: bool) -> None:
+        self._check_caller()
+
+    def _check_caller(self) -> None:
+        assert threading.get_ident() == self._thread, "the sink is told by the thread of the event loop"
+
+    def check_marks(self, floor: int, marks: Marks) -> None:
+        """Each topic's mark is its newest entry below the floor, and says whether that was its end."""
+        newest: dict[str, Entry] = {}
+        for entry in self.known.values():
+            if entry.offset < floor:
+                newest[entry.topic] = entry
+        for topic, entry in newest.items():
+            assert (marks.of(topic), marks.ended(topic)) == (entry.offset, entry.end), topic
+        for topic in {entry.topic for entry in self.known.values()} - newest.keys():
+            assert marks.of(topic) == 0, f"{topic!r} has a mark and nothing of it is trimmed"
+
+
+class Early:
+    """The sink from the first moment on: it may be told something before `open` has returned."""
+
+    def __init__(self) -> None:
+        self._told: list[tuple[str, tuple[Any, ...]]] = []
+        self._sink: NotedSink | None = None
+
+    def follow(self, sink: NotedSink) -> NotedSink:
+        self._sink = sink
+        for name, values in self._told:
+            getattr(sink, name)(*values)
+        return sink
+
+    def _tell(self, name: str, *values: Any) -> None:
+        if self._sink is None:
+            self._told.append((name, values))
+        else:
+            getattr(self._sink, name)(*values)
+
+    def entries(self, batch: Sequence[Entry]) -> None:
+        self._tell("entries", batch)
+
+    def trimmed(self, floor: int, marks: Marks) -> None:
+        self._tell("trimmed", floor, marks)
+
+    def reset(self, head: Head) -> None:
+        self._tell("reset", head)
+
+    def available(self, up: bool) -> None:
+        self._tell("available", up)

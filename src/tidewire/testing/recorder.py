@@ -1,0 +1,225 @@
+"""
+What happened in a run: publishes, streams, deliveries, gaps, faults. `checker` judges it.
+
+    recorder = Recorder()
+    recorder.invoked("7", "orders/1", "paid")      # before it is sent
+    recorder.ok("7", receipt.id)                   # when it is answered
+    ...
+    recorder.save("run.ndjson")
+
+Records are ordered by the machine's monotonic clock, which all of its processes share: what one process
+recorded before the other began is before it in the merged run too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+
+# Longer data is kept as its beginning and its hash: a run has millions of deliveries.
+KEPT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    order: int
+    """Nanoseconds of the monotonic clock; no two records of one recorder have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked(Record):
+    publish: str
+    topic: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ok(Record):
+    publish: str
+    id: str
+    duplicate: bool
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Record):
+    publish: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Record):
+    publish: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Record):
+    stream: str
+    subscriber: str
+    topics: tuple[str, ...]
+    position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Positioned(Record):
+    stream: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Record):
+    stream: str
+    id: str
+    topic: str | None
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap(Record):
+    stream: str
+    id: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(Record):
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Processed(Record):
+    subscriber: str
+    id: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault(Record):
+    name: str
+
+
+KINDS: dict[str, type[Record]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(Invoked, Ok, Refused, Unknown),
+        *(Opened, Positioned, Delivered, Gap, Closed),
+        *(Processed, Fault),
+    )
+}
+
+
+def fingerprint(data: str) -> str:
+    """Return what stands for `data`: line ends as a subscriber gets them, long data as its hash."""
+    data = data.replace("\r\n", "\n").replace("\r", "\n")
+    if len(data) > KEPT:
+        digest = hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        data = f"{data[:KEPT]}… {digest}"
+    # One event goes to many subscribers: they share one string.
+    return sys.intern(data)
+
+
+class Recorder:
+    """
+    An append-only list of what happened. Any thread may record.
+
+    `publish`, `stream` and `subscriber` are names that the caller gives. A publish that is sent
+    again with the same key keeps its name; a client that reconnects is the same subscriber on
+    another stream.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.records: list[Record] = list(records)
+        self._lock = threading.Lock()
+        self._last = self.records[-1].order if self.records else 0
+
+    def _add(self, kind: type[Record], *fields: Any) -> None:
+        with self._lock:
+            self._last = max(time.monotonic_ns(), self._last + 1)
+            self.records.append(kind(self._last, *fields))
+
+    # -- publishing
+
+    def invoked(self, publish: str, topic: str, data: str) -> None:
+        """It is about to be sent."""
+        self._add(Invoked, publish, topic, fingerprint(data))
+
+    def ok(self, publish: str, id: str, duplicate: bool = False, durability: str = "") -> None:
+        """It was acknowledged."""
+        self._add(Ok, publish, id, duplicate, durability)
+
+    def refused(self, publish: str) -> None:
+        """The answer said `stored: false`."""
+        self._add(Refused, publish)
+
+    def unknown(self, publish: str) -> None:
+        """A time-out, a lost connection, or the answer said `stored: "unknown"`."""
+        self._add(Unknown, publish)
+
+    # -- streams
+
+    def opened(self, stream: str, subscriber: str, topics: Iterable[str], position: str | None) -> None:
+        """
+        The head of its response is here.
+
+        `position`: the id that it brought, None for one that begins now, `start` for one that asked for
+        all there is.
+        """
+        self._add(Opened, stream, subscriber, tuple(topics), position)
+
+    def positioned(self, stream: str, id: str) -> None:
+        """A `hub.position` came. Without it nothing is known of where a new stream began."""
+        self._add(Positioned, stream, id)
+
+    def delivered(self, stream: str, id: str, topic: str | None, data: str) -> None:
+        """An event came. `topic` may be None where the stream has only one."""
+        self._add(Delivered, stream, sys.intern(id), topic, fingerprint(data))
+
+    def gap(self, stream: str, id: str, body: dict[str, Any]) -> None:
+        """A `hub.gap` with this id and this data came."""
+        self._add(Gap, stream, id, body)
+
+    def closed(self, stream: str) -> None:
+        """It ended, or its client left it."""
+        self._add(Closed, stream)
+
+    def processed(self, subscriber: str, id: str, data: str) -> None:
+        """The program behind the client saw it, after repeats were dropped."""
+        self._add(Processed, subscriber, sys.intern(id), fingerprint(data))
+
+    # -- faults
+
+    def fault(self, name: str) -> None:
+        """Something really broke: a process was killed, a disk was full."""
+        self._add(Fault, name)
+
+    # -- runs of several processes
+
+    def save(self, path: str | Path) -> None:
+        """Write the records as NDJSON: a kind and its fields on each line."""
+        with open(path, "wb") as file:
+            for record in list(self.records):
+                file.write(orjson.dumps([type(record).__name__.lower(), record]) + b"\n")
+
+    @classmethod
+    def load(cls, *paths: str | Path) -> Self:
+        """Read what was saved, by several processes too, in the order in which it happened."""
+        records: list[Record] = []
+        for path in paths:
+            with open(path, "rb") as file:
+                records += map(as_record, file)
+        return cls(sorted(records, key=lambda record: record.order))
+
+
+def as_record(line: bytes) -> Record:
+    name, fields = orjson.loads(line)
+    kind = KINDS[name]
+    if kind is Opened:
+        fields["topics"] = tuple(fields["topics"])
+    return kind(**fields)

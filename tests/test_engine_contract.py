@@ -1,0 +1,171 @@
+"""Every engine of ours passes the suite that admits one."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidewire.engines import Engine
+from tidewire.engines.memory import MemoryEngine
+from tidewire.engines.sqlite import SQLiteEngine, writer
+from tidewire.settings import Settings
+from tidewire.testing.clock import VirtualLoop
+from tidewire.testing.contract import EngineContract
+from tidewire.topics import Selector
+from tidewire.window import Draft, Entry, Marks, Page, Receipt
+
+
+class TestMemory(EngineContract):
+    lasting = False
+    clocked = True
+    loop_factory = VirtualLoop
+
+    async def new_engine(self, settings: Settings, **options: Any) -> Engine:
+        return MemoryEngine("memory", settings, options["clock"])
+
+
+class TestSQLite(EngineContract):
+    clocked = True
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = tmp_path / "log"
+        self.folder.mkdir()
+        # A dozen of these tests wait for it.
+        monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
+
+    async def new_engine(self, settings: Settings, **options: Any) -> Engine:
+        return SQLiteEngine(f"sqlite:///{self.folder}/log.db", settings, lambda newest: options["clock"])
+
+    async def kill(self, engine: Engine) -> None:
+        """Go on with the files as they are now: that is what a crash leaves."""
+        left = self.folder.with_name(f"{self.folder.name}-left")
+        shutil.copytree(self.folder, left)
+        await engine.close()
+        self.folder = left
+
+
+# -- the suite can fail
+
+
+class Late(MemoryEngine):
+    """Its receipts come before the sink has the entries."""
+
+    def _store(self, *args: Any) -> None:
+        self._loop.call_soon(super()._store, *args)
+
+
+class OneScope(MemoryEngine):
+    """A key is looked up without its topic."""
+
+    def _known(self, draft: Draft, *args: Any) -> Any:
+        return super()._known(draft._replace(topic="a") if draft.key else draft, *args)
+
+
+class Forgetful(MemoryEngine):
+    """Keys are forgotten by how many there are."""
+
+    def _forget_keys(self, now: float) -> None:
+        while len(self._keys) > 2:
+            self._keys.popitem(last=False)
+
+
+class Open(MemoryEngine):
+    """An ended topic may be published to."""
+
+    def _end_of(self, topic: str) -> None:
+        return None
+
+
+class Ahead(MemoryEngine):
+    """A page says that it looked through everything, however few entries it returns."""
+
+    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
+        return (await super().read(after, limit, selector))._replace(through=self._head)
+
+
+class AtOrAfter(MemoryEngine):
+    """A page begins with the entry at the position."""
+
+    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
+        return await super().read(after - 1, limit, selector)
+
+
+class Stuck(MemoryEngine):
+    """A page in which nothing matches brings nobody on."""
+
+    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
+        page = await super().read(after, limit, selector)
+        return page if page.entries else page._replace(through=after)
+
+
+class Unmarked(MemoryEngine):
+    """What is trimmed leaves no mark."""
+
+    def _forget(self, entry: Entry) -> None:
+        super()._forget(entry)
+        self._marks = Marks()
+
+
+class Idle(MemoryEngine):
+    """Nothing is trimmed while nobody publishes."""
+
+    def _trim_regularly(self) -> None:
+        pass
+
+
+class Greedy(MemoryEngine):
+    """It keeps one entry less than it is told."""
+
+    def __init__(self, url: str, settings: Settings, *args: Any) -> None:
+        fewer = max(settings.retention_entries - 1, 1)
+        super().__init__(url, replace(settings, retention_entries=fewer), *args)
+
+
+class Partial(MemoryEngine):
+    """A refused batch leaves what came before the refusal."""
+
+    def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
+        receipts = [super(Partial, self).append([draft]).result()[0] for draft in drafts]
+        answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
+        answer.set_result(receipts)
+        return answer
+
+
+class Unclosed(MemoryEngine):
+    """It leaves a task when it is closed."""
+
+    async def close(self) -> None:
+        self._task = self._loop.create_task(asyncio.sleep(60))
+
+
+BROKEN = {
+    Late: "test_appends_at_once_get_one_order",
+    OneScope: "test_a_key_repeats_its_first_id",
+    Forgetful: "test_so_many_keys_and_no_more",
+    Open: "test_nothing_is_published_to_an_ended_topic",
+    Ahead: "test_pages",
+    AtOrAfter: "test_pages",
+    Stuck: "test_the_reader_of_a_quiet_topic_gets_on",
+    Unmarked: "test_retention_by_entries",
+    Idle: "test_retention_by_age",
+    Greedy: "test_a_full_log_stays_right_over_many_publishes",
+    Partial: "test_a_refused_batch_leaves_nothing",
+    Unclosed: "test_an_empty_log",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
+def test_a_broken_engine_is_not_admitted(kind: type[MemoryEngine]) -> None:
+    class Suite(TestMemory):
+        async def new_engine(self, settings: Settings, **options: Any) -> Engine:
+            return kind("memory", settings, options["clock"])
+
+    with pytest.raises((AssertionError, KeyError)):
+        getattr(Suite(), BROKEN[kind])()
