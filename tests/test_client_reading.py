@@ -171,10 +171,12 @@ def test_gaps_and_ends_have_their_fields(client: Client) -> None:
 
 
 AUTH = b'data: a\n\nevent: hub.auth\ndata: {"reason":"expired"}\n\n'
+# A hub sends no more after that; what comes all the same is for nobody.
+MORE = b"data: late\n\n"
 
 
 def test_a_token_that_is_no_longer_good_is_an_error(client: Client) -> None:
-    with Scripted(stream(AUTH, HOLD)) as server, follow(client, server) as events:
+    with Scripted(stream(AUTH + MORE, HOLD)) as server, follow(client, server) as events:
         assert next(events).data == "a"
         with pytest.raises(StreamRefused, match="expired") as caught:
             next(events)
