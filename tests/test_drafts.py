@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tidewire.drafts import draft, draft_of, end_draft
+from tidewire.drafts import draft, draft_of, drafts_of, end_draft
 from tidewire.errors import TidewireError
 from tidewire.window import Draft
 
@@ -158,3 +159,45 @@ def test_the_end_of_a_topic() -> None:
     assert end_draft("a", "sold out", max_event=LIMIT) == Draft("a", "sold out", end=True)
     refused("event_too_large", 413, end_draft, "a", "x" * (LIMIT + 1))
     refused("invalid_utf8", 400, end_draft, "a", "\ud800")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"topic": "a", "data": "x"},
+        {"topic": "a", "data": "é"},
+        {"topic": "a", "data": "x" * 101},
+        {"topic": "a", "data": "é" * 51},
+        {"topic": "a", "data": "\ud800"},
+        {"topic": "a", "data": 1},
+        {"topic": "a", "event": "paid"},
+        {"topic": "a", "key": "k"},
+        {"topic": "a", "data": "x", "event": "hub.end"},
+        {"topic": "a", "retry": 700},
+        {"topic": "a", "data": "x", "id": "1"},
+        {"topic": "b*", "data": "x"},
+        {"topic": ["a"], "data": "x"},
+        {"data": "x", "event": "y"},
+        ["topic", "data"],
+    ],
+    ids=range(15),
+)
+def test_many_are_what_each_is(fields: Any) -> None:
+    first = {"topic": "a", "data": "first"}
+    expected = outcome(lambda: draft_of(fields, max_event=100))
+    if isinstance(expected, str):
+        assert outcome(lambda: drafts_of([first, fields], max_event=100)) == expected
+    else:
+        assert drafts_of([first, fields, first], max_event=100) == [
+            Draft("a", "first"),
+            expected,
+            Draft("a", "first"),
+        ]
+
+
+def outcome(make: Callable[[], Any]) -> Any:
+    """Return what `make` returns, or the code of its refusal."""
+    try:
+        return make()
+    except TidewireError as error:
+        return error.code

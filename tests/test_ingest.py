@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from slow_engine import SlowEngine, slow_engines
 from support import wait_until_async
 from tidewire import Hub
+from tidewire.errors import StoreFull
 from tidewire.http.ingest import Each, Ingestion, Merged
 from tidewire.http.requests import Ingest
 from tidewire.position import Position
@@ -155,3 +158,81 @@ async def test_blank_lines_are_no_events(blank: bytes) -> None:
     assert (await hub.head()).offset == 2
     assert client.receipts[-1]["lines"][1] == 3
     await hub.close()
+
+
+# -- One batch ahead.
+
+
+@pytest.fixture
+def engines() -> Iterator[list[SlowEngine]]:
+    with slow_engines() as opened:
+        yield opened
+
+
+async def slow_ingest(engines: list[SlowEngine]) -> tuple[Hub, SlowEngine, Client, asyncio.Task[None]]:
+    """Return an ingest whose first commit is under way."""
+    hub, client = Hub("slow", max_batch=2), Client()
+    task = await ingest(hub, client)
+    (engine,) = engines
+    engine.slow = True
+    client.give({"topic": "a", "data": "1"}, {"topic": "a", "data": "2"})
+    await wait_until_async(lambda: len(engine.waiting) == 1)
+    return hub, engine, client, task
+
+
+async def test_the_next_lines_are_read_meanwhile_but_not_all(engines: list[SlowEngine]) -> None:
+    hub, engine, client, task = await slow_ingest(engines)
+    for number in range(10):
+        client.give({"topic": "a", "data": str(number)})
+    await wait_until_async(lambda: client.messages.qsize() < 9)
+    await asyncio.sleep(0.1)
+    assert 6 <= client.messages.qsize() < 9
+    assert len(engine.waiting) == 1, "one commit at a time: else their order would be the engine's"
+    engine.go_on()
+    client.give(more=False)
+    await asyncio.wait_for(task, 5)
+    assert (await hub.head()).offset == 12
+    assert client.receipts[-1]["lines"][1] == 12
+    await hub.close()
+
+
+async def test_nothing_is_stored_after_a_commit_that_failed(engines: list[SlowEngine]) -> None:
+    hub, engine, client, task = await slow_ingest(engines)
+    client.give({"topic": "a", "data": "3"}, more=False)
+    await wait_until_async(lambda: client.messages.empty())
+    engine.fault = StoreFull("the disk is full")
+    engine.go_on()
+    await asyncio.wait_for(task, 5)
+    assert client.receipts == [
+        {"line": 1, "code": "store_full", "stored": False, "detail": "the disk is full"}
+    ]
+    assert (await hub.head()).offset == 0
+    await hub.close()
+
+
+async def test_a_bad_line_is_told_after_the_receipts_of_those_before_it(
+    engines: list[SlowEngine],
+) -> None:
+    hub, engine, client, task = await slow_ingest(engines)
+    client.give({"topic": "a", "data": "3"}, {"topic": "a*"})
+    await wait_until_async(lambda: client.messages.empty())
+    engine.go_on()
+    await asyncio.wait_for(task, 5)
+    assert [line.get("lines", line.get("line")) for line in client.receipts][-1] == 4
+    assert client.receipts[-1]["code"] == "invalid_topic"
+    assert (await hub.head()).offset == 3
+    await hub.close()
+
+
+async def test_a_drain_stores_what_was_read_meanwhile(engines: list[SlowEngine]) -> None:
+    hub, engine, client, task = await slow_ingest(engines)
+    client.give({"topic": "a", "data": "3"})
+    await wait_until_async(lambda: client.messages.empty())
+    draining = asyncio.ensure_future(hub.drain())
+    await asyncio.sleep(0)
+    engine.go_on()
+    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(task, 5)
+    assert client.receipts[0]["lines"][0] == 1
+    assert client.receipts[-1] == {**client.receipts[-1], "line": 4, "code": "draining", "stored": False}
+    assert (await hub.head()).offset == 3

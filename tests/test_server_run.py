@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import re
 import resource
@@ -25,7 +26,15 @@ from stream_server import closed, dechunk, get, head_of, post, read_all, read_un
 from support import Process, free_port
 from tidewire.cli import main
 from tidewire.errors import StartRefused
-from tidewire.server.run import LineFormatter, bind_tcp, bind_unix, tls_context, why_not
+from tidewire.server.run import (
+    COLLECT_AFTER,
+    LineFormatter,
+    bind_tcp,
+    bind_unix,
+    rare_collections,
+    tls_context,
+    why_not,
+)
 from tidewire.settings import ROWS, Settings
 
 
@@ -450,3 +459,12 @@ def test_limits_of_the_defaults_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.head_timeout, settings.body_timeout) == (10, 30)
     assert (settings.max_head_bytes, settings.max_headers, settings.max_url_bytes) == (32768, 100, 8192)
+
+
+def test_cycles_are_looked_for_seldom_while_it_serves() -> None:
+    before = gc.get_threshold()
+    with rare_collections():
+        assert gc.get_threshold() == (COLLECT_AFTER, *before[1:])
+        assert gc.get_freeze_count() > 0
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0

@@ -188,6 +188,15 @@ def test_the_window_keeps_the_newest_entries() -> None:
     assert offsets(window.read(2, 6, A, 10**6)) == ([4], 6)
 
 
+def test_a_large_window_drops_some_at_once_and_never_holds_more() -> None:
+    window = opened(max_entries=640)
+    for offset in range(1, 2001):
+        window.append([entry(offset, "ab"[offset % 2])])
+        assert min(offset, 640 - 10) <= window.head - window.start + 1 <= 640
+    read = offsets(window.read(1995, 2000, Selector(["a"]), 10**6))
+    assert read == ([1996, 1998, 2000], 2000)
+
+
 def test_the_window_is_bounded_by_bytes_and_keeps_its_newest_entry() -> None:
     window = opened(max_bytes=2 * entry(1, data="x" * 700).size)
     for offset in range(1, 11):

@@ -105,8 +105,15 @@ class Rounds:
     def came(self, batch: Sequence[Entry]) -> None:
         """Put each entry where it is wanted."""
         self._arrivals += 1
+        if not self._cohorts:
+            return
+        topic: str | None = None
+        wanting: Sequence[Cohort] = ()
         for entry in batch:
-            for cohort in self._index.match(entry.topic):
+            if entry.topic != topic:  # one after the other they often have the same
+                topic = entry.topic
+                wanting = self._index.match(topic)
+            for cohort in wanting:
                 if cohort.members:
                     cohort.pending.append(entry)
                     self._schedule(cohort)

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("tidewire.cli.demo:demo", "Run a hub with the demo pages."),
     "publish": ("tidewire.cli.publish:publish", "Publish events to a hub."),
     "listen": ("tidewire.cli.listen:listen", "Print the events of topics, or of any SSE endpoint."),
+    "log": ("tidewire.cli.log:log", "Look at, check, copy and trim a log file."),
 }
 
 EXIT_CODES = """

@@ -7,21 +7,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Protocol
 
 import orjson
 
 from ..drafts import check_batch, check_data, draft, draft_of, end_draft
-from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError
-from ..metrics import CONTENT_TYPE, Metrics
+from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
+from ..metrics import CONTENT_TYPE
 from ..node import Node
-from ..settings import Settings
 from ..window import Draft, Receipt
 from .admission import Admission, is_loopback
 from .body import ClientGone, read_body
 from .ingest import Ingestion, read_json, with_key
+from .plain import PlainPublishes, Publisher
 from .requests import (
     Cors,
     End,
@@ -33,9 +32,11 @@ from .requests import (
     Request,
     check_host,
     content_head,
-    problem,
     read_publication,
     read_subscription,
+    receipt_fields,
+    refusal,
+    topic_of,
 )
 from .stream import HubStream, Stream
 from .wire import Receive, Scope, Send
@@ -47,14 +48,8 @@ NDJSON = b"application/x-ndjson"
 JAVASCRIPT = b"text/javascript; charset=utf-8"
 
 
-class Opener(Protocol):
+class Opener(Publisher, Protocol):
     """Who opens the node: the hub."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def metrics(self) -> Metrics: ...
 
     async def open(self) -> Node:
         """Return the open node; open it where no lifespan did."""
@@ -78,6 +73,8 @@ class HubApp:
         self._cors = cors
         self._admission = admission
         self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
+        # For our own server: the common case without ASGI.
+        self.plain = PlainPublishes(hub, self._check, cors.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -118,9 +115,7 @@ class HubApp:
         return None
 
     async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Stream | None:
-        if self._hosts is not None:
-            check_host(request, self._hosts)
-        self._cors.check(request)
+        self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, scope, receive, send)
         found = FIXED.get(request.path)
@@ -130,11 +125,15 @@ class HubApp:
         await found(self, request, scope, send)
         return None
 
+    def _check(self, request: Request) -> None:
+        """Refuse what is not for us, or what another site's page makes a browser send."""
+        if self._hosts is not None:
+            check_host(request, self._hosts)
+        self._cors.check(request)
+
     async def _events(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Stream | None:
         allow(request, "GET", "HEAD", "POST", "DELETE", "OPTIONS")
-        topic = request.path.removeprefix("/events").removeprefix("/") if request.path != "/events" else None
-        if topic == "":
-            raise InvalidInput("the topic is missing", code="missing_topic")
+        topic = topic_of(request)
         if request.method == "OPTIONS":
             await self._send(send, 204, self._cors.preflight(request), b"")
         elif request.method in ("GET", "HEAD"):
@@ -183,7 +182,7 @@ class HubApp:
         # What the head says is judged before the body is read.
         limit = self._settings.max_event
         empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
-        return replace(empty, data=check_data(await self._read_body(request, receive), limit))
+        return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
     async def _publish_json(self, node: Node, wanted: PublishJson, body: bytes) -> Any:
         fields = read_json(body)
@@ -211,11 +210,7 @@ class HubApp:
         return await read_body(receive, declared, self._settings.max_body, self._settings.body_timeout)
 
     def _receipt(self, node: Node, receipt: Receipt) -> dict[str, Any]:
-        return {
-            "id": str(receipt.position),
-            "duplicate": receipt.duplicate,
-            "durability": node.engine.durability,
-        }
+        return receipt_fields(receipt, node.engine.durability)
 
     # -- the rest
 
@@ -252,11 +247,7 @@ class HubApp:
     async def _refuse(self, request: Request | None, scope: Scope, send: Send, error: TidewireError) -> None:
         self._hub.metrics.refused.labels(error.code).inc()
         publish = scope["method"] in ("POST", "DELETE")
-        status, headers, body = problem(error, publish)
-        headers += self._cors.headers(request)
-        if publish:
-            # Part of the body may still be coming, and is not another request.
-            headers.append((b"connection", b"close"))
+        status, headers, body = refusal(error, self._cors.headers(request), publish=publish)
         await self._send(send, status, headers, b"" if scope["method"] == "HEAD" else body)
 
     async def _send(self, send: Send, status: int, headers: Headers, body: bytes) -> None:

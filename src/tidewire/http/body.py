@@ -5,7 +5,6 @@ Request bodies: read whole under limits, or line by line for a streaming ingest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from ..errors import Timeout, TooLarge
 from .wire import Receive
@@ -26,27 +25,22 @@ async def read_body(receive: Receive, declared: str | None, limit: int, timeout:
         raise too_large(limit)
     parts: list[bytes] = []
     size = 0
+    more = True
     try:
         async with asyncio.timeout(timeout):
-            async for part in body_parts(receive):
-                size += len(part)
-                if size > limit:
-                    raise too_large(limit)
-                parts.append(part)
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                if part := message.get("body"):
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        raise too_large(limit)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise Timeout(f"the body took longer than {timeout:g} s") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if body := message.get("body"):
-            yield body
-        if not message.get("more_body"):
-            return
 
 
 class Lines:

@@ -20,12 +20,13 @@ from ..errors import (
     MethodNotAllowed,
     Misdirected,
     NotAcceptable,
+    NotFound,
     TidewireError,
     UnsupportedMediaType,
 )
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
-from ..window import Since
+from ..window import Receipt, Since
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -85,7 +86,21 @@ def path_below_mount(scope: Mapping[str, Any]) -> str:
     return path[len(root) :] if root and path.startswith(root + "/") else path
 
 
+def topic_of(request: Request) -> str | None:
+    """Return the topic that the path `/events` or `/events/{topic}` names; None for the first."""
+    if request.path == "/events":
+        return None
+    topic = request.path.removeprefix("/events/")
+    if topic == request.path:
+        raise NotFound("there is nothing here; streams are at /events")
+    if topic == "":
+        raise InvalidInput("the topic is missing", code="missing_topic")
+    return topic
+
+
 def parse_query(query: bytes) -> list[tuple[str, str]]:
+    if not query:
+        return []
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1_000)
     except ValueError:
@@ -394,3 +409,18 @@ def problem(error: TidewireError, publish: bool) -> tuple[int, Headers, bytes]:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.members["allow"].encode()))
     return error.status, headers, data
+
+
+def refusal(error: TidewireError, common: Headers, *, publish: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to `error`; `common` is what every answer carries."""
+    status, headers, body = problem(error, publish)
+    headers += common
+    if publish:
+        # Part of the body may still be coming, and is not another request.
+        headers.append((b"connection", b"close"))
+    return status, headers, body
+
+
+def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
+    """Return the answer to a publish, as JSON shows it."""
+    return {"id": str(receipt.position), "duplicate": receipt.duplicate, "durability": durability}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NoReturn, Self, cast
@@ -24,6 +25,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..settings import Settings
+from .direct import DirectWay, direct_way
 from .takeover import StreamOffer
 from .wire import END_TIMEOUT, SWALLOW_LIMIT, Lingering
 
@@ -96,7 +98,9 @@ class StreamProtocol(HttpToolsProtocol):
         # that said `Connection: close` is not read as another one.
         self.parser = httptools.HttpRequestParser(self)
         self._inner: Any = self.app
+        self._direct: DirectWay | None = None
         if TAKEOVER:
+            self._direct = direct_way(self, self.app)
             self.app = cast(Any, self._run)
         self._offer: StreamOffer | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -120,13 +124,19 @@ class StreamProtocol(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._await_nothing()
+        self.await_nothing()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._offer = None
+        self._forget_direct()
         self.app = self._inner
 
     def shutdown(self) -> None:
+        if self._direct is not None:
+            if self._direct.stop():
+                return
+            if begun := self._direct.release():
+                self._parse(begun)
         if self._idle:
             self._close()
             return
@@ -135,7 +145,13 @@ class StreamProtocol(HttpToolsProtocol):
             self._offer.stop()
 
     def timeout_keep_alive_handler(self) -> None:
-        self._close()
+        # On the direct way the timer is not set anew with every request: that costs more than the publish.
+        since = -math.inf if self._direct is None else self._direct.idle_since
+        left = since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            self._close()
 
     def only(self, cycle: Any) -> bool:
         """Whether the request of `cycle` is complete, alive, and alone on the connection."""
@@ -154,7 +170,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """Let go of the connection and of the request: the parser and the task are freed."""
-        self._await_nothing()
+        self.await_nothing()
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.pipeline.clear()
@@ -165,10 +181,16 @@ class StreamProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.flow.resume_writing()
         self.parser = cast(Any, None)
+        self._forget_direct()
         self.app = self._inner
 
+    def _forget_direct(self) -> None:
+        if self._direct is not None:
+            self._direct.lost()
+            self._direct = None
+
     def _close(self) -> None:
-        self._await_nothing()
+        self.await_nothing()
         self.transport.close()
         self.loop.call_later(END_TIMEOUT, self.transport.abort)  # TLS would wait 30 s for the peer's goodbye
 
@@ -202,14 +224,38 @@ class StreamProtocol(HttpToolsProtocol):
         last = not self.pipeline
         super().on_response_complete()
         if self.transport.is_closing():
-            self._await_nothing()
+            self.await_nothing()
         elif last and (self._deaf or self.cycle.more_body):
             self._linger()
         elif self.timeout_keep_alive_task is not None and not self._in_head:
-            self._await_nothing()  # uvicorn's own timer runs between requests
+            self.await_nothing()  # uvicorn's own timer runs between requests
         else:
             self._unset_keepalive_if_required()
             self._watch()
+
+    # -- The direct way.
+
+    def await_body(self) -> None:
+        """Have the deadline of a body that the direct way waits for."""
+        self.await_nothing()
+        self._deadline = self.loop.call_later(self.body_timeout, self._direct_body_late)
+
+    def answered(self, last: bool) -> None:
+        """Count a request of the direct way, and wait for the next one unless it was the last."""
+        self.server_state.total_requests += 1
+        if last:
+            self._close()
+        elif self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _direct_body_late(self) -> None:
+        """Let the late body be refused where all late ones are."""
+        if self._direct is not None:
+            self._parse(self._direct.release())
+            self.await_nothing()
+            self._body_late()
 
     # -- Deadlines.
 
@@ -221,7 +267,7 @@ class StreamProtocol(HttpToolsProtocol):
             awaited = self.cycle if self.cycle.more_body else None
         if awaited is self._awaited:
             return
-        self._await_nothing()
+        self.await_nothing()
         self._awaited = awaited
         if awaited is HEAD:
             self._deadline = self.loop.call_later(self.head_timeout, self._head_late)
@@ -229,7 +275,8 @@ class StreamProtocol(HttpToolsProtocol):
             self._body_judged = 0
             self._deadline = self.loop.call_later(self.body_timeout, self._body_late)
 
-    def _await_nothing(self) -> None:
+    def await_nothing(self) -> None:
+        """End the deadline: what it was for has come."""
         self._awaited = None
         if self._deadline is not None:
             self._deadline.cancel()
@@ -257,6 +304,13 @@ class StreamProtocol(HttpToolsProtocol):
         if self._deaf:
             self._swallow(data)
             return
+        if self._direct is not None and self._idle and not self._in_head:
+            data = self._direct.take(data)
+            if not data:
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         # If a head goes on beyond `data`, all of that belongs to it, unless another request ends there.
         begun = self._in_head or self._idle
@@ -278,7 +332,7 @@ class StreamProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
-                self._await_nothing()
+                self.await_nothing()
                 self.handle_websocket_upgrade()
             else:
                 # A server may ignore an upgrade it does not know; Java's client asks for h2c
@@ -352,6 +406,8 @@ class StreamProtocol(HttpToolsProtocol):
         self._upgrade_ignored = self.parser.should_upgrade() and not self._should_upgrade()
         if not self._upgrade_ignored:
             super().on_headers_complete()
+        if self._direct is not None:
+            self._direct.learn()
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -394,7 +450,7 @@ class StreamProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
             self.cycle.response_complete = True
         self._deaf = True
-        self._await_nothing()
+        self.await_nothing()
 
     def _answer(self, refused: Refused) -> bytes:
         title = HTTPStatus(refused.status).phrase

@@ -319,15 +319,15 @@ class LogFile:
         if checkpoint(self._db) > LONG_WAL:
             begin_wal_anew(self._db)
 
-    def used_bytes(self) -> int:
-        """Return how large the file would be without the pages that nothing is on."""
+    def space(self) -> tuple[int, int]:
+        """Return the bytes of the pages in use, and of those that nothing is on."""
         pages, free, size = (
-            self._one(f"PRAGMA {of}")[0] for of in ("page_count", "freelist_count", "page_size")
+            self._one(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
         )
-        return int((pages - free) * size)
+        return (pages - free) * size, free * size
 
     def vacuum(self) -> None:
-        """Write the file anew without those pages. Raises `StoreFull`, and nothing has changed."""
+        """Write the file anew, without pages that nothing is on. Raises `StoreFull`: nothing has changed."""
         try:
             self._db.execute("VACUUM")
         except sqlite3.Error as error:

@@ -95,6 +95,11 @@ def size_of(path: str) -> int:
         return 0
 
 
+def on_disk(path: str) -> int:
+    """Return the size of a log with what a hub that was killed left in its WAL."""
+    return size_of(path) + size_of(f"{path}-wal")
+
+
 # -- writing to one that no hub uses
 
 
@@ -127,10 +132,9 @@ class Trimmed(NamedTuple):
 def trim(path: str, keep: Settings, tell: Tell) -> Trimmed:
     """Trim the log at `path` to the retention of `keep`, then give the space back. Raises `StartRefused`."""
     shortage = None
+    before = on_disk(os.path.realpath(path))
     with writing(path) as file:
-        # What a stopped hub left in its WAL belongs to the file.
-        file.checkpoint()
-        before, floor = size_of(file.path), file.floor
+        floor = file.floor
         kept = file.head - floor + 1
         while plan := file.overdue(keep, STEP):
             file.commit([], plan, keep)
@@ -140,18 +144,19 @@ def trim(path: str, keep: Settings, tell: Tell) -> Trimmed:
             give_back(file)
         except StoreFull as error:
             shortage = error
-    after = size_of(file.path)
-    return Trimmed(file.floor - floor, before - after, after, shortage)
+    after = on_disk(file.path)
+    return Trimmed(file.floor - floor, max(before - after, 0), after, shortage)
 
 
 def give_back(file: LogFile) -> None:
     """Give the space of what was trimmed back to the disk. Raises `StoreFull`."""
-    needed = 2 * file.used_bytes()
+    used, unused = file.space()
     free = shutil.disk_usage(os.path.dirname(file.path)).free
-    # To see it while it is done would fill the disk for others too.
-    if free < needed:
+    # To find out while it is done would fill the disk for others too.
+    if unused and free < 2 * used:
         raise StoreFull(
             f"the space of what was trimmed stays with the file, for new entries: giving it back takes"
-            f" {needed // 1024**2} MiB of free disk for a moment, and there are {free // 1024**2}"
+            f" {2 * used // 1024**2} MiB of free disk for a moment, and there are {free // 1024**2}"
         )
-    file.vacuum()
+    if unused:
+        file.vacuum()

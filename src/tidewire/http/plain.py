@@ -1,0 +1,93 @@
+"""
+Plain publishes without ASGI: for our own server, which has the whole request in its hands.
+
+Rule 1: what a head means is judged once, by the code that the ASGI way uses, and
+        only once for all requests with the same head: it depends on nothing else.
+Rule 2: whoever is not served here is served the ASGI way, from the first byte. So
+        every refusal but the engine's own is made there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from ..drafts import check_data, draft
+from ..errors import TidewireError
+from ..metrics import Metrics
+from ..node import Node
+from ..settings import Settings
+from ..window import Draft, Receipt
+from .requests import Headers, Publish, Request, read_publication, receipt_fields, refusal, topic_of
+from .wire import Scope
+
+
+class Publisher(Protocol):
+    """Who has the node: the hub."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def node(self) -> Node:
+        """The open node. Raises `StartRefused` while there is none."""
+
+
+class Plain(NamedTuple):
+    """What a head means: an event that lacks its data. `common` headers go with every answer to it."""
+
+    draft: Draft
+    common: Headers
+
+
+class PlainPublishes:
+    """`judge` a head; then for each request with that head `submit` its body, and give the `answer`."""
+
+    def __init__(
+        self, hub: Publisher, check: Callable[[Request], None], headers: Callable[[Request], Headers]
+    ) -> None:
+        self._hub = hub
+        self._check = check
+        self._headers = headers
+
+    def judge(self, scope: Scope) -> Plain | None:
+        """Return what the head in `scope` means if it is that of a plain publish."""
+        limit = self._hub.settings.max_event
+        try:
+            request = Request(scope)
+            self._check(request)
+            wanted = read_publication(request, topic_of(request)) if request.method == "POST" else None
+            # A key is another one with every publish: its head does not come again.
+            if not isinstance(wanted, Publish) or wanted.key is not None:
+                return None
+            return Plain(
+                draft(wanted.topic, event=wanted.event, retry=wanted.retry, max_event=limit),
+                self._headers(request),
+            )
+        except TidewireError:
+            return None
+
+    def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
+        """Begin to store an event; None if that is refused, with nothing stored."""
+        topic, _, event, retry, _, _ = plain.draft
+        try:
+            data = check_data(body, self._hub.settings.max_event)
+            return self._hub.node.submit([Draft(topic, data, event, retry)])
+        except TidewireError:
+            return None
+
+    def receipt(self, outcome: asyncio.Future[list[Receipt]]) -> bytes:
+        """Return the body of the answer. Raise what the engine refused."""
+        (receipt,) = outcome.result()
+        return orjson.dumps(receipt_fields(receipt, self._hub.node.engine.durability))
+
+    def refusal(self, plain: Plain, error: TidewireError) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body of the answer to what the engine refused."""
+        self._hub.metrics.refused.labels(error.code).inc()
+        return refusal(error, plain.common, publish=True)

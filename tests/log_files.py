@@ -1,0 +1,54 @@
+"""Log files for tests: written by a real hub, read and changed by SQLite itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tidewire import Hub
+
+
+class Row(NamedTuple):
+    topic: str
+    event: str
+    data: str
+    retry: int | None
+    end: bool
+    time: float
+
+
+def write_log(
+    path: Path, events: Iterable[dict[str, Any]], ends: Iterable[str] = (), **settings: Any
+) -> None:
+    """Let a hub publish these to a log, end these topics, and close it."""
+
+    async def run() -> None:
+        hub = Hub(f"sqlite:///{path}", per_process=True, **settings)
+        async with hub.lifespan():
+            waiting = list(events)
+            for start in range(0, len(waiting), 1000):
+                await hub.publish_many(waiting[start : start + 1000])
+            for topic in ends:
+                await hub.end(topic, "done")
+
+    asyncio.run(run())
+
+
+def change(path: Path, *statements: str) -> None:
+    """Do to a log what no hub does."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def rows(path: Path) -> list[Row]:
+    """Return the entries of a log in their order."""
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute(
+            "SELECT topic, coalesce(event, 'message'), data, retry, is_end, time FROM entries ORDER BY offset"
+        ).fetchall()
+    return [Row(topic, event, data, retry, bool(end), time) for topic, event, data, retry, end, time in found]
