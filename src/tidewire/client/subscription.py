@@ -280,9 +280,9 @@ class Subscription:
 
     async def _interrupted(self) -> None:
         await self._link.drop()
-        # In this order: a `close` from another thread that comes now is seen below.
+        # In this order: whoever interrupts from now on does it anew, or is heeded below.
         self._link.uninterrupt()
-        if self._restarting and not self.closed:
+        if self._restarting:
             self._restarting = False
             self._session.restarted()
 
