@@ -45,14 +45,16 @@ class Gone:
 
 
 async def test_F7_a_cancelled_reader_closes_the_connection_and_forgets_half_an_event() -> None:
+    changes: list[Change] = []
     script = Gone(b"id: 1\ndata: a\n\nid: 2\ndata: half\n")
     with Scripted(script, stream(b"\ndata: b\n\n", HOLD)) as server:
-        async with follow(server) as events:
+        async with follow(server, on_change=changes.append) as events:
             assert (await anext(events)).data == "a"
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(events), 0.2)
             await wait_until_async(lambda: script.left)
             assert (await anext(events)).data == "b"
+        assert [type(change) for change in changes] == [Opened, Opened]  # at once, and no error
         assert server.requests[1].get("Last-Event-ID") == b"1"
 
 

@@ -89,6 +89,14 @@ def test_the_end_of_one_topic_is_not_that_of_the_stream(client: Client, hub: Run
         ]
 
 
+def test_a_pattern_does_not_end(client: Client, hub: RunningHub, topic: str) -> None:
+    with client.connect(hub.url, topics=[topic, topic + "/*"]) as events:
+        client.end(hub.url, topic)
+        client.end(hub.url, topic + "/a")
+        client.publish(hub.url, topic + "/b", "x")
+        assert [type(event) for event in islice(events, 3)] == [End, End, Event]
+
+
 def test_what_ended_before_ends_it_too(client: Client, hub: RunningHub, topic: str) -> None:
     client.publish(hub.url, topic, "x")
     client.end(hub.url, topic)

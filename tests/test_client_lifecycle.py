@@ -126,6 +126,16 @@ def test_D14_close_within_the_callback(client: Client, kind: type[Change]) -> No
     assert len(server.requests) == 1
 
 
+def test_F6_close_between_asking_and_connecting() -> None:
+    """Its socket is not there yet when it is to be shut."""
+    with (
+        Scripted([HOLD]) as server,
+        httpx2.Client(event_hooks={"request": [lambda _: events.close()]}) as http,
+    ):
+        events = sync.connect(server.url, client=http)
+        assert in_thread(lambda: list(events))() == []
+
+
 def test_F7_leaving_the_block_ends_the_connection(client: Client) -> None:
     left = threading.Event()
 

@@ -11,7 +11,6 @@ import httpx2
 
 from ..event_stream import Decoder
 from ..reconnect import Change, Policy
-from ..topics import is_pattern
 from . import requests
 from .requests import HeaderSource, Timeouts
 from .session import Session
@@ -51,8 +50,7 @@ def subscription(
         Decoder(limit, requests.check_last_event_id(start), comments),
         policy(reconnect, method),
         random.random,
-        # Of a pattern nobody can say that its last topic has ended.
-        () if any(map(is_pattern, terms)) else terms,
+        terms,
         renews=callable(headers) or client.auth is not None,
     )
     call = Call(method, target, headers, content, content_headers, timeouts)

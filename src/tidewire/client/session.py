@@ -35,7 +35,8 @@ class Session:
     The client does `step`: it connects and calls `opened` or `advance`, or waits and calls `advance(None)`,
     or stops with `stopped`. While a connection is open it calls `feed` and `take`, and `ended` at its end.
     `changes` are for it to tell. `topics` are what the subscription is of, if that is known: when all have
-    ended it is over. `renews` is whether the next request may have another token than this one.
+    ended it is over (a pattern among them never ends: no topic has its name). `renews` is whether the next
+    request may have another token than this one.
     """
 
     def __init__(
