@@ -252,7 +252,7 @@ def key_check_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
     """Keys are looked up in the log as it was before the transaction."""
 
     def held(self: Group, name: bytes) -> HeldKey | None:
-        return self._log.held_key(name)
+        return self._held_keys.get(name)
 
     patch.setattr(Group, "_held", held)
 

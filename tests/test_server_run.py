@@ -347,6 +347,29 @@ except StartRefused as error:
     assert server.output == "refused: the log is on another planet\n"
 
 
+def test_a_log_that_fails_stops_the_server() -> None:
+    code = """
+from tidewire.errors import TidewireError
+from tidewire.hub import Hub
+from tidewire.server.run import serve
+
+hub, failures = Hub(), []
+try:
+    serve(
+        hub.app,
+        settings=hub.settings,
+        port=0,
+        started=lambda urls: failures.append("the disk is gone"),
+        failure=lambda: "".join(failures),
+    )
+except TidewireError as error:
+    print(error.code, error)
+"""
+    with Process([sys.executable, "-c", code]) as server:
+        assert server.wait() == 0
+    assert server.output == "engine_failed stopped, since nothing can be stored any more: the disk is gone\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [

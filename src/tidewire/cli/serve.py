@@ -22,7 +22,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    stopped by SIGTERM or SIGINT (Ctrl-C), all streams ended in good order
-  1    it could not start: an address in use, a TLS file, an engine
+  1    it could not start (an address in use, a TLS file, an engine), or its disk failed
   2    the command line is wrong
 """
 
@@ -166,6 +166,7 @@ def serve(
         log_level=log_level,
         access_log=access_log,
         started=started,
+        failure=lambda: hub.failure,
     )
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
-from ..errors import StartRefused
+from ..errors import StartRefused, TidewireError
 from ..settings import Settings
 from .protocol import StreamProtocol
 
@@ -65,13 +65,16 @@ def serve(
     log_level: str = "info",
     access_log: bool = False,
     started: Callable[[Sequence[str]], object] = lambda urls: None,
+    failure: Callable[[], str] = str,
 ) -> None:
     """
     Serve an ASGI app until SIGTERM or SIGINT; return when it has stopped in good order.
 
     `uds`: the path of a unix socket, instead of host and port. Port 0 takes a
     free one. `started` is called with the URLs once the app has started and
-    connections are accepted. Raises `StartRefused`.
+    connections are accepted. `failure` is asked now and then: once it says why
+    the app is of no use any more, the server stops. Raises `StartRefused`, and
+    `TidewireError` after a failure.
     """
     configure_logging(log_level, access_log)
     raise_descriptor_limit()
@@ -91,6 +94,7 @@ def serve(
     )
     server = Server(config, listeners, settings.head_timeout)
     server.on_started = functools.partial(started, [url_of(sock, host, tls) for sock in listeners])
+    server.failure = failure
     try:
         with rare_collections():
             server.run()
@@ -100,6 +104,8 @@ def serve(
         if uds:
             with contextlib.suppress(OSError):
                 os.unlink(uds)
+    if reason := failure():
+        raise TidewireError(f"stopped, since nothing can be stored any more: {reason}", code="engine_failed")
 
 
 class Lifespan(LifespanOn):
@@ -131,6 +137,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.listeners = listeners
         self.on_started: Callable[[], object] = lambda: None
+        self.failure: Callable[[], str] = str
         # A handshake is part of the head; the peer's goodbye is nothing to wait for.
         self._tls = {"ssl_handshake_timeout": tls_timeout, "ssl_shutdown_timeout": 1.0} if config.ssl else {}
         self._accept_error_at = -math.inf
@@ -145,6 +152,10 @@ class Server(uvicorn.Server):
             raise StartRefused(why_not(error, str(self.listeners[0].getsockname()))) from None
         self.started = True
         self.on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        # Whoever starts it again gets a log that can be written, or is told why it cannot.
+        return await super().on_tick(counter) or bool(self.failure())
 
     async def _listen(self, sock: socket.socket) -> asyncio.base_events.Server:
         loop, config = asyncio.get_running_loop(), self.config

@@ -55,7 +55,6 @@ CREATE TABLE keys (
 
 -- Per topic, the newest entry that is no longer kept.
 CREATE TABLE marks (topic TEXT PRIMARY KEY, offset INTEGER NOT NULL, ended INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX marks_in_order ON marks (offset);
 """
 
 # What makes a file of version n one of version n + 1; an empty file has version 0.

@@ -11,7 +11,8 @@ import queue
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
 from ...settings import Settings
@@ -25,6 +26,8 @@ from .reader import Reader
 from .writer import Request, Writer
 
 logger = logging.getLogger("tidewire")
+
+T = TypeVar("T")
 
 # Pages read at once. They share two cores at most with the event loop and the writer.
 READERS = 2
@@ -156,7 +159,9 @@ class SQLiteEngine:
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         """Return a page of at most `limit` entries and 256 KiB, or of one entry."""
         entries, through = await self._ask(
-            lambda reader, head: reader.page(after, head, limit, selector, self._lives)
+            partial(
+                Reader.page, after=after, head=self._head, limit=limit, selector=selector, lives=self._lives
+            )
         )
         # As it is told by now: see rule 2 of the writer.
         return Page(entries, max(after, through), self._floor, self._marks)
@@ -167,19 +172,31 @@ class SQLiteEngine:
             return self._floor - 1
         if since.kind not in ("last", "ago", "at"):
             return self._head
-        floor, now = self._floor, self._file.clock()
-        found: int = await self._ask(lambda reader, head: reader.locate(since, selector, floor, head, now))
-        return found
+        if since.kind == "last":
+            return await self._before_last(int(since.value), selector)
+        time = since.value if since.kind == "at" else self._file.clock() - since.value
+        return await self._ask(partial(Reader.before, time=time, floor=self._floor, head=self._head))
 
-    async def _ask(self, question: Callable[[Reader, int], Any]) -> Any:
-        """Ask a reader, on its thread, about the log as far as the sink has been told of it."""
+    async def _before_last(self, count: int, selector: Selector) -> int:
+        # As `Reader.before_last`, some thousand entries at a time: others want to read, too.
+        floor, last = self._floor, self._head
+        while count and last >= floor:
+            offsets, down_to = await self._ask(
+                partial(Reader.newest_matching, selector=selector, floor=floor, head=last)
+            )
+            if len(offsets) >= count:
+                return offsets[-count] - 1
+            count, last = count - len(offsets), down_to - 1
+        return last
+
+    async def _ask(self, question: Callable[[Reader], T]) -> T:
+        """Ask a reader, on its thread. What the sink has not been told of is not to be asked for."""
         if self._closed:
             raise self._unavailable()
-        head = self._head
 
-        def answer() -> Any:
+        def answer() -> T:
             with self._reader() as reader:
-                return question(reader, head)
+                return question(reader)
 
         try:
             return await self._loop.run_in_executor(self._pool, answer)

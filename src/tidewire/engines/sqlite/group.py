@@ -8,7 +8,7 @@ leaves nothing of itself behind.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import KeyConflict, TidewireError, TooMany, TopicEnded
@@ -40,8 +40,6 @@ class Committed(Protocol):
     block: int
     block_topics: frozenset[str]
 
-    def held_key(self, name: bytes) -> HeldKey | None: ...
-
     def end_of(self, topic: str) -> int:
         """Return the offset of a topic's end, or 0."""
 
@@ -51,8 +49,9 @@ class Committed(Protocol):
 class Group:
     """A transaction in the making."""
 
-    def __init__(self, log: Committed, now: float, settings: Settings) -> None:
+    def __init__(self, log: Committed, now: float, settings: Settings, held: Mapping[bytes, HeldKey]) -> None:
         self._log = log
+        self._held_keys = held
         self._now = now
         self._settings = settings
         self._life = log.lives[-1][0]
@@ -97,7 +96,7 @@ class Group:
         return self._repeat(end) if end else self._append(draft, name, time)
 
     def _held(self, name: bytes) -> HeldKey | None:
-        held = self.keys.get(name) or self._log.held_key(name)
+        held = self.keys.get(name) or self._held_keys.get(name)
         if held is not None and held.time <= self._now - self._settings.key_age:
             self.stale_keys.add(name)
             return None

@@ -14,11 +14,14 @@ thread at a time. Reading is `reader`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
+
+import orjson
 
 from ...errors import TidewireError
 from ...position import Position
@@ -36,7 +39,7 @@ from .database import (
     unreadable,
 )
 from .file_lock import FileLock
-from .group import COLUMNS, Group, HeldKey, Result
+from .group import COLUMNS, Group, HeldKey, Result, name_of
 
 Clock = Callable[[], float]
 
@@ -48,6 +51,13 @@ MOST_ROWS = 1024
 LONG_WAL = 4096
 # Keys forgotten in one commit.
 FORGET_STEP = 1_000
+# Marks written between two looks through all of them for those that are too many.
+DROP_EVERY = 10_000
+
+OLDEST = """
+SELECT CAST(json_group_array(json_array(offset, topic, is_end, time, bytes)) AS BLOB)
+FROM (SELECT * FROM entries WHERE offset >= ? ORDER BY offset LIMIT ?)
+"""
 
 
 class Trim(NamedTuple):
@@ -118,6 +128,7 @@ class LogFile:
         self._oldest_time: float | None = None
 
     def _load_marks(self) -> None:
+        self._marks_since = 0
         self._marks = Marks()
         self._marks.dropped = self._meta("dropped_mark")
         for topic, offset, ended in self._all("SELECT topic, offset, ended FROM marks ORDER BY offset"):
@@ -143,10 +154,6 @@ class LogFile:
         return Head(self.position(self.head), self.floor, tuple(self.lives), marks, dict(self._ended))
 
     # -- what a group asks (Committed)
-
-    def held_key(self, name: bytes) -> HeldKey | None:
-        found = self._one("SELECT offset, digest, time FROM keys WHERE name = ?", name)
-        return found and HeldKey(*found)
 
     def end_of(self, topic: str) -> int:
         if offset := self._ended.get(topic):
@@ -205,35 +212,49 @@ class LogFile:
         keyed = sum(draft.key is not None for drafts in batches for draft in drafts)
         if keyed and self.keys_held + keyed > settings.max_keys:
             self.forget_keys(settings)
-        group = Group(self, self.clock(), settings)
+        group = Group(self, self.clock(), settings, self._held_keys(batches) if keyed else {})
         return group, [group.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
+
+    def _held_keys(self, batches: Sequence[Sequence[Draft]]) -> dict[bytes, HeldKey]:
+        """Return those keys of `batches` that are held, by their names."""
+        names = [
+            name_of(draft.topic, draft.key) for drafts in batches for draft in drafts if draft.key is not None
+        ]
+        found: dict[bytes, HeldKey] = {}
+        for some, wanted in in_powers(names):
+            query = f"SELECT name, offset, digest, time FROM keys WHERE name IN ({wanted})"
+            found |= {name: HeldKey(*held) for name, *held in self._all(query, *some)}
+        return found
 
     def _store(self, group: Group, trim: Trim | None) -> None:
         rows = group.rows()
         if trim or group.keys or group.new_blocks or len(group.entries) > EXACT_ROWS:
             with self._transaction():
                 self._delete(trim)
-                self._insert(rows)
+                self._insert("entries", COLUMNS, rows)
                 self._note(group)
         else:
             # One statement is a transaction of its own.
-            self._insert(rows)
+            self._insert("entries", COLUMNS, rows)
 
-    def _insert(self, rows: Sequence[Any]) -> None:
-        done, count = 0, len(rows) // COLUMNS
+    def _insert(self, table: str, columns: int, values: Sequence[Any]) -> None:
+        """Insert rows, whose values stand one after the other."""
+        done, count = 0, len(values) // columns
         while done < count:
             step = count - done
             if step > EXACT_ROWS:
                 step = min(MOST_ROWS, 1 << (step.bit_length() - 1))
-            self._db.execute(INSERTS[step], rows[done * COLUMNS : (done + step) * COLUMNS])
+            rows = values[done * columns : (done + step) * columns]
+            self._db.execute(insert_of(table, columns, step), rows)
             done += step
 
     def _note(self, group: Group) -> None:
-        self._db.executemany("INSERT INTO topic_blocks VALUES (?, ?)", group.new_blocks)
+        self._insert("topic_blocks", 2, list(chain.from_iterable(group.new_blocks)))
         if group.keys:
-            self._db.executemany("DELETE FROM keys WHERE name = ?", [(name,) for name in group.stale_keys])
-            rows = [(key.offset, name, key.digest, key.time) for name, key in group.keys.items()]
-            self._db.executemany("INSERT INTO keys VALUES (?, ?, ?, ?)", rows)
+            for some, wanted in in_powers(list(group.stale_keys)):
+                self._db.execute(f"DELETE FROM keys WHERE name IN ({wanted})", some)
+            rows = ((key.offset, name, key.digest, key.time) for name, key in group.keys.items())
+            self._insert("keys", 4, list(chain.from_iterable(rows)))
 
     def _take_over(self, group: Group, trim: Trim | None) -> None:
         if group.entries:
@@ -252,13 +273,17 @@ class LogFile:
         """Forget some of the keys that have had their time; return whether there are more of them."""
         if not self.keys_held:
             return False
-        found = self._all("SELECT offset, time FROM keys ORDER BY offset LIMIT ?", FORGET_STEP)
-        past = self.clock() - settings.key_age
-        old = [offset for offset, time in found if time <= past]
-        if old:
-            self._db.execute("DELETE FROM keys WHERE offset <= ?", (old[-1],))
-            self.keys_held -= len(old)
-        return len(old) == FORGET_STEP
+        # They are in the order of their offsets, and so of their times.
+        count, last = self._one(
+            "SELECT count(*), max(offset) FROM (SELECT offset, time FROM keys ORDER BY offset LIMIT ?)"
+            " WHERE time <= ?",
+            FORGET_STEP,
+            self.clock() - settings.key_age,
+        )
+        if count:
+            self._db.execute("DELETE FROM keys WHERE offset <= ?", (last,))
+            self.keys_held -= count
+        return bool(count == FORGET_STEP)
 
     # -- retention
 
@@ -273,13 +298,8 @@ class LogFile:
         )
         if not over and self._time_of_oldest() >= too_old:
             return None
-        oldest = self._all(
-            "SELECT offset, topic, is_end, time, bytes FROM entries"
-            " WHERE offset >= ? ORDER BY offset LIMIT ?",
-            self.floor,
-            step,
-        )
-        return self._plan(oldest, too_old, settings)
+        (oldest,) = self._one(OLDEST, self.floor, step)
+        return self._plan(orjson.loads(oldest), too_old, settings)
 
     def _plan(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
         floor, trimmed = self.floor, self._trimmed_total
@@ -305,12 +325,18 @@ class LogFile:
             return
         self._db.execute("DELETE FROM entries WHERE offset < ?", (trim.floor,))
         self._db.execute("DELETE FROM topic_blocks WHERE block < ?", (trim.floor >> BLOCK_BITS,))
-        self._db.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", trim.marks)
-        # What an earlier step made too many; who opens the file counts them anew.
-        self._db.execute("DELETE FROM marks WHERE offset <= ?", (self._marks.dropped,))
-        self._set_meta("dropped_mark", self._marks.dropped)
+        self._insert("marks", 3, list(chain.from_iterable(trim.marks)))
+        self._drop_marks(len(trim.marks))
         self._set_meta("floor", trim.floor)
         self._set_meta("trimmed_bytes", trim.total)
+
+    def _drop_marks(self, more: int) -> None:
+        """Delete, now and then, the marks that are too many in memory; who opens the file counts anew."""
+        self._marks_since += more
+        if self._marks_since >= DROP_EVERY and self._marks.dropped:
+            self._marks_since = 0
+            self._db.execute("DELETE FROM marks WHERE offset <= ?", (self._marks.dropped,))
+            self._set_meta("dropped_mark", self._marks.dropped)
 
     # -- the file
 
@@ -371,10 +397,18 @@ class LogFile:
         return self._db.execute(query, values).fetchall()
 
 
-def insert_of(rows: int) -> str:
-    row = f"({', '.join('?' * COLUMNS)})"
-    return f"INSERT INTO entries VALUES {', '.join([row] * rows)}"
+@functools.cache
+def insert_of(table: str, columns: int, rows: int) -> str:
+    # Prepared by their text, so the text is made once.
+    row = f"({', '.join('?' * columns)})"
+    # A topic's newer mark takes the place of its older one.
+    otherwise = "REPLACE" if table == "marks" else "ABORT"
+    return f"INSERT OR {otherwise} INTO {table} VALUES {', '.join([row] * rows)}"
 
 
-# Prepared by their text, so the text is made once.
-INSERTS = {rows: insert_of(rows) for rows in [*range(1, EXACT_ROWS + 1), 128, 256, 512, MOST_ROWS]}
+def in_powers(values: Sequence[Any]) -> Iterator[tuple[list[Any], str]]:
+    """Return values in parts whose sizes are powers of two, filled up with NULL, and the marks for each."""
+    for first in range(0, len(values), MOST_ROWS):
+        part = list(values[first : first + MOST_ROWS])
+        size = 1 << (len(part) - 1).bit_length()
+        yield part + [None] * (size - len(part)), ", ".join("?" * size)

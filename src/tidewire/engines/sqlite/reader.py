@@ -15,7 +15,7 @@ import orjson
 
 from ...position import Position
 from ...topics import Selector
-from ...window import Entry, Since
+from ...window import Entry
 from .. import PAGE_BYTES, SCAN_LIMIT
 from .database import BLOCK_BITS, connect
 
@@ -178,13 +178,8 @@ class Reader:
 
     # -- places
 
-    def locate(self, since: Since, selector: Selector, floor: int, head: int, now: float) -> int:
-        """Return the offset after which `last:N` or a time begins."""
-        if since.kind == "last":
-            return self._before_last(int(since.value), selector, floor, head)
-        return self._before(since.value if since.kind == "at" else now - since.value, floor, head)
-
-    def _before(self, time: float, floor: int, head: int) -> int:
+    def before(self, time: float, floor: int, head: int) -> int:
+        """Return the last offset whose entry is older than `time`."""
         low, high = floor, head + 1
         while low < high:
             middle = (low + high) // 2
@@ -196,22 +191,29 @@ class Reader:
                 high = middle
         return low - 1
 
-    def _before_last(self, count: int, selector: Selector, floor: int, head: int) -> int:
-        if count == 0:
-            return head
+    def before_last(self, count: int, selector: Selector, floor: int, head: int) -> int:
+        """Return the offset before the `count` newest events that `selector` matches."""
+        while count and head >= floor:
+            offsets, down_to = self.newest_matching(selector, floor, head)
+            if len(offsets) >= count:
+                return offsets[-count] - 1
+            count, head = count - len(offsets), down_to - 1
+        return head
+
+    def newest_matching(self, selector: Selector, floor: int, head: int) -> tuple[list[int], int]:
+        """
+        Return offsets of the newest events that `selector` matches, and down to which one they are all.
+
+        A few thousand entries are looked at: there is more below.
+        """
         wanted = filter_of(selector)
-        query = wanted.of(OFFSETS)
-        first, last = floor >> BLOCK_BITS, head >> BLOCK_BITS
-        while first <= last and (blocks := self._blocks(last, first, wanted)):
-            for low, high in reversed(list(runs(blocks))):
-                start, end = max(low << BLOCK_BITS, floor), min(((high + 1) << BLOCK_BITS) - 1, head)
-                (text,) = self._one(query, start, end, *wanted.values)
-                offsets = [offset for offset, topic in orjson.loads(text) if selector.matches(topic)]
-                if len(offsets) >= count:
-                    return int(offsets[-count]) - 1
-                count -= len(offsets)
-            last = blocks[0] - 1
-        return floor - 1
+        blocks = self._blocks(head >> BLOCK_BITS, floor >> BLOCK_BITS, wanted) if floor <= head else []
+        found: list[int] = []
+        for low, high in runs(blocks):
+            start, end = max(low << BLOCK_BITS, floor), min(((high + 1) << BLOCK_BITS) - 1, head)
+            (text,) = self._one(wanted.of(OFFSETS), start, end, *wanted.values)
+            found += [offset for offset, topic in orjson.loads(text) if selector.matches(topic)]
+        return found, max(blocks[0] << BLOCK_BITS, floor) if blocks else floor
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._db.execute(query, values).fetchone()

@@ -72,7 +72,10 @@ class Export:
             return verdict.offset
         if since.kind in ("start", "now"):
             return self._floor - 1 if since.kind == "start" else self._head
-        return self._log.locate(since, selector, self._floor, self._head, LogClock(newest)())
+        if since.kind == "last":
+            return self._log.before_last(int(since.value), selector, self._floor, self._head)
+        time = since.value if since.kind == "at" else LogClock(newest)() - since.value
+        return self._log.before(time, self._floor, self._head)
 
     def pages(self, tell: Tell) -> Iterator[bytes]:
         """Yield lines, many at a time. A hub beside it may begin its WAL anew between two of them."""
