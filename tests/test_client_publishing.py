@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -261,22 +262,29 @@ def test_one_publisher_serves_all_threads() -> None:
         assert [event.json() for event in publisher.history("t/5")] == list(range(20))
 
 
-def test_a_publisher_goes_through_a_fork() -> None:
-    """As in a task queue that makes it before it forks its workers."""
+def test_a_publisher_goes_through_a_fork(tmp_path: Path) -> None:
+    """As in a task queue that makes it before it forks its workers: each has a connection of its own."""
     program = """
-import os, sys
+import os, sys, time
 from tidewire.client.sync import Publisher
 hub = Publisher(sys.argv[1])
 hub.publish("t", "parent")
 if (child := os.fork()) == 0:
     hub.publish("t", "child")
+    print("published", flush=True)
+    while not os.path.exists(sys.argv[2]):
+        time.sleep(0.02)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 hub.publish("t", "parent")
 hub.close()
 """
+    go_on = tmp_path / "go-on"
     with RunningHub() as hub:
-        with Process([sys.executable, "-c", program, hub.url]) as process:
+        with Process([sys.executable, "-c", program, hub.url, go_on]) as process:
+            process.wait_line("published")
+            assert hub.connections() == 2
+            go_on.touch()
             assert process.wait() == 0
         assert [event.data for event in sync.history(hub.url, "t")] == ["parent", "child", "parent"]
         wait_until(lambda: hub.connections() == 0)
