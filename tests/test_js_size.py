@@ -26,5 +26,7 @@ def test_it_loads_nothing() -> None:
 
 def test_its_version_is_the_package_s() -> None:
     package = json.loads((JS / "package.json").read_text())
-    (said,) = re.findall(r'^export const VERSION = "(.+)";$', (JS / "src/request.js").read_text(), re.MULTILINE)
+    (said,) = re.findall(
+        r'^export const VERSION = "(.+)";$', (JS / "src/request.js").read_text(), re.MULTILINE
+    )
     assert {said, package["version"]} == {tidewire.__version__}

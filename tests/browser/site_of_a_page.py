@@ -1,4 +1,4 @@
-"""A page's own server for the tests of the browser client: an empty page, the client, and streams by script."""
+"""A page's own server, for the tests of the browser client: an empty page, the client, streams by script."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ async ([url, options, functions]) => {
   const stream = (globalThis.stream = new EventStream(url, options));
   for (const type of ["open", "message", "tick", "error"]) {
     stream.addEventListener(type, (event) => {
-      const { data = null, lastEventId = null, reason = null, status = null, delay = null, final = null } = event;
-      seen.push({ type, data, id: lastEventId, state: stream.readyState, reason, status, delay, final });
+      const { data = null, lastEventId: id = null, reason = null, status = null, delay = null } = event;
+      const { final = null } = event;
+      seen.push({ type, data, id, state: stream.readyState, reason, status, delay, final });
     });
   }
 }
@@ -138,7 +139,9 @@ class Case:
     def requests(self) -> list[Asked]:
         return self.site.requests[self.path]
 
-    def listen(self, *scripts: Sequence[Action], url: str = "", functions: Any = None, **options: Any) -> Self:
+    def listen(
+        self, *scripts: Sequence[Action], url: str = "", functions: Any = None, **options: Any
+    ) -> Self:
         """Open a stream for which the server has these scripts; `functions` are options as JavaScript."""
         self.site.scripts[self.path] = list(scripts)
         self.page.evaluate(OPEN, [url or self.path, options, functions or {}])

@@ -232,7 +232,8 @@ def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str)
             )
         )
     assert [name for name, _ in reached] == [
-        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "hub", "native", "Stop", "Drop", "Silent", "Refuse",
+        "Skip", "Tidewire", "Random", "Broadcast", "Twelve",
+        "hub", "native", "Stop", "Drop", "Silent", "Refuse",
     ]  # fmt: skip
     assert all(shows for _, shows in reached), reached
     page.keyboard.press("Tab")

@@ -8,7 +8,8 @@ from pages import OpenPage, text, wait_until
 def test_twelve_tabs_get_every_event_over_one_stream(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo/tabs")
     leader, followers = page.locator("iframe.leads"), page.locator("iframe:not(.leads)")
-    roles = "[...document.querySelectorAll('iframe')].map((frame) => frame.contentDocument.body?.dataset.role).sort()"
+    role = "(frame) => frame.contentDocument.body?.dataset.role"
+    roles = f"[...document.querySelectorAll('iframe')].map({role}).sort()"
     wait_until(lambda: page.evaluate(roles) == ["follower"] * 11 + ["leader"], timeout=30)
     wait_until(lambda: text(page, "streams") == "1")
     page.get_by_role("button", name="Generate an event").click()

@@ -294,5 +294,7 @@ def browser_group() -> int:
     mine = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in mine} - mine:
         mine |= grown
-    (group, *_) = {os.getpgid(pid) for pid in mine if names[pid].startswith(("chrom", "firefox"))} - {os.getpgid(0)}
+    (group, *_) = {os.getpgid(pid) for pid in mine if names[pid].startswith(("chrom", "firefox"))} - {
+        os.getpgid(0)
+    }
     return group

@@ -3,8 +3,9 @@ The article's two servers, around a hub's app.
 
 `/demo` shows random events and how a stream survives what breaks it,
 `/demo/broadcast` one cat fact for everyone who listens, `/demo/tabs` twelve
-tabs on one connection. Whatever is not the demo's goes to the hub. Pages show text by `textContent` only and load nothing
-from elsewhere; the content security policy says the same once more.
+tabs on one connection. Whatever is not the demo's goes to the hub. Pages show
+text by `textContent` only and load nothing from elsewhere; the content security
+policy says the same once more.
 """
 
 from __future__ import annotations
