@@ -75,10 +75,10 @@ async function read(response, url, { decoder, signal, wait, read }) {
  * @param {Record<string, string>} headers
  */
 async function refusal(response, headers) {
-  const { status, statusText } = response;
+  const { status } = response;
   const type = headers["content-type"] ?? "";
   if (status === 204) return { reason: "done", final: true };
   if (status === 200) return /^text\/event-stream\s*(;|$)/i.test(type) ? { reason: "end" } : { reason: "type", final: true };
   const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;
-  return { reason: "status", message: problem?.detail ?? statusText, final: status < 500 && !LATER.includes(status) };
+  return { reason: "status", message: problem?.detail, final: status < 500 && !LATER.includes(status) };
 }

@@ -79,6 +79,7 @@ export function sharedSource(account, request, sink) {
 
   function lead() {
     joining.abort();
+    joining = new AbortController();
     joined = true;
     own.start(self.lastEventId);
   }
@@ -118,7 +119,9 @@ export function sharedSource(account, request, sink) {
     ({ asked } = state);
     if (state.live) heed(state);
     if (failure) suffer(failure);
-    if (blocks && joined) line = line.then(() => void take(blocks, origin));
+    const { signal } = joining;
+    // What waited for a history that was given up comes once more, from the connection that this tab has now.
+    if (blocks && joined) line = line.then(() => void (signal.aborted || take(blocks, origin)));
   }
 
   /** @param {State} state */
