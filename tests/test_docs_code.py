@@ -25,7 +25,7 @@ from tidewire.window import Since
 Program = dict[str, Any]
 
 # Checked here, in tests/browser/test_docs_js.py, or (the proxies' own) by no program that the tests install.
-LANGUAGES = {"", "console", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
+LANGUAGES = {"", "console", "html", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
 BACKUP = "docs/how-to/backup.md"
