@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +35,21 @@ def wheel() -> Path:
     return Path(found.origin).parent
 
 
+@cache
+def commands() -> Path:
+    """Return where `node` and `npm` are, which belong together."""
+    if shutil.which("npm") and str(node()) == shutil.which("node"):
+        return Path(shutil.which("npm") or "").parent
+    # The wheel has no commands for npm and what npm runs.
+    folder = Path(tempfile.mkdtemp(prefix="tidewire-node-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, script in [("node", ""), ("npm", "npm/bin/npm-cli.js"), ("npx", "npm/bin/npx-cli.js")]:
+        argument = f"'{wheel()}/lib/node_modules/{script}'" if script else ""
+        (folder / name).write_text(f"#!/bin/sh\nexec '{node()}' {argument} \"$@\"\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
 def version(command: str) -> int:
     said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     return int(re.match(r"v(\d+)", said)[1])  # type: ignore[index]
@@ -47,17 +64,14 @@ def run_node(*argv: str | Path, cwd: Path = JS) -> str:
 
 def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
     """Run npm and return what it printed; skip where it reaches no registry."""
-    found = shutil.which("npm")
-    # Node's own and the one that comes with it: another one's may be too old for this Node.
-    own = found is not None and str(node()) == shutil.which("node")
-    command = [found] if own else [node(), wheel() / "lib/node_modules/npm/bin/npm-cli.js"]
     env = {
         **os.environ,
-        "PATH": f"{node().parent}:{os.environ['PATH']}",
+        "PATH": f"{commands()}:{os.environ['PATH']}",
         "NPM_CONFIG_UPDATE_NOTIFIER": "false",
         "NPM_CONFIG_FUND": "false",
     }
-    done = subprocess.run([*command, *argv], cwd=cwd, env=env, capture_output=True, text=True, timeout=110)
+    npm = commands() / "npm"
+    done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True, timeout=110)
     if re.search(r"code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH)", done.stderr):
         pytest.skip("no registry of npm packages can be reached")
     assert done.returncode == 0, done.stdout + done.stderr
