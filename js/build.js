@@ -17,10 +17,19 @@ function run(tool, args, input) {
   const command = name === "typescript" ? "tsc" : name;
   const npm = ["exec", "--yes", `--package=${tool}`, "--", command, ...args];
   // The npm that runs this, wherever it is.
-  return execFileSync(process.execPath, [process.env.npm_execpath, ...npm], { cwd: here, input, encoding: "utf8", stdio: ["pipe", "pipe", "inherit"] });
+  const commandLine = [process.env.npm_execpath, ...npm];
+  return execFileSync(process.execPath, commandLine, { cwd: here, input, encoding: "utf8", stdio: ["pipe", "pipe", "inherit"] });
 }
 
 run("typescript@5.9.3", ["--project", ".", "--outDir", types]);
-const bundle = run("esbuild@0.25.12", ["src/tidewire.js", "--bundle", "--minify", "--format=esm"]);
-// It makes the module a twentieth smaller still.
-run("terser@5.44.1", ["--module", "--compress", "passes=3,ecma=2022,unsafe_arrows=true", "--mangle", "--output", served], bundle);
+const bundle = run("esbuild@0.25.12", ["src/tidewire.js", "--bundle", "--minify-syntax", "--minify-whitespace", "--format=esm"]);
+// It makes the module a tenth smaller still. These names are its own: no user and no server sees them, and tabs
+// talk only to tabs with the same version of it.
+const own = [
+  "asked back blocks bye failed fixed follow full granted grown hear hide hurry lead leading leave live look",
+  "opened over patience restart show start state stop tell term terms urlFor wants",
+];
+const names = `builtins=true,regex=/^(${own.join(" ").replaceAll(" ", "|")})$/`;
+const compress = "passes=3,ecma=2022,unsafe_arrows=true";
+const shorten = ["--module", "--compress", compress, "--mangle", "--mangle-props", names];
+run("terser@5.44.1", [...shorten, "--output", served], bundle);

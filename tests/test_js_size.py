@@ -11,7 +11,7 @@ import tidewire
 from node import JS
 
 SERVED = JS.parent / "src" / "tidewire" / "web" / "tidewire.js"
-MOST = 5 * 1024
+MOST = 5_000
 
 
 def test_js_size(record_property: Callable[[str, object], None]) -> None:
