@@ -11,9 +11,11 @@ Progress goes to stderr, the table to stdout. The exit code is 0 whether or not 
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from statistics import median
 
 from benchmarks import disk, facts, systems
@@ -23,7 +25,7 @@ from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, Bar, Row, figures, markdown, ratio
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "disk", "decoder"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "disk", "decoder", "module"]
 
 
 def say(text: str) -> None:
@@ -47,6 +49,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield from disk.rows(size, say)
     if "decoder" in measures:
         yield from decoder_rows(size)
+    if "module" in measures:
+        yield module_row()
 
 
 def delivery_rows(compared: Sequence[System], size: Size) -> Iterator[Row]:
@@ -155,6 +159,13 @@ def decoder_rows(size: Size) -> Iterator[Row]:
         bars = [bar] if measured.chunks == "16 KiB" else []
         title = f"decoder, CPU per event, {measured.stream}, chunks of {measured.chunks}"
         yield Row(title, texts[0], ", ".join(texts[1:]), bars)
+
+
+def module_row() -> Row:
+    module = files("tidewire.web").joinpath("tidewire.js").read_bytes()
+    size = len(gzip.compress(module, 9))
+    bars = [Bar("<= 5,000 bytes", size, 5_000, "bytes")]
+    return Row("the browser client, gzipped", f"tidewire.js {size:,} bytes", "", bars)
 
 
 # -- the table of the explanation

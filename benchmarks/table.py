@@ -25,8 +25,13 @@ class Bar:
     def met(self) -> bool:
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
+    @property
+    def figure(self) -> str:
+        # Large ones with commas, and not with an exponent.
+        return f"{self.measured:,.0f}" if self.measured >= 1_000 else f"{self.measured:.3g}"
+
     def cells(self) -> list[str]:
-        return [self.text, f"{self.measured:.3g} {self.unit}", "yes" if self.met else "**no**"]
+        return [self.text, f"{self.figure} {self.unit}", "yes" if self.met else "**no**"]
 
 
 @dataclass(frozen=True)

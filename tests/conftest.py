@@ -17,6 +17,8 @@ pytest.register_assert_rewrite("tidewire.testing")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from clients import Client
+
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Two busy cores are no place to measure one example's time. In CI the examples
@@ -71,3 +73,12 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         launched = getattr(playwright, request.param).launch(**options)
         yield launched
         launched.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Both Python clients, one after the other, behind one face."""
+    from clients import CLIENTS
+
+    with CLIENTS[request.param]() as opened:
+        yield opened

@@ -45,6 +45,10 @@ class RunningHub:
         self._thread.join(15)
         assert not self._thread.is_alive(), "the server does not stop"
 
+    def connections(self) -> int:
+        """How many clients are connected to the server."""
+        return len(self._server.server_state.connections)
+
     def restart(self) -> None:
         self.stop()
         self._start()

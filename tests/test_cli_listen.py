@@ -156,7 +156,10 @@ def test_topics_are_asked_of_the_hub() -> None:
         done = tidewire(*words, "-H", "Authorization: Bearer x", env={"TIDEWIRE_URL": server.url + "/hub"})
     assert done.returncode == 0
     request = server.requests[0]
-    assert request.target == "/hub/events?topic=a%2F%2A&topic=b&topic=http%3A%2F%2Fc%2F&since=last%3A5"
+    assert (
+        request.target
+        == "/hub/events?topic=a%2F%2A&topic=b&topic=http%3A%2F%2Fc%2F&control=open&since=last%3A5"
+    )
     assert request.get("Last-Event-ID") == b"L.1"
     assert request.get("Authorization") == b"Bearer x"
 
@@ -194,7 +197,6 @@ def test_what_the_hub_says_is_put_into_words() -> None:
         b'event: hub.gap\nid: L.5\ndata: {"reason":"trimmed","requested":"L.1"}\n\n',
         b'event: hub.gap\nid: L.5\ndata: {"reason":"invalid"}\n\n',
         b'event: hub.end\ndata: {"topic":"t\\u001b","reason":"over"}\n\n',
-        b'event: hub.auth\ndata: {"reason":"expired"}\n\n',
         b'event: hub.error\ndata: {"code":"internal"}\n\n',
         b"event: hub.gap\nid: L.6\ndata: [not json\n\n",
         b"data: last\n\n",
@@ -207,7 +209,6 @@ def test_what_the_hub_says_is_put_into_words() -> None:
         "gap (trimmed): events after L.1 are missing; going on from L.5",
         "gap (invalid): events are missing; going on from L.5",
         "the topic t\\x1b has ended (over)",
-        "the token is no longer good (expired)",
         "the server failed to make the next event (internal)",
         "gap (None): events are missing; going on from L.6",
     ]
@@ -228,6 +229,13 @@ def test_a_refusal_is_1_and_one_line() -> None:
         done = tidewire("listen", "a", "--url", server.url)
     assert done.returncode == 1
     assert done.stderr == f"Error: {server.url} answered 400 Bad Request: no such\\nthing (invalid_topic)\n"
+
+
+def test_a_token_that_is_no_longer_good_is_1() -> None:
+    with Scripted(stream(b'event: hub.auth\ndata: {"reason":"expired"}\n\n', HOLD)) as server:
+        done = tidewire("listen", server.url)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "Error: the token is no longer good (expired) (token_ended)"
 
 
 def test_a_page_is_no_stream() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tidewire.client.publishing import MAX_LINES, MAX_REQUEST, batches, error_for, event_line
+from tidewire.client.publishing import MAX_LINES, MAX_REQUEST, Batch, Cutter, error_for, event_line
 from tidewire.client.requests import merged, parse_problem, parse_retry_after, refused, where, why
 from tidewire.errors import Draining, InvalidInput, KeyConflict, StoreFull, TidewireError, TooLarge, TooMany
 
@@ -60,6 +60,12 @@ def test_the_systems_own_words() -> None:
     late.__cause__.__context__ = OSError(2, "No such file: what the caller was busy with")
     assert why(late) == "timed out"
     assert why(httpx2.ReadTimeout("")) == "ReadTimeout"
+    several = httpx2.ConnectError("All connection attempts failed")
+    several.__cause__ = OSError("All connection attempts failed")
+    several.__cause__.__cause__ = ExceptionGroup(
+        "", [OSError(111, "Connect call failed ('::1')"), OSError(113, "No route")]
+    )
+    assert why(several) == "connection refused"
 
 
 def test_the_callers_headers_replace_ours_whatever_their_case() -> None:
@@ -100,9 +106,14 @@ def test_an_event_is_one_line(event: Any, line: bytes) -> None:
     assert event_line(event) == line
 
 
+def cut(lines: list[bytes], first: int = 1) -> list[Batch]:
+    cutter = Cutter(first)
+    return [batch for batch in [*map(cutter.add, lines), cutter.rest()] if batch]
+
+
 def test_batches_are_bounded_and_empty_lines_only_count() -> None:
-    many = list(batches([b"{}"] * (MAX_LINES + 1)))
+    many = cut([b"{}"] * (MAX_LINES + 1))
     assert [(batch.numbers[0], len(batch.lines)) for batch in many] == [(1, MAX_LINES), (MAX_LINES + 1, 1)]
-    large = list(batches([b"x" * MAX_REQUEST, b"", b"\n", b"x"], first=10))
+    large = cut([b"x" * MAX_REQUEST, b"", b"\n", b"x"], first=10)
     assert [batch.numbers for batch in large] == [[10], [13]]
-    assert list(batches([b"", b" "])) == []
+    assert cut([b"", b" "]) == []

@@ -25,7 +25,7 @@ from tidewire.window import Since
 Program = dict[str, Any]
 
 # Checked here, in tests/browser/test_docs_js.py, or (the proxies' own) by no program that the tests install.
-LANGUAGES = {"", "console", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
+LANGUAGES = {"", "console", "html", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
 BACKUP = "docs/how-to/backup.md"
@@ -148,12 +148,13 @@ CALLED = {
     "docs/reference/testing.md#admit-an-engine": check_admitted,
 }
 
-# A program that connects to a hub has a test of its own.
-CLIENT = "docs/reference/clients.md#python"
+# What connects to a hub or a model has tests of its own, in this file or in tests/test_client_docs.py.
+CLIENT_PAGE = "docs/reference/python-client.md"
+CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "docs/how-to/llm.md")}
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in PROGRAMS if block.place != CLIENT], ids=lambda b: b.place
+    "block", [block for block in PROGRAMS if block.place not in CLIENTS], ids=lambda b: b.place
 )
 def test_program(block: Block) -> None:
     program = run(block)
@@ -166,18 +167,24 @@ def test_program(block: Block) -> None:
 
 
 def test_every_check_has_its_program() -> None:
-    assert {*SERVED, *CALLED, CLIENT} <= {block.place for block in PROGRAMS}
+    assert {*SERVED, *CALLED} <= {block.place for block in PROGRAMS}
 
 
-def test_client(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = [block for block in PROGRAMS if block.place == CLIENT]
+def test_what_the_client_page_says_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them keeps its position in a file
     with serving(Hub(per_process=True).app) as url:
         receipt = publish(url, "orders/7", {"status": "paid"}, event="status")
         end(url, "orders/7")
-        run(block, block.text.replace("http://localhost:8000", url))
+        for block in blocks("python", CLIENT_PAGE):
+            run(block, block.text.replace("http://localhost:8000", url))
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == f'{receipt["id"]} status {{"status":"paid"}}'
-    assert [line.split()[1] for line in printed] == ["status", "hub.end"]
+    listened = [f'{receipt["id"]} status {{"status":"paid"}}', f"{receipt['id'][:-1]}2 hub.end"]
+    assert [line.partition(' {"topic')[0] for line in printed[:4]] == listened * 2
+    assert printed[4:6] == ["status {'status': 'paid'}", "orders/7 is over: ended"]
+    assert [line.partition("] ")[0] for line in printed[7:10]] == ["[1, 1000", "[1001, 2000", "[2001, 2500"]
+    assert printed[10:] == ["10 False"]
 
 
 @pytest.mark.parametrize(

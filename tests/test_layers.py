@@ -56,9 +56,11 @@ pure    http.admission
         server.takeover server.direct
         server.protocol
         server.run
-        client.requests
+        client.items client.requests client.store
         client.publishing client.session
-        client.sync_stream
+        client.subscription
+        client.connecting client.exchange client.aio_link client.sync_link
+        client.aio_stream client.aio_publisher client.sync_stream client.sync_publisher
         client.aio client.sync
         client
         testing.*

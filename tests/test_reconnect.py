@@ -16,11 +16,13 @@ from tidewire.reconnect import (
     Failed,
     Policy,
     Refused,
+    Restarted,
     Step,
     Stop,
     Wait,
     header_value,
     is_stream,
+    patience_left,
     reconnect_flow,
     silence_limit,
 )
@@ -279,6 +281,35 @@ def test_without_reconnecting_the_first_end_is_the_last(ending: Ending, error: t
     assert type(step.error) is (error or type(None))
 
 
+def test_until_a_stream_is_open_attempts_count_even_without_reconnecting() -> None:
+    policy = Policy(reconnect=False, attempts=3)
+    assert Run(policy).wait(REFUSED, Refused(429, "busy")) > 0
+    assert isinstance(Run(policy).end(REFUSED, REFUSED, REFUSED), Stop)
+    for ending in (CLEAN, BROKEN):
+        assert isinstance(Run(policy).end(REFUSED, ending), Stop)
+
+
+def test_a_restart_is_neither_an_end_nor_a_failure() -> None:
+    run = Run(random=fully)
+    run.decoder.feed(b"id: 1\ndata: x\n\nid: 2\ndata: half")
+    run.wait(REFUSED)
+    run.connect()
+    run.step = run.flow.send(Restarted())
+    assert run.step == Connect(b"1")
+    assert run.wait(REFUSED) == 12  # the second in a row
+    assert run.decoder.feed(b"\n\n") == []
+
+
+def test_status_and_headers_of_an_answer_go_with_the_step() -> None:
+    for status, kind in ((503, Wait), (403, Stop)):
+        step = Run().end(Refused(status, "no", headers={"X-Node": "7"}))
+        assert isinstance(step, kind)
+        assert (step.status, step.headers) == (status, {"X-Node": "7"})
+    step = Run().end(BROKEN)
+    assert isinstance(step, Wait)
+    assert (step.status, step.headers) == (None, {})
+
+
 def test_stop_is_the_last_step() -> None:
     run = Run()
     run.end(Refused(204, "no content"))
@@ -325,6 +356,16 @@ def test_what_is_a_stream(status: int, content_type: str, stream: bool) -> None:
 )
 def test_the_watchdog_waits_two_and_a_half_heartbeats(heartbeat: str | None, seconds: float | None) -> None:
     assert silence_limit(heartbeat) == seconds
+
+
+def test_a_request_is_sent_again_while_there_is_time() -> None:
+    policy = Policy(retry=1, cap=10)
+    assert [patience_left(policy, None, n, 100, fully) for n in (1, 2, 3, 9)] == [2, 4, 8, 11]
+    assert patience_left(policy, None, 9, 5, never) == 1
+    assert patience_left(policy, 5, 1, 100, never) == 5
+    assert patience_left(policy, 5, 1, 100, fully) == 6
+    assert patience_left(policy, 5, 1, 4, never) is None
+    assert patience_left(policy, None, 1, 0, never) is None
 
 
 def test_the_reason_of_a_wait_says_what_happened() -> None:

@@ -31,6 +31,8 @@ The text is for people: it says what to do and repeats no secret.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 Stored = Literal[False, "unknown"]
@@ -171,3 +173,4 @@ class StartRefused(TidewireError, RuntimeError):
 
 class StreamRefused(TidewireError):
     code = "stream_refused"
+    headers: Mapping[str, str] = MappingProxyType({})  # those of the answer

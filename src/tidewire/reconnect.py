@@ -7,7 +7,7 @@ One generator drives both Python clients. The client takes a step, does it, and 
     step = next(flow)
     while not isinstance(step, Stop):
         if isinstance(step, Connect):
-            step = flow.send(...)      # Ended, Refused or Failed
+            step = flow.send(...)      # Ended, Refused, Failed or Restarted
         else:
             step = flow.send(None)     # after `step.seconds`
 
@@ -23,8 +23,8 @@ It gives up on every status but 200; a long-running program must survive a resta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 
 from .errors import StreamRefused, TidewireError, Unavailable
 from .event_stream import Decoder
@@ -51,7 +51,8 @@ class Policy:
     `retry` is the wait while the server has named none; what it names by `retry:` counts within
     `shortest` and `longest`. `cap` bounds what backoff adds. A connection that lived for `stable`
     ends a row of failures. After `attempts` failures in a row the client gives up; None is never.
-    With `reconnect` false one connection is made and no more.
+    With `reconnect` false the end of the first stream is the end; until one is open `attempts` requests are
+    made, and None is one.
     """
 
     retry: float = 3.0
@@ -85,19 +86,31 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing for `seconds`; `reason` is what happened, `failures` how many in a row."""
+    """
+    Do nothing for `seconds`; `reason` is what happened, `failures` how many in a row.
+
+    `status` and `headers` are those of the answer, where one came that was no stream.
+    """
 
     seconds: float
     reason: str
     failures: int = 0
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Do not come back; `error` is to be raised if it is not None."""
+    """
+    Do not come back; `error` is to be raised if it is not None.
+
+    `status` and `headers` are those of the answer, where one came that was no stream.
+    """
 
     reason: str
     error: TidewireError | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +142,12 @@ class Refused:
     detail: str
     code: str = "stream_refused"
     retry_after: float | None = None
-
-    @property
-    def passes(self) -> bool:
-        return self.status in LATER or self.status >= 500
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def as_error(self) -> TidewireError:
         error = StreamRefused(self.detail, code=self.code, retry_after=self.retry_after)
         error.status = self.status
+        error.headers = self.headers
         return error
 
 
@@ -151,41 +162,85 @@ class Failed:
         return StreamRefused(self.detail) if self.final else Unavailable(self.detail, code="unreachable")
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """Whoever reads the stream wants a new connection now. That is neither an end nor a failure."""
+
+
 Step = Connect | Wait | Stop
 Ending = Ended | Refused | Failed
-Flow = Generator[Step, Ending | None, None]
+Flow = Generator[Step, Ending | Restarted | None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A stream is open, told to whoever watches a client; `url` is where it led after redirects."""
+    """
+    A stream is open, told to whoever watches a client.
+
+    `url` is where it led after redirects, `headers` those of the answer. After `silence` seconds without a
+    byte it will be given up for dead; None is never.
+    """
 
     url: str
     silence: float | None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-Change = Opened | Wait | Stop
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """
+    A hub says how an open stream goes on, from `position`.
+
+    `how`: `fresh` (no position was brought), `complete` (nothing is missing) or `gap`.
+    """
+
+    how: str
+    position: str
+
+
+Change = Opened | Resumed | Wait | Stop
 
 
 def reconnect_flow(decoder: Decoder, policy: Policy, random: Callable[[], float]) -> Flow:
     """
     Yield what to do next, and Stop as the last.
 
-    After a `Connect` send an `Ended`, `Refused` or `Failed`; after a `Wait` send None. The decoder is
-    reset before each connection: "the last event ID" and the reconnection time stay with it.
+    After a `Connect` send an `Ended`, `Refused`, `Failed` or `Restarted`; after a `Wait` send None. The
+    decoder is reset before each connection: "the last event ID" and the reconnection time stay with it.
     """
     failures = 0
     while True:
         decoder.reset()
         ending = yield Connect(header_value(decoder.last_event_id))
         assert ending is not None
+        if isinstance(ending, Restarted):
+            continue
         base = policy.base(decoder.retry)
         failures, seconds = _weigh(ending, policy, base, failures, random)
         stop = _verdict(ending, policy, failures)
         if stop is not None:
             yield stop
             return
-        yield Wait(seconds, ending.detail, failures)
+        yield Wait(seconds, ending.detail, failures, *_answer(ending))
+
+
+def passes(status: int) -> bool:
+    """Whether the same request may well succeed later."""
+    return status in LATER or status >= 500
+
+
+def patience_left(
+    policy: Policy, retry_after: float | None, failures: int, left: float, random: Callable[[], float]
+) -> float | None:
+    """
+    Return how long to wait before a request that failed is sent again; None if there is no time for it.
+
+    `left` is how many seconds it may take in all from now; `failures` counts this one too.
+    """
+    seconds = policy.backoff(policy.retry, failures, random)
+    if retry_after is not None:
+        seconds = max(seconds, retry_after + random() * policy.retry)
+    return seconds if seconds <= left else None
 
 
 def header_value(last_event_id: str) -> bytes | None:
@@ -238,14 +293,24 @@ def _verdict(ending: Ending, policy: Policy, failures: int) -> Stop | None:
     """Return Stop if there is no coming back from this ending."""
     if isinstance(ending, Refused) and ending.status == 204:
         # "a client can be told to stop reconnecting using the HTTP 204 No Content response code."
-        return Stop("nothing more will come (204)")
-    if isinstance(ending, Refused) and not ending.passes:
-        return Stop(ending.detail, ending.as_error())
-    if isinstance(ending, Failed) and ending.final:
-        return Stop(ending.detail, ending.as_error())
-    if not policy.reconnect:
-        return Stop(ending.detail, ending.as_error())
+        return Stop("nothing more will come (204)", None, *_answer(ending))
+    if _for_good(ending, policy):
+        return Stop(ending.detail, ending.as_error(), *_answer(ending))
     if policy.attempts is not None and failures >= policy.attempts:
         reason = f"gave up after {failures} failures: {ending.detail}"
-        return Stop(reason, ending.as_error() or Unavailable(reason, code="unreachable"))
+        error = ending.as_error() or Unavailable(reason, code="unreachable")
+        return Stop(reason, error, *_answer(ending))
     return None
+
+
+def _for_good(ending: Ending, policy: Policy) -> bool:
+    """Whether it would be the same the next time, or no next time is wanted."""
+    if isinstance(ending, Refused) and not passes(ending.status):
+        return True
+    if isinstance(ending, Failed) and ending.final:
+        return True
+    return not policy.reconnect and (isinstance(ending, Ended) or policy.attempts is None)
+
+
+def _answer(ending: Ending) -> tuple[int | None, Mapping[str, str]]:
+    return (ending.status, ending.headers) if isinstance(ending, Refused) else (None, {})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from pages import NO_EVENT_SOURCE, OpenPage, get_json, rows, text, wait_until
+from pages import OpenPage, get_json, rows, text, wait_until
 
 from tidewire.demo.content import CAT_FACTS
 
 
-@pytest.fixture(params=["", NO_EVENT_SOURCE], ids=["EventSource", "EventStream"])
-def script(request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(params=["?client=native", ""], ids=["EventSource", "EventStream"])
+def client(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both ways to listen: the browser's own and ours."""
     return request.param  # type: ignore[no-any-return]
 
@@ -21,10 +21,10 @@ def facts(page: object) -> list[str]:
 
 
 def test_each_generated_event_reaches_everyone_and_who_stops_is_forgotten(
-    open_page: OpenPage, quick_demo: str, script: str
+    open_page: OpenPage, quick_demo: str, client: str
 ) -> None:
-    first = open_page(f"{quick_demo}/demo/broadcast", script=script)
-    second = open_page(f"{quick_demo}/demo/broadcast", script=script)
+    first = open_page(f"{quick_demo}/demo/broadcast{client}")
+    second = open_page(f"{quick_demo}/demo/broadcast{client}")
     for page in (first, second):
         wait_until(lambda page=page: text(page, "listening") == "2")  # type: ignore[misc]
 

@@ -39,7 +39,7 @@ def streams_open(url: str) -> int:
 def test_thirty_events_of_four_types_come_as_the_seed_says(
     open_page: OpenPage, quick_demo: str, mode: str
 ) -> None:
-    page = open_page(f"{quick_demo}/demo#{mode}")
+    page = open_page(f"{quick_demo}/demo?client=native#{mode}")
     ended(page)
     assert [(row["type"], row["text"], row["number"]) for row in events(page)] == [
         (kind, said(happening), happening["number"]) for kind, happening in EXPECTED
@@ -50,7 +50,7 @@ def test_thirty_events_of_four_types_come_as_the_seed_says(
 
 
 def test_each_type_has_an_area_that_shows_its_newest(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo")
+    page = open_page(f"{quick_demo}/demo?client=native")
     ended(page)
     newest = dict(EXPECTED)
     assert text(page, "coin-value") == newest["coinToss"]["result"]
@@ -77,7 +77,7 @@ def test_one_listener_per_type(open_page: OpenPage, quick_demo: str) -> None:
       return add.call(this, type, ...rest);
     };
     """
-    page = open_page(f"{quick_demo}/demo", script=count)
+    page = open_page(f"{quick_demo}/demo?client=native", script=count)
     listeners = wait_until(lambda: page.evaluate("listeners.meme && listeners"))
     assert {kind: listeners[kind] for kind in ("coinToss", "dieRoll", "catFact", "meme")} == {
         "coinToss": 1,
@@ -91,7 +91,7 @@ def test_the_log_lies_across_the_bottom_and_is_the_same_in_the_console(
     open_page: OpenPage, quick_demo: str
 ) -> None:
     console: list[str] = []
-    page = open_page(f"{quick_demo}/demo", console=console)
+    page = open_page(f"{quick_demo}/demo?client=native", console=console)
     ended(page)
     log = page.get_by_role("log", name="Log")
     assert log.count() == 1
@@ -117,7 +117,7 @@ def test_stop_closes_the_stream_and_the_server_stops_making(
     open_page: OpenPage, slow_demo: str, mode: str
 ) -> None:
     before = streams_open(slow_demo)
-    page = open_page(f"{slow_demo}/demo#{mode}")
+    page = open_page(f"{slow_demo}/demo?client=native#{mode}")
     wait_until(lambda: text(page, "streams") == str(before + 1))
     wait_until(lambda: int(text(page, "made")) >= 2)
     page.get_by_role("button", name="Stop Events").click()
@@ -135,7 +135,7 @@ def test_stop_closes_the_stream_and_the_server_stops_making(
 
 def test_the_article_s_end_is_an_id_after_which_the_page_closes(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
-    page = open_page(f"{quick_demo}/demo#article", streams=streams)
+    page = open_page(f"{quick_demo}/demo?client=native#article", streams=streams)
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     assert "close()" in rows(page)[-1]["text"]
@@ -152,7 +152,7 @@ def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
     EventSource.prototype.close = function () { closes += 1; close.call(this); };
     """
     streams: list[str] = []
-    page = open_page(f"{quick_demo}/demo", script=closes, streams=streams)
+    page = open_page(f"{quick_demo}/demo?client=native", script=closes, streams=streams)
     ended(page)
     assert [row["type"] for row in rows(page)].count("hub.end") == 1
     wait_until(lambda: "204" in rows(page)[-1]["text"])
@@ -164,7 +164,7 @@ def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
 
 def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
-    page = open_page(f"{quick_demo}/demo", streams=streams)
+    page = open_page(f"{quick_demo}/demo?client=native", streams=streams)
     ended(page)
     page.get_by_role("button", name="Start again").click()
     page.locator("#state[data-state=open]").wait_for()
@@ -177,9 +177,9 @@ def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> No
 
 @pytest.mark.parametrize("mode", MODES)
 def test_each_page_view_has_its_own_maker(open_page: OpenPage, quick_demo: str, mode: str) -> None:
-    first = open_page(f"{quick_demo}/demo#{mode}")
+    first = open_page(f"{quick_demo}/demo?client=native#{mode}")
     wait_until(lambda: int(text(first, "received")) >= 5)
-    second = open_page(f"{quick_demo}/demo#{mode}")
+    second = open_page(f"{quick_demo}/demo?client=native#{mode}")
     for page in (first, second):
         ended(page)
         assert [row["number"] for row in events(page)] == list(range(1, 31))
@@ -187,7 +187,7 @@ def test_each_page_view_has_its_own_maker(open_page: OpenPage, quick_demo: str, 
 
 def test_the_way_is_there_to_choose(open_page: OpenPage, slow_demo: str) -> None:
     streams: list[str] = []
-    page = open_page(f"{slow_demo}/demo", streams=streams)
+    page = open_page(f"{slow_demo}/demo?client=native", streams=streams)
     for mode, path in (("article", "/demo/events?view="), ("hub", "/events/demo/")):
         page.locator(f"input[value={mode}]").check()
         page.locator("#state[data-state=open]").wait_for()
@@ -217,9 +217,9 @@ def test_without_event_source_the_article_s_way_ends_as_well(open_page: OpenPage
 
 
 def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
+    page = open_page(f"{slow_demo}/demo?client=native")
     reached = []
-    for _ in range(9):
+    for _ in range(11):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -232,7 +232,8 @@ def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str)
             )
         )
     assert [name for name, _ in reached] == [
-        "Skip", "Tidewire", "Random", "Broadcast", "hub", "Stop", "Drop", "Silent", "Refuse",
+        "Skip", "Tidewire", "Random", "Broadcast", "Twelve",
+        "hub", "native", "Stop", "Drop", "Silent", "Refuse",
     ]  # fmt: skip
     assert all(shows for _, shows in reached), reached
     page.keyboard.press("Tab")
@@ -249,7 +250,7 @@ def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str)
     page.locator("#fault-note").wait_for()
 
 
-@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast"])
+@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs"])
 def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}", viewport={"width": 320, "height": 640})
     if path == "/demo":
@@ -262,7 +263,7 @@ def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, pa
         assert box["height"] >= 24
 
 
-@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast"])
+@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs"])
 def test_it_is_dark_where_dark_is_wanted(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}")
 

@@ -19,7 +19,7 @@ def complete(page: Page) -> None:
 
 
 def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
+    page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)
     assert text(page, "retry") == "2000 ms"
     assert text(page, "last-event-id") == "none yet"
@@ -39,7 +39,7 @@ def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> 
 
 
 def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
+    page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)
     page.get_by_role("button", name="Silent").click()
     page.locator("#state[data-state=silent]").wait_for()
@@ -52,7 +52,7 @@ def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow
 
 
 def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
-    page = open_page(f"{slow_demo}/demo")
+    page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)
     page.get_by_role("button", name="Refuse").click()
     page.locator("#state[data-state=lost]").wait_for()
@@ -66,7 +66,7 @@ def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_
 
 
 def test_the_article_s_way_has_nothing_to_replay_and_says_so(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo#article")
+    page = open_page(f"{quick_demo}/demo?client=native#article")
     for name in ("Drop", "Silent", "Refuse"):
         assert page.get_by_role("button", name=name).is_disabled()
     assert page.get_by_text("Choose the hub topic to break things").is_visible()

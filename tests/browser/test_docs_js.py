@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -19,12 +20,33 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 README = "README.md"
-CLIENTS = "docs/reference/clients.md"
+BROWSER = "docs/reference/browser-client.md"
+REACT = "docs/how-to/react.md"
+HTMX = "docs/how-to/htmx.md"
 GENERATORS = "docs/how-to/generators.md"
 STATE = "docs/how-to/state.md"
 
 # What the pages promise of browsers has its tests with each of them. Here it is about typing errors.
 in_a_browser = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+
+# Two hooks and a render of one component: what React does with the hook is what is tested, not React.
+REACT_LIKE = """
+let state, effect, draw;
+export const useState = (first) => [(state ??= first), (next) => {
+  state = typeof next === "function" ? next(state) : next;
+  draw();
+}];
+export const useEffect = (run) => (effect ??= run);
+export function render(component) {
+  draw = component;
+  draw();
+  return effect();
+}
+"""
+MODULES = {
+    "react": f"data:text/javascript,{quote(REACT_LIKE)}",
+    "tidewire": "/tidewire.js",
+}
 
 HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]}
 PAGE = {"type": "http.response.body", "body": b"<!doctype html><link rel=icon href=data:,>"}
@@ -43,10 +65,12 @@ def with_page(app: Any) -> Any:
     return outer
 
 
-def run(page: Page, url: str, file: str, after: str = "") -> None:
-    """Run the block of a file as a module script, which may await and import."""
-    (block,) = blocks("js", file)
-    page.add_script_tag(content=block.text.replace("http://localhost:8000", url) + after, type="module")
+def run(page: Page, url: str, file: str, after: str = "", number: int = 0) -> None:
+    """Run a block of a file as a module script, which may await and import."""
+    text = blocks("js", file)[number].text.replace("http://localhost:8000", url)
+    for name, module in MODULES.items():
+        text = text.replace(f'from "{name}"', f'from "{module}"')
+    page.add_script_tag(content=text + after, type="module")
 
 
 def wait(page: Page, predicate: Callable[[], object]) -> None:
@@ -60,18 +84,58 @@ def wait(page: Page, predicate: Callable[[], object]) -> None:
 
 
 @in_a_browser
-@pytest.mark.parametrize(("file", "topic"), [(README, "news"), (CLIENTS, "orders/7")])
-def test_listening_to_a_hub(open_page: OpenPage, file: str, topic: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "number", "topic", "said"),
+    [
+        (README, 0, "news", "{id} hello"),
+        (BROWSER, 0, "orders/7", "{id} hello"),
+        (BROWSER, 1, "orders/7", "leader hello"),
+    ],
+)
+def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: str, said: str) -> None:
     hub = Hub(per_process=True)
     console: list[str] = []
     with serving(with_page(hub.app)) as url:
         page = open_page(url, console=console)
-        run(page, url, file)
+        run(page, url, file, number=number)
         wait(page, lambda: hub.subscribers(topic))
         receipt = publish(url, topic, "hello")
         wait(page, lambda: console)
         page.close()
-    assert console == [f"{receipt['id']} hello"]
+    assert console == [said.format(**receipt)]
+
+
+@in_a_browser
+def test_react(open_page: OpenPage) -> None:
+    hub = Hub(per_process=True)
+    after = """
+    globalThis.shown = [];
+    globalThis.unmount = render(() => shown.push(Order({ id: 7 })));
+    """
+    with serving(with_page(hub.app)) as url:
+        page = open_page(url)
+        run(page, url, REACT, after=f'import {{ render }} from "{MODULES["react"]}";{after}')
+        wait(page, lambda: hub.subscribers("orders/7"))
+        publish(url, "orders/7", {"status": "paid"})
+        wait(page, lambda: page.evaluate("shown.at(-1)") == "paid")
+        page.evaluate("unmount()")
+        wait(page, lambda: not hub.subscribers("orders/7"))
+        page.close()
+
+
+@in_a_browser
+def test_htmx(open_page: OpenPage) -> None:
+    hub = Hub(per_process=True)
+    after = 'htmx.createEventSource("/events?topic=news").onmessage = ({ data }) => console.log(data);'
+    console: list[str] = []
+    with serving(with_page(hub.app)) as url:
+        page = open_page(url, console=console, script="globalThis.htmx = {};")
+        run(page, url, HTMX, after=after)
+        wait(page, lambda: hub.subscribers("news"))
+        publish(url, "news", "hello")
+        wait(page, lambda: console)
+        page.close()
+    assert console == ["hello"]
 
 
 @in_a_browser
@@ -102,4 +166,11 @@ def test_a_state_and_its_changes(open_page: OpenPage) -> None:
 
 
 def test_every_script_is_run() -> None:
-    assert {block.page for block in blocks("js")} == {README, CLIENTS, GENERATORS, STATE}
+    assert {block.page for block in blocks("js")} == {
+        README,
+        BROWSER,
+        REACT,
+        HTMX,
+        GENERATORS,
+        STATE,
+    }

@@ -11,9 +11,7 @@ import click
 import orjson
 
 from ..client.publishing import Receipt
-from ..client.sync import publish as publish_one
-from ..client.sync import publish_many
-from ..client.sync_stream import new_client
+from ..client.sync import Publisher
 from ..errors import InvalidInput
 from . import EXIT_CODES, url_option
 
@@ -72,8 +70,14 @@ def publish(
     if topic is None or data is None:
         raise click.UsageError("say a TOPIC and the DATA, `-` to read the data from stdin, or --ndjson")
     text = read_data() if data == "-" else data
-    receipt = publish_one(url, topic, text, event=event, key=key, retry=retry)
+    with publisher(url) as hub:
+        receipt = hub.publish(topic, text, event=event, key=key, retry=retry)
     click.echo(orjson.dumps(receipt).decode() if as_json else str(receipt.get("id")))
+
+
+def publisher(url: str) -> Publisher:
+    # One attempt, without a key: whoever types the command sees what is wrong, and decides.
+    return Publisher(url, patience=0)
 
 
 def read_data() -> str:
@@ -91,10 +95,10 @@ def publish_lines(url: str, file: BufferedReader, topic: str | None) -> None:
     progress = Progress()
     number = 1
     try:
-        with new_client() as client:
+        with publisher(url) as hub:
             for lines in read_lines(file):
                 events = lines if topic is None else [with_topic(line, topic) for line in lines]
-                for receipt in publish_many(url, events, first=number, client=client):
+                for receipt in hub.publish_many(events, first=number):
                     click.echo(orjson.dumps(receipt))
                     start, through = receipt["lines"]
                     stored = filter(bytes.strip, events[start - number : through - number + 1])

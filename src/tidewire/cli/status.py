@@ -78,12 +78,8 @@ def end(event: Event, fields: dict[str, Any]) -> str:
     return f"the topic {fields.get('topic')} has ended ({fields.get('reason')})"
 
 
-def auth(event: Event, fields: dict[str, Any]) -> str:
-    return f"the token is no longer good ({fields.get('reason')})"
-
-
 def error(event: Event, fields: dict[str, Any]) -> str:
     return f"the server failed to make the next event ({fields.get('code')})"
 
 
-WORDS = {"hub.gap": gap, "hub.end": end, "hub.auth": auth, "hub.error": error}
+WORDS = {"hub.gap": gap, "hub.end": end, "hub.error": error}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -49,21 +49,30 @@ class Batch(NamedTuple):
     lines: list[bytes]
 
 
-def batches(events: Iterable[Mapping[str, Any] | bytes], first: int = 1) -> Iterator[Batch]:
-    """Cut a stream of events into requests. Empty lines count, and are not sent."""
-    batch, size = Batch([], []), 0
-    for number, event in enumerate(events, first):
+class Cutter:
+    """Cuts a stream of events into requests. Empty lines count, and are not sent."""
+
+    def __init__(self, first: int = 1) -> None:
+        self._next = first
+        self._batch, self._size = Batch([], []), 0
+
+    def add(self, event: Mapping[str, Any] | bytes) -> Batch | None:
+        """Take one event more; return what is to be sent before it, if that is enough for a request."""
+        number, self._next = self._next, self._next + 1
         line = event_line(event)
         if not line:
-            continue
-        if batch.lines and (len(batch.lines) == MAX_LINES or size + len(line) > MAX_REQUEST):
-            yield batch
-            batch, size = Batch([], []), 0
-        batch.numbers.append(number)
-        batch.lines.append(line)
-        size += len(line)
-    if batch.lines:
-        yield batch
+            return None
+        full = len(self._batch.lines) == MAX_LINES or self._size + len(line) > MAX_REQUEST
+        batch = self.rest() if full else None
+        self._batch.numbers.append(number)
+        self._batch.lines.append(line)
+        self._size += len(line)
+        return batch
+
+    def rest(self) -> Batch | None:
+        """Return what is left to be sent, if anything is."""
+        batch, self._batch, self._size = self._batch, Batch([], []), 0
+        return batch if batch.lines else None
 
 
 def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
@@ -89,12 +98,15 @@ def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
 def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
     number = batch.numbers[int(receipt["line"]) - 1]
     detail = receipt.get("detail") or receipt["code"]
-    return error_for({**receipt, "detail": f"line {number}: {detail}", "line": number}, 400)
+    kind = BY_CODE.get(str(receipt["code"]), InvalidInput)
+    return error_for({**receipt, "detail": f"line {number}: {detail}", "line": number}, kind.status)
 
 
 # By code first: it says more than the status, which several share.
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidewireError)]
 BY_CODE = {kind.code: kind for kind in KINDS}
+# An error within an ingest has no status, and these pass.
+BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable)
 BY_STATUS = {kind.status: kind for kind in reversed(KINDS) if kind.status != TidewireError.status}
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -43,6 +46,32 @@ HEADER_VALUE = re.compile(rb"(?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?")
 MAX_DETAIL = 500
 
 Headers = Mapping[str, str]
+# A function is asked before each request; that of the async client may be a coroutine function.
+HeaderSource = Headers | Callable[[], Headers | Awaitable[Headers]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """
+    How long to wait for what, in seconds; None is for ever.
+
+    `connect` is for a connection, `head` for the head of the answer, `silence` for the next byte of an open
+    stream. Without `silence` two and a half of the heartbeats that a hub announces are waited for, and where
+    none are announced for ever: a stream may be silent.
+    """
+
+    connect: float | None = 10.0
+    head: float | None = 30.0
+    silence: float | None = None
+
+    def until_head(self) -> httpx2.Timeout:
+        return httpx2.Timeout(self.connect, read=self.head, write=self.head)
+
+
+# Reading the system's certificates takes 60 ms, 30 times as long as the rest of a client.
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
 
 
 def http_url(url: str) -> httpx2.URL:
@@ -67,14 +96,36 @@ def events_url(base: str) -> httpx2.URL:
 
 def stream_url(url: str, topics: Iterable[str], since: str | None) -> httpx2.URL:
     """Return the URL to subscribe at: of the hub at `url` if topics are named, else `url` itself."""
-    terms = [topics] if isinstance(topics, str) else list(topics)
+    terms = list(topics)
     target = events_url(url) if terms else http_url(url)
     for term in terms:
         target = target.copy_add_param("topic", term)
+    if terms:
+        # Whoever names topics asks a hub, which knows this. Another server may refuse what it does not know.
+        target = target.copy_set_param("control", "open")
     return target if since is None else target.copy_set_param("since", since)
 
 
-def stream_headers(headers: Headers, last_event_id: bytes | None) -> list[tuple[bytes, bytes]]:
+def terms_of(topics: str | Iterable[str]) -> list[str]:
+    """Return topics and patterns as a list; one alone may be given as it is."""
+    return [topics] if isinstance(topics, str) else list(topics)
+
+
+def content_of(body: Any) -> tuple[bytes | None, Headers]:
+    """Return a body as bytes, and the header that says what it is: JSON unless it is text or bytes."""
+    if body is None or isinstance(body, bytes):
+        return body, {}
+    if isinstance(body, str):
+        return body.encode("utf-8"), {}
+    try:
+        return orjson.dumps(body), {"Content-Type": "application/json"}
+    except TypeError as error:
+        raise InvalidInput(f"the body cannot be written as JSON: {error}", code="invalid_data") from error
+
+
+def stream_headers(
+    headers: Headers, last_event_id: bytes | None, content: Headers | None = None
+) -> list[tuple[bytes, bytes]]:
     """Return the headers of a request for a stream; the caller's own replace ours."""
     if any(name.lower() == "last-event-id" for name in headers):
         raise InvalidInput(
@@ -85,6 +136,7 @@ def stream_headers(headers: Headers, last_event_id: bytes | None) -> list[tuple[
         "Cache-Control": "no-cache",
         # A compressed stream can hold an event back until the next one pushes it out.
         "Accept-Encoding": "identity",
+        **(content or {}),
     }
     # As bytes: the id is UTF-8, and what makes text of it makes something else of it.
     resume = [] if last_event_id is None else [(b"Last-Event-ID", last_event_id)]
@@ -120,6 +172,8 @@ def check_last_event_id(value: str) -> str:
 
 def redirected(request: httpx2.Request, following: httpx2.Request, home: httpx2.Origin) -> httpx2.Request:
     """Return the request after a redirect, without the caller's headers if it leads away from `home`."""
+    if following.method != request.method:
+        following.headers.pop("content-type", None)  # of a body that is no longer sent
     if following.url.origin != home:
         kept = [(name, value) for name, value in following.headers.raw if name.lower() in CROSSING]
         following.headers = httpx2.Headers(kept)
@@ -135,11 +189,22 @@ def why(error: Exception) -> str:
     # Not beyond the system's error: what comes behind that was being handled when we were called.
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
+    if cause is not None and cause.strerror is None:
+        # anyio says that all attempts to connect failed, and here how they did.
+        cause = first_of(cause.__cause__)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"certificate: {cause.verify_message}"
-    if cause is not None and cause.strerror:
-        return cause.strerror.lower()
+    if isinstance(cause, OSError) and cause.strerror:
+        # asyncio writes its own words there. Of a name that is not found the number means something else.
+        number = 0 if isinstance(cause, ssl.SSLError) else cause.errno or 0
+        return (os.strerror(number) if number > 0 else cause.strerror).lower()
     return str(error) or type(error).__name__
+
+
+def first_of(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def failed(url: httpx2.URL, error: Exception) -> Failed:
@@ -171,7 +236,8 @@ def refused(response: httpx2.Response, body: bytes) -> Refused:
     """Say what an answer means that is not readable; `body` is its beginning."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     if response.status_code == 200:
-        return Refused(200, not_a_stream(response)[:MAX_DETAIL], "not_a_stream")
+        detail = not_a_stream(response)[:MAX_DETAIL]
+        return Refused(200, detail, "not_a_stream", None, response.headers)
     problem = parse_problem(body)
     answer = f"{response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
@@ -180,7 +246,7 @@ def refused(response: httpx2.Response, body: bytes) -> Refused:
     if text := str(problem.get("detail") or ""):
         detail += f": {text}"
     code = str(problem.get("code") or "stream_refused")
-    return Refused(response.status_code, detail[:MAX_DETAIL], code, retry_after)
+    return Refused(response.status_code, detail[:MAX_DETAIL], code, retry_after, response.headers)
 
 
 def not_a_stream(response: httpx2.Response) -> str:

@@ -6,34 +6,47 @@ The client for programs without asyncio.
     with connect("http://localhost:8000", topics=["orders/*"]) as stream:
         for event in stream:
             print(event.id, event.topic, event.data)
+
+Everything here is in `tidewire.client` too, by the same names.
 """
 
 from __future__ import annotations
 
-import random
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 
-from ..event_stream import Comment, Decoder, Event
-from ..reconnect import Change, Opened, Policy, Stop, Wait
-from . import publishing, requests
+from ..event_stream import Comment, Event
+from ..reconnect import Change, Opened, Policy, Resumed, Stop, Wait
+from . import connecting
+from .items import End, Gap, Page
 from .publishing import Receipt
-from .session import Session
-from .sync_stream import CONNECT_TIMEOUT, HEAD_TIMEOUT, Stream, new_client
+from .requests import Headers, Timeouts
+from .sync_link import SyncLink, new_client
+from .sync_publisher import Publisher
+from .sync_stream import Stream
 
 __all__ = [
+    "Change",
     "Comment",
+    "End",
     "Event",
+    "Gap",
     "Opened",
+    "Page",
     "Policy",
+    "Publisher",
+    "Receipt",
+    "Resumed",
     "Stop",
     "Stream",
+    "Timeouts",
     "Wait",
     "connect",
     "end",
+    "history",
     "publish",
     "publish_many",
 ]
@@ -42,16 +55,19 @@ __all__ = [
 def connect(
     url: str,
     *,
-    topics: Iterable[str] = (),
+    topics: str | Iterable[str] = (),
     since: str | None = None,
     last_event_id: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    method: str | None = None,
+    body: Any = None,
     client: httpx2.Client | None = None,
-    reconnect: bool | Policy = True,
+    timeouts: Timeouts | None = None,
+    reconnect: bool | Policy | None = None,
+    store: str | os.PathLike[str] | None = None,
     comments: bool = False,
-    silence: float | None = None,
     limit: int = 16 * 1024 * 1024,
-    on_change: Callable[[Change], None] | None = None,
+    on_change: Callable[[Change], Any] | None = None,
 ) -> Stream:
     """
     Subscribe: a context manager and an iterator of `Event`, which reconnects and resumes by itself.
@@ -60,23 +76,49 @@ def connect(
     `10m`, a position…) says where a hub starts; `last_event_id` goes on after an event, with any server.
     At the end of the `with` line the stream is open: what is published from then on arrives.
 
-    `headers` go with each request, but not to another origin. `client` is your own, with its proxies,
-    certificates and auth, and stays open. `reconnect` may be a `Policy`; with False the end of the first
-    connection is the end. `comments=True` yields `Comment` items too. `silence` is the number of seconds
-    without a byte after which the connection is given up for dead; without it a hub's announced heartbeat
-    decides (2.5 of them). `limit` bounds the bytes of one event. `on_change` is called with an `Opened`,
-    `Wait` or `Stop` whenever the connection changes.
+    The request: `headers` go with each one, but not to another origin; instead of a mapping it may be a
+    function that is asked for one before each, for a token that expires (an `OSError` or
+    network error in it counts as a failed attempt). `method` and `body` are sent again as they are on each
+    reconnection; a body that is no text or bytes is sent as JSON, and the method is POST where there is one.
+    `client` is your own `httpx2.Client`, with its proxies, certificates and auth, and stays open.
+    `timeouts` is a `Timeouts`.
 
-    A hub's `hub.gap`, `hub.end` and `hub.auth` come as events like any other; `hub.position` and `hub.open`
-    only move `last_event_id`. The iterator ends when the server says that nothing more will come (204).
-    It raises `StreamRefused` for an answer that will not change (4xx, no event stream), `TooLarge` for an
+    Reconnecting: `reconnect` is True, False (the end of the stream is the end) or a `Policy`. By default
+    only a GET is sent again, since another method may do again what it did. `store` is a file that keeps
+    the position from one run of the program to the next: the id of an event is written when the one after
+    it is asked for.
+
+    What comes: a hub's gap and the end of a topic stand among the events, as `Gap` and `End`. `comments=True`
+    yields `Comment` items too. `limit` bounds the bytes of one event. `on_change` is called with an `Opened`,
+    `Resumed`, `Wait` or `Stop` whenever the connection changes; they have what the server answered.
+
+    The iterator ends when the server says that nothing more will come (204), when all of `topics` have ended,
+    and when it is closed. It raises `StreamRefused` for an answer that will not change (4xx, no event stream)
+    and where a hub says that the token is no longer good and no function gives another one, `TooLarge` for an
     event beyond `limit`, and `Unavailable` when the policy's attempts are used up. Network errors, 408, 425,
-    429 and 5xx are waited out.
+    429 and 5xx are waited out. Raises `InvalidInput` at once for what could never be sent, and for a `store`
+    that belongs to another subscription.
     """
-    policy = reconnect if isinstance(reconnect, Policy) else Policy(reconnect=reconnect)
-    decoder = Decoder(limit, requests.check_last_event_id(last_event_id or ""), comments)
-    session = Session(decoder, policy, random.random, on_change)
-    return Stream(requests.stream_url(url, topics, since), session, headers or {}, client, silence)
+    chosen = client or new_client()
+    link = SyncLink(chosen)
+    subscription = connecting.subscription(
+        url,
+        chosen,
+        link,
+        topics=topics,
+        since=since,
+        last_event_id=last_event_id,
+        headers=headers,
+        method=method,
+        body=body,
+        timeouts=timeouts or Timeouts(),
+        reconnect=reconnect,
+        store=store,
+        comments=comments,
+        limit=limit,
+        on_change=on_change,
+    )
+    return Stream(subscription, link, chosen if client is None else None)
 
 
 def publish(
@@ -87,44 +129,40 @@ def publish(
     event: str | None = None,
     key: str | None = None,
     retry: int | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
     client: httpx2.Client | None = None,
+    patience: float = 30.0,
 ) -> Receipt:
     """
-    Publish one event to the hub at `url` and return its receipt: `id`, `duplicate`, `durability`.
+    Publish one event to the hub at `url` and return its receipt, as a `Publisher` does for many.
 
-    `data` is text, UTF-8 bytes, or anything that JSON can say. `retry` is in milliseconds. With a `key` it is
-    safe to publish again after an error: within ten minutes the hub stores a key once.
-    Raises what the hub says (`TopicEnded`, `TooLarge`, …), `Unavailable` where no hub answers, and `Unknown`
-    when the answer was lost: then nobody can say whether the event is stored. `error.stored` says it too.
+    `data` is text, UTF-8 bytes, or anything that JSON can say. `retry` is in milliseconds. Without a `key`
+    one is made. For `patience` seconds a publish that fails in a way that may pass is sent again, which the
+    key makes safe: the event is stored once. Raises what the hub says (`TopicEnded`, `TooLarge`, …),
+    `Unavailable` where no hub answers, and `Unknown` when the answer was lost: then nobody can say whether
+    the event is stored. `error.stored` says it too.
     """
-    body = publishing.publish_body(topic, data, event, key, retry)
-    response = post(requests.events_url(url), body, "application/json", headers, client)
-    return requests.parse_problem(publishing.answer(response))
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.publish(topic, data, event=event, key=key, retry=retry)
 
 
 def publish_many(
     url: str,
     events: Iterable[Mapping[str, Any] | bytes],
     *,
+    atomic: bool = False,
     first: int = 1,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
     client: httpx2.Client | None = None,
+    patience: float = 30.0,
 ) -> Iterator[Receipt]:
     """
-    Publish any number of events and yield receipts: `lines` (from, to), `first` and `last` id, `duplicates`.
+    Publish any number of events and yield receipts, as `Publisher.publish_many` does.
 
-    An event is a mapping with `topic`, `data`, and perhaps `event`, `key`, `retry`; bytes are such an object
-    as JSON, on one line. They go in requests of at most 1,000 lines; lines are counted from `first` over all
-    of them. Nothing is sent before the first receipt is asked for.
-    Raises as `publish` does, at the first line that is refused (`error.members["line"]`); the lines before it
-    are stored.
+    Nothing is sent before the first receipt is asked for.
     """
-    with borrowed(client) as sender:
-        target = requests.events_url(url)
-        for batch in publishing.batches(events, first):
-            response = post(target, b"\n".join(batch.lines), "application/x-ndjson", headers, sender)
-            yield from publishing.receipts(batch, publishing.answer(response))
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        yield from hub.publish_many(events, atomic=atomic, first=first)
 
 
 def end(
@@ -132,52 +170,25 @@ def end(
     topic: str,
     *,
     reason: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
     client: httpx2.Client | None = None,
+    patience: float = 30.0,
 ) -> Receipt:
-    """
-    End a topic of the hub at `url` and return its receipt.
-
-    Its streams get `hub.end` with the `reason`, and nothing can be published to it any more.
-    """
-    target = requests.events_url(url).copy_add_param("topic", topic)
-    target = target if reason is None else target.copy_add_param("reason", reason)
-    response = send("DELETE", target, requests.merged({}, headers or {}), client)
-    return requests.parse_problem(publishing.answer(response))
+    """End a topic of the hub at `url` and return its receipt, as `Publisher.end` does."""
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.end(topic, reason=reason)
 
 
-def post(
-    url: httpx2.URL,
-    body: bytes,
-    content_type: str,
-    headers: Mapping[str, str] | None,
-    client: httpx2.Client | None,
-) -> httpx2.Response:
-    return send("POST", url, requests.merged({"Content-Type": content_type}, headers or {}), client, body)
-
-
-def send(
-    method: str,
-    url: httpx2.URL,
-    headers: list[tuple[bytes, bytes]],
-    client: httpx2.Client | None,
-    body: bytes | None = None,
-) -> httpx2.Response:
-    timeout = httpx2.Timeout(CONNECT_TIMEOUT, read=HEAD_TIMEOUT, write=HEAD_TIMEOUT)
-    with borrowed(client) as sender:
-        try:
-            return sender.request(
-                method, url, content=body, headers=headers, timeout=timeout, follow_redirects=False
-            )
-        except httpx2.RequestError as error:
-            raise publishing.lost(url, error) from error
-
-
-@contextmanager
-def borrowed(client: httpx2.Client | None) -> Iterator[httpx2.Client]:
-    """Give the caller's client, which stays open, or one of our own for the time being."""
-    if client is not None:
-        yield client
-    else:
-        with new_client() as ours:
-            yield ours
+def history(
+    url: str,
+    topics: str | Iterable[str],
+    *,
+    since: str | None = None,
+    limit: int | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    client: httpx2.Client | None = None,
+    patience: float = 30.0,
+) -> Page:
+    """Return a page of what topics of the hub at `url` have had, as `Publisher.history` does."""
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.history(topics, since=since, limit=limit)

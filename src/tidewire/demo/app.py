@@ -2,9 +2,10 @@
 The article's two servers, around a hub's app.
 
 `/demo` shows random events and how a stream survives what breaks it,
-`/demo/broadcast` one cat fact for everyone who listens. Whatever is not the
-demo's goes to the hub. Pages show text by `textContent` only and load nothing
-from elsewhere; the content security policy says the same once more.
+`/demo/broadcast` one cat fact for everyone who listens, `/demo/tabs` twelve
+tabs on one connection. Whatever is not the demo's goes to the hub. Pages show
+text by `textContent` only and load nothing from elsewhere; the content security
+policy says the same once more.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ PAGE_HEAD = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
+]
+
+# Page three shows this one twelve times, in frames.
+FRAME = "/demo/tab"
+FRAME_HEAD = [
+    (name, value.replace(b"frame-ancestors 'none'", b"frame-ancestors 'self'")) for name, value in PAGE_HEAD
 ]
 
 
@@ -127,7 +134,7 @@ class Demo:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("use GET", allow="GET, HEAD")
         kind, body = self._files[request.path]
-        headers = content_head(kind, len(body)) + PAGE_HEAD
+        headers = content_head(kind, len(body)) + (FRAME_HEAD if request.path == FRAME else PAGE_HEAD)
         await answer(send, 200, headers, b"" if request.method == "HEAD" else body)
 
     async def _status(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,11 +236,12 @@ async def answer_json(send: Send, value: Any) -> None:
 
 def demo_files() -> dict[str, tuple[bytes, bytes]]:
     """Return pages, scripts and pictures: path to type and content. They stay in memory, 70 kB or so."""
-    pages = {"index.html": "/demo", "broadcast.html": "/demo/broadcast"}
+    pages = {"index.html": "/demo"}
     found: dict[str, tuple[bytes, bytes]] = {}
     for file in files("tidewire").joinpath("web", "demo").iterdir():
         kind = content_type(file.name)
-        found[pages.get(file.name, f"/demo/{file.name}")] = kind, file.read_bytes()
+        path = pages.get(file.name, f"/demo/{file.name.removesuffix('.html')}")
+        found[path] = kind, file.read_bytes()
     for meme in MEMES:
         found[f"/demo/memes/{meme.name}.svg"] = content_type("meme.svg"), svg(meme).encode()
     return found

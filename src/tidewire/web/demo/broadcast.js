@@ -2,7 +2,7 @@
 
 import { animate } from "./areas.js";
 import { Log } from "./log.js";
-import { Source } from "./source.js";
+import { CLIENTS, askedFor } from "./source.js";
 import { fetchStatus, poll } from "./status.js";
 import { Wire } from "./wire.js";
 
@@ -15,7 +15,7 @@ let source;
 let received = 0;
 
 function begin() {
-  source = new Source("/subscribeToEvents");
+  source = new CLIENTS[askedFor()]("/subscribeToEvents");
   source.addEventListener("open", () => {
     setState("open");
     log.add("control back", "open", "listening");

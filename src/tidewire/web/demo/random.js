@@ -2,7 +2,7 @@
 
 import { areas, resetAreas } from "./areas.js";
 import { Log } from "./log.js";
-import { Source, randomName } from "./source.js";
+import { CLIENTS, askedFor, randomName } from "./source.js";
 import { fetchStatus, poll } from "./status.js";
 import { Wire } from "./wire.js";
 
@@ -33,6 +33,7 @@ let current; // the run on show; answers that come late belong to an older one
 /** One run: from the first connection to its end, or to Stop. Each has a maker of its own on the server. */
 function begin() {
   const mode = document.querySelector("input[name=mode]:checked").value;
+  const Client = CLIENTS[document.querySelector("input[name=client]:checked").value];
   const run = {
     topic: `${mode === "hub" ? "demo" : "article"}/${randomName()}`,
     seen: new Set(),
@@ -51,7 +52,7 @@ function begin() {
     over: false, // ended, or stopped
   };
   current = run;
-  run.source = mode === "hub" ? openHub(run) : openArticle(run);
+  run.source = mode === "hub" ? openHub(run, Client) : openArticle(run, Client);
   listen(run);
   resetAreas();
   setState("connecting");
@@ -64,8 +65,8 @@ function begin() {
 
 // Our way: the end is an event of the hub, and a 204 when the browser asks once more.
 // The page need do nothing; it only shows it.
-function openHub(run) {
-  const source = new Source(`/events/${run.topic}`);
+function openHub(run, Client) {
+  const source = new Client(`/events/${run.topic}`);
   source.addEventListener("hub.position", ({ lastEventId }) => {
     control("hub.position", `the stream begins at ${lastEventId}`);
   });
@@ -78,8 +79,8 @@ function openHub(run) {
 }
 
 // The article's way: a last message with the id -1, after which the page itself must close.
-function openArticle(run) {
-  const source = new Source(`/demo/events?view=${run.topic.split("/")[1]}`);
+function openArticle(run, Client) {
+  const source = new Client(`/demo/events?view=${run.topic.split("/")[1]}`);
   source.addEventListener("message", ({ lastEventId, data }) => {
     if (lastEventId !== "-1") return;
     source.close();
@@ -242,13 +243,17 @@ function control(type, text, kind = "") {
 }
 
 $("toggle").addEventListener("click", () => (current.over ? begin() : stop(current)));
-$("modes").addEventListener("change", () => {
-  if (!current.over) stop(current);
-  begin();
-});
+for (const choice of [$("modes"), $("clients")]) {
+  choice.addEventListener("change", () => {
+    if (!current.over) stop(current);
+    begin();
+  });
+}
 for (const button of faults) button.addEventListener("click", () => breakIt(current, button).catch(() => {}));
 
-// A link can choose: /demo#article
+// A link can choose: /demo?client=native#article
+document.querySelector(`input[value=${askedFor()}]`).checked = true;
+document.querySelector("input[value=native]").disabled = !CLIENTS.native;
 if (location.hash === "#article") $("modes").querySelector("[value=article]").checked = true;
 begin();
 poll(() => ask(current));

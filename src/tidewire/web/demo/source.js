@@ -1,6 +1,14 @@
-// The browser's own EventSource, or ours over fetch() where there is none.
+// Our client, or with ?client=native the browser's own EventSource: the hub serves both.
 
-export const Source = globalThis.EventSource ?? (await import("/tidewire.js")).EventStream;
+import { EventStream } from "/tidewire.js";
+
+export const CLIENTS = { tidewire: EventStream, native: globalThis.EventSource };
+
+/** The client that the address asks for, where the browser has it. */
+export function askedFor() {
+  const name = new URLSearchParams(location.search).get("client");
+  return CLIENTS[name] ? name : "tidewire";
+}
 
 /** A name for what belongs to this page view alone. */
 export function randomName() {

@@ -1,0 +1,84 @@
+// One connection: a request, what it is answered, and what is read until it ends.
+
+/** @import { Block, Decoder } from "./decoder.js" */
+
+// Request Timeout, Too Early, Too Many Requests: the client's fault by number, but it passes.
+const LATER = [408, 425, 429];
+
+/**
+ * How a connection ended; `final` where another one would end the same way.
+ *
+ * @typedef {object} Outcome
+ * @property {string} reason as in `Failure`
+ * @property {string} [message]
+ * @property {boolean} [final]
+ * @property {number} [status]
+ * @property {Record<string, string>} [headers]
+ */
+
+/**
+ * Who wants the connection. `wait` is called whenever something is awaited; `read` with the blocks of every
+ * chunk, and it may hold up the reading by its promise.
+ *
+ * @typedef {object} Client
+ * @property {Decoder} decoder
+ * @property {AbortSignal} signal whose reason is the `Outcome`
+ * @property {(heartbeat: number) => void} opened with the seconds between two signs of life; 0 is not known
+ * @property {() => void} wait
+ * @property {(blocks: Block[], origin: string) => unknown} read
+ */
+
+/**
+ * Connect, read to the end and tell how it was. Never throws.
+ *
+ * @param {string} url
+ * @param {RequestInit} init
+ * @param {Client} client
+ * @returns {Promise<Outcome>}
+ */
+export async function connect(url, init, client) {
+  try {
+    client.wait();
+    const response = await fetch(url, { ...init, signal: client.signal });
+    const { status } = response;
+    const headers = Object.fromEntries(response.headers);
+    const outcome = { status, headers, ...(await refusal(response, headers)) };
+    if (outcome.reason !== "end") return outcome;
+    client.opened(Number(headers["tidewire-heartbeat"]) || 0);
+    await read(response, url, client);
+    return outcome;
+  } catch (error) {
+    if (client.signal.aborted) return client.signal.reason;
+    const final = error instanceof RangeError;
+    return { reason: final ? "size" : "network", message: String(error), final };
+  }
+}
+
+/** @type {(response: Response, url: string, client: Client) => Promise<void>} */
+async function read(response, url, { decoder, signal, wait, read }) {
+  const { origin } = new URL(response.url || url);
+  decoder.reset();
+  const reader = response.body?.getReader();
+  for (;;) {
+    wait();
+    const { value } = (await reader?.read()) ?? {};
+    // What will not be handed out must not count as read.
+    if (!value || signal.aborted) return;
+    await read(decoder.feed(value), origin);
+  }
+}
+
+/**
+ * Say why an answer is no stream; that of one is its end.
+ *
+ * @param {Response} response
+ * @param {Record<string, string>} headers
+ */
+async function refusal(response, headers) {
+  const { status } = response;
+  const type = headers["content-type"] ?? "";
+  if (status === 204) return { reason: "done", final: true };
+  if (status === 200) return /^text\/event-stream\s*(;|$)/i.test(type) ? { reason: "end" } : { reason: "type", final: true };
+  const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;
+  return { reason: "status", message: problem?.detail, final: status < 500 && !LATER.includes(status) };
+}

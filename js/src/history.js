@@ -1,0 +1,27 @@
+// What a tab missed before it came to a shared connection: pages of the hub's history.
+
+/** @import { Block } from "./decoder.js" */
+
+/**
+ * Return a page of what came after `since`, a position or `now`. Throws where there are none.
+ *
+ * @param {string} url
+ * @param {RequestInit} init
+ * @param {string} since
+ * @returns {Promise<{ blocks: Block[], origin: string, next: string, more: boolean, ended: boolean }>}
+ */
+export async function history(url, init, since) {
+  const page = new URL(url);
+  page.searchParams.set("since", since);
+  const headers = new Headers(init.headers);
+  headers.set("Accept", "application/json");
+  const response = await fetch(page, { ...init, headers });
+  if (!/json/.test(response.headers.get("Content-Type") ?? "")) throw new Error("no history");
+  const { events, gap, ...rest } = await response.json();
+  /** @type {Block[]} */
+  const blocks = events.map((/** @type {any} */ { id, topic, event, data }) => {
+    return { type: event, data, lastEventId: id, topic };
+  });
+  if (gap) blocks.unshift({ type: "hub.gap", data: JSON.stringify(gap), lastEventId: since });
+  return { blocks, origin: page.origin, ...rest };
+}

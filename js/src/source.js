@@ -1,0 +1,146 @@
+// One connection after another: asks, reads, waits and asks again.
+
+/** @import { Block } from "./decoder.js" */
+/** @import { Outcome } from "./connection.js" */
+/** @import { Failure } from "./events.js" */
+/** @import { StreamRequest } from "./request.js" */
+import { weigh } from "./backoff.js";
+import { connect } from "./connection.js";
+import { decoder as decode } from "./decoder.js";
+import { watchdog } from "./watchdog.js";
+
+const OPENING = 60_000;
+
+/**
+ * Who is told. `take` may hold up the reading by its promise; `failed` says whether to go on after all.
+ *
+ * @typedef {object} Sink
+ * @property {() => void} opened
+ * @property {(blocks: Block[], origin: string) => unknown} take
+ * @property {(failure: Failure) => unknown} failed
+ */
+
+/**
+ * @param {StreamRequest} request
+ * @param {Sink} sink
+ */
+export function ownSource(request, sink) {
+  const decoder = decode();
+  let failures = 0;
+  /** When the connection was opened, and whether anything came since. */
+  let opened = 0;
+  let received = false;
+  let attempt = new AbortController();
+  let run = new AbortController();
+  let dog = watchdog(() => {});
+  let wake = () => {};
+
+  const self = {
+    role: "solo",
+    /** Whether a connection is open. */
+    live: false,
+    /** How long the server may be silent, in milliseconds; 0 is as long as it likes. */
+    patience: 0,
+
+    get lastEventId() {
+      return decoder.lastEventId;
+    },
+
+    /** @param {string} lastEventId */
+    start(lastEventId) {
+      decoder.lastEventId = lastEventId;
+      run = new AbortController();
+      loop(run.signal);
+    },
+
+    stop() {
+      run.abort();
+      self.restart();
+      wake();
+    },
+
+    /** Connect anew, and tell nobody. */
+    restart() {
+      attempt.abort({ reason: "restart" });
+    },
+
+    /** Something changed: do not wait to try again, and look whether the connection lives. */
+    hurry() {
+      wake();
+      dog.look();
+    },
+
+    hide() {},
+  };
+  return self;
+
+  /** @param {AbortSignal} over */
+  async function loop(over) {
+    while (!over.aborted) {
+      const outcome = await connectOnce(over);
+      if (over.aborted) return;
+      self.live = false;
+      if (outcome.reason === "restart") continue;
+      const failure = weighed(outcome);
+      if (!sink.failed(failure) && failure.final) return;
+      if (!over.aborted) await sleep(failure.delay);
+    }
+  }
+
+  /**
+   * @param {Outcome} outcome
+   * @returns {Failure}
+   */
+  function weighed(outcome) {
+    const weight = weigh(outcome, opened && Date.now() - opened, received, failures, decoder.retry);
+    ({ failures } = weight);
+    return { ...outcome, ...weight, final: !!outcome.final };
+  }
+
+  /**
+   * @param {AbortSignal} over
+   * @returns {Promise<Outcome>}
+   */
+  async function connectOnce(over) {
+    const current = (attempt = new AbortController());
+    const mine = (dog = watchdog(() => current.abort({ reason: "silent" }), self.patience || OPENING));
+    opened = 0;
+    received = false;
+    try {
+      const { url } = request;
+      // fetch() reports a scheme that can never work as one more network error.
+      if (!/^https?:/.test(url)) return { reason: "request", final: true };
+      return await connect(url, await request.init({ failures }, decoder.lastEventId), {
+        decoder,
+        signal: current.signal,
+        wait: mine.hear,
+        opened(heartbeat) {
+          opened = Date.now();
+          mine.stop();
+          mine.patience = self.patience = 2500 * heartbeat;
+          self.live = true;
+          sink.opened();
+        },
+        read(blocks, origin) {
+          received = true;
+          // While nobody reads, nobody can say whether the server speaks.
+          mine.stop();
+          return sink.take(blocks, origin);
+        },
+      });
+    } catch (error) {
+      return { reason: "request", message: String(error) };
+    } finally {
+      mine.stop();
+      current.abort();
+    }
+  }
+
+  /** @param {number} ms */
+  function sleep(ms) {
+    return new Promise((done) => {
+      const timer = setTimeout(done, ms);
+      wake = () => done(clearTimeout(timer));
+    });
+  }
+}

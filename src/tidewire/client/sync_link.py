@@ -1,0 +1,112 @@
+"""How the sync client connects, reads and waits: blocking, and woken from another thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx2
+
+from . import requests
+from .subscription import Interrupted
+
+# httpcore2 names its steps like this; their result is the connection.
+CONNECTED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
+
+
+class SyncLink:
+    """
+    A `Link` whose coroutines never suspend: they block.
+
+    (Over HTTP/2, which a user's own client may speak, a blocked reader wakes with the next bytes: other
+    requests share its socket.)
+    """
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self._client = client
+        self._response: httpx2.Response | None = None
+        self._chunks: Iterator[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._woken = threading.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return self._response is not None
+
+    async def send(self, request: httpx2.Request, auth: Any) -> httpx2.Response:
+        request.extensions["trace"] = self._trace
+        with self._interruptible():
+            self._response = self._client.send(request, stream=True, auth=auth, follow_redirects=False)
+            self._hold_response(self._response)
+        return self._response
+
+    async def read(self) -> bytes | None:
+        with self._interruptible():
+            if self._chunks is None:
+                assert self._response is not None
+                self._chunks = self._response.iter_bytes()
+            chunk = next(self._chunks, None)
+        if chunk is None and self._woken.is_set():
+            raise Interrupted  # that is how a body without a length ends whose socket was shut
+        return chunk
+
+    async def drop(self) -> None:
+        response, self._response, self._chunks, self._socket = self._response, None, None, None
+        if response is not None:
+            with suppress(httpx2.RequestError):
+                response.close()
+
+    async def sleep(self, seconds: float) -> None:
+        if self._woken.wait(seconds):
+            raise Interrupted
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    def interrupt(self) -> None:
+        self._woken.set()
+        shut(self._socket)
+
+    def uninterrupt(self) -> None:
+        self._woken.clear()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        if self._woken.is_set():
+            raise Interrupted
+        try:
+            yield
+        except httpx2.RequestError:
+            if self._woken.is_set():
+                raise Interrupted from None
+            raise
+
+    # -- the socket, so that a thread that is blocked in it can be woken
+
+    def _trace(self, name: str, info: Mapping[str, Any]) -> None:
+        if name.endswith(CONNECTED):
+            self._hold(info["return_value"])
+
+    def _hold_response(self, response: httpx2.Response) -> None:
+        # A connection that was in the pool already made no trace of its socket.
+        self._hold(None if response.http_version == "HTTP/2" else response.extensions.get("network_stream"))
+
+    def _hold(self, connection: Any) -> None:
+        self._socket = connection and connection.get_extra_info("socket")
+        if self._woken.is_set():
+            shut(self._socket)
+
+
+def new_client() -> httpx2.Client:
+    return httpx2.Client(mounts=requests.DIRECT, verify=requests.tls_context())
+
+
+def shut(connection: socket.socket | None) -> None:
+    if connection is not None:
+        with suppress(OSError):
+            # Not `connection.shutdown`: that of a TLS socket throws its TLS state away, and
+            # the reader would take what is still encrypted for the stream.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)

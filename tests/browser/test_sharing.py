@@ -1,0 +1,302 @@
+"""One connection for all tabs, counted at a real hub, and what becomes of it when tabs and servers go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from pages import wait_until
+
+from support import Process
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+TABS = 12
+
+LISTEN = """
+async (options) => {
+  const { EventStream } = await import("/tidewire.js");
+  globalThis.got = [];
+  globalThis.gaps = 0;
+  globalThis.reasons = [];
+  globalThis.stream = new EventStream("/events", { share: "ada", ...options });
+  stream.addEventListener("gap", () => (gaps += 1));
+  stream.addEventListener("error", ({ reason }) => reasons.push(reason));
+  stream.addEventListener("message", (event) => got.push(event.data));
+}
+"""
+
+
+class Hub:
+    """The hub of sharing_app.py, as a process of its own."""
+
+    def __init__(self) -> None:
+        server = [sys.executable, "-m", "uvicorn", "sharing_app:app", "--port", "0"]
+        protocol = ["--http", "tidewire.server.protocol:StreamProtocol", "--app-dir", Path(__file__).parent]
+        self.process = Process([*server, *protocol])
+        self.url = self.process.wait_line(r"running on (http://[^ /]+)").group(1)
+
+    def publish(self, *data: object, topic: str = "news") -> None:
+        for one in data:
+            urlopen(Request(f"{self.url}/events?{urlencode({'topic': topic})}", str(one).encode())).close()
+
+    def streams(self) -> int:
+        with urlopen(f"{self.url}/streams") as answer:
+            return int(answer.read())
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    hub = Hub()
+    with hub.process:
+        yield hub
+
+
+class Tabs:
+    """Tabs of one browser, at the empty page."""
+
+    def __init__(self, context: BrowserContext, hub: Hub) -> None:
+        self.context = context
+        self.hub = hub
+        self.pages: list[Page] = []
+        self.asked: set[str] = set()
+        context.on("request", lambda request: self.asked.add(request.url.split("/")[2]))
+
+    def open(self, count: int = 1, topics: tuple[str, ...] = ("news",), **options: Any) -> list[Page]:
+        opened = []
+        for _ in range(count):
+            page = self.context.new_page()
+            page.goto(f"{self.hub.url}/")
+            page.evaluate(LISTEN, {"topics": list(topics), **options})
+            opened.append(page)
+        self.pages += opened
+        for page in opened:
+            wait_until(lambda page=page: page.evaluate("stream.readyState") == 1)
+        return opened
+
+    def roles(self) -> list[str]:
+        return [page.evaluate("stream.role") for page in self.pages]
+
+    def leader(self) -> Page:
+        (page,) = (page for page, role in zip(self.pages, self.roles(), strict=True) if role == "leader")
+        return page
+
+    def close(self, page: Page) -> None:
+        self.pages.remove(page)
+        page.close()
+
+    def expect(self, *data: object) -> None:
+        """Each tab has had exactly this, and was told of no gap."""
+        expected = [str(one) for one in data]
+        for page in self.pages:
+            wait_until(lambda page=page: len(page.evaluate("got")) >= len(expected))
+            assert (page.evaluate("got"), page.evaluate("gaps")) == (expected, 0)
+
+
+@pytest.fixture
+def tabs(browser: Browser, hub: Hub) -> Iterator[Tabs]:
+    context = browser.new_context()
+    tabs = Tabs(context, hub)
+    yield tabs
+    asked = tabs.asked
+    context.close()
+    assert asked == {hub.url.removeprefix("http://")}  # nothing from outside
+    wait_until(lambda: hub.streams() == 0)
+
+
+def test_twelve_tabs_have_one_connection(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(TABS)
+    assert sorted(tabs.roles()) == ["follower"] * (TABS - 1) + ["leader"]
+    assert hub.streams() == 1
+    hub.publish(*range(5))
+    tabs.expect(*range(5))
+    assert hub.streams() == 1
+
+
+def test_when_the_leader_closes_nothing_is_missed_or_repeated(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(4)
+    for number in range(3):
+        hub.publish(f"{number}a")
+        tabs.close(tabs.leader())
+        hub.publish(f"{number}b")
+    tabs.expect("0a", "0b", "1a", "1b", "2a", "2b")
+    assert (tabs.roles(), hub.streams()) == (["leader"], 1)
+
+
+def test_a_tab_in_sight_takes_the_lead_from_a_hidden_one(tabs: Tabs, hub: Hub) -> None:
+    leader, other = tabs.open(2)
+    hub.publish(1)
+    tabs.expect(1)
+    hide = """() => {
+      Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    leader.evaluate(hide)
+    hub.publish(2)
+    wait_until(lambda: other.evaluate("stream.role") == "leader")
+    wait_until(lambda: leader.evaluate("stream.role") == "follower")
+    hub.publish(3)
+    tabs.expect(1, 2, 3)
+    wait_until(lambda: hub.streams() == 1)
+
+
+def test_a_frozen_leader_hands_over_and_catches_up(tabs: Tabs, hub: Hub) -> None:
+    leader, other = tabs.open(2)
+    hub.publish(1)
+    tabs.expect(1)
+    leader.evaluate("document.dispatchEvent(new Event('freeze'))")
+    wait_until(lambda: other.evaluate("stream.role") == "leader")
+    hub.publish(2)
+    wait_until(lambda: other.evaluate("got.length") == 2)
+    leader.evaluate("document.dispatchEvent(new Event('resume'))")
+    hub.publish(3)
+    tabs.expect(1, 2, 3)
+
+
+def test_a_leader_that_hangs_is_replaced(tabs: Tabs, hub: Hub) -> None:
+    leader, other = tabs.open(2)
+    hub.publish(1)
+    tabs.expect(1)
+    leader.evaluate("setTimeout(() => { const end = Date.now() + 4000; while (Date.now() < end); }, 0); 0")
+    hub.publish(2)
+    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it asks, and nobody answers
+    wait_until(lambda: other.evaluate("stream.role") == "leader")
+    hub.publish(3)
+    tabs.expect(1, 2, 3)
+    wait_until(lambda: sorted(tabs.roles()) == ["follower", "leader"])
+
+
+def test_each_tab_has_its_topics_of_one_stream(tabs: Tabs, hub: Hub) -> None:
+    (first,) = tabs.open(topics=("a",))
+    hub.publish("early", topic="b")  # nobody listens to it yet
+    hub.publish("a1", topic="a")
+    (second,) = tabs.open(topics=("b", "c/*"))
+    hub.publish("a2", topic="a")
+    hub.publish("b1", topic="b")
+    hub.publish("c1", topic="c/1")
+    wait_until(lambda: second.evaluate("got") == ["b1", "c1"])
+    wait_until(lambda: first.evaluate("got") == ["a1", "a2"])
+    assert hub.streams() == 1
+    tabs.close(first)
+    wait_until(lambda: second.evaluate("stream.role") == "leader")
+    hub.publish("b2", topic="b")
+    wait_until(lambda: second.evaluate("got") == ["b1", "c1", "b2"])
+
+
+def test_a_refused_topic_is_its_own_tab_s_affair(tabs: Tabs, hub: Hub) -> None:
+    (first,) = tabs.open(topics=("a",))
+    bad = tabs.context.new_page()
+    bad.goto(f"{hub.url}/")
+    bad.evaluate(LISTEN, {"topics": ["not**a*pattern"]})
+    wait_until(lambda: bad.evaluate("stream.readyState") == 2)
+    assert bad.evaluate("reasons") == ["status"]
+    hub.publish(1, topic="a")
+    wait_until(lambda: first.evaluate("got.length") == 1)
+    assert first.evaluate("stream.readyState") == 1
+
+
+def test_the_end_of_a_topic_closes_its_tab(tabs: Tabs, hub: Hub) -> None:
+    ends, goes_on = (f"{name}-{time.monotonic_ns()}" for name in ("ends", "goes-on"))
+    (first,) = tabs.open(topics=(ends,))
+    (second,) = tabs.open(topics=(goes_on,))
+    urlopen(Request(f"{hub.url}/events/{ends}", method="DELETE")).close()
+    wait_until(lambda: first.evaluate("stream.readyState") == 2)
+    assert first.evaluate("reasons") == ["done"]
+    hub.publish(1, topic=goes_on)
+    wait_until(lambda: second.evaluate("got.length") == 1)
+    urlopen(Request(f"{hub.url}/events/{goes_on}", method="DELETE")).close()
+    wait_until(lambda: second.evaluate("stream.readyState") == 2)
+
+
+def test_accounts_do_not_share(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(2)
+    tabs.open(1, share="grace")
+    tabs.open(1, headers={"X-Account": "joan"})
+    assert sorted(tabs.roles()) == ["follower", "leader", "leader", "leader"]
+    assert hub.streams() == 3
+
+
+def test_a_reloaded_tab_gets_what_it_missed(tabs: Tabs, hub: Hub) -> None:
+    _, other = tabs.open(2, persist="news")
+    hub.publish(1)
+    tabs.expect(1)
+    other.goto("about:blank")
+    hub.publish(2, 3)
+    other.goto(f"{hub.url}/")
+    other.evaluate(LISTEN, {"topics": ["news"], "persist": "news"})
+    wait_until(lambda: other.evaluate("got") == ["2", "3"])
+    hub.publish(4)
+    wait_until(lambda: other.evaluate("got") == ["2", "3", "4"])
+    assert hub.streams() == 1
+
+
+def test_a_server_that_stops_and_goes_on(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(3)
+    hub.publish(1)
+    tabs.expect(1)
+    os.kill(hub.process.pid, signal.SIGSTOP)
+    try:
+        # Half-open: nothing is told by the network, and the leader notices the silence.
+        for page in tabs.pages:
+            wait_until(lambda page=page: "silent" in page.evaluate("reasons"))
+    finally:
+        os.kill(hub.process.pid, signal.SIGCONT)
+    hub.publish(2)
+    tabs.expect(1, 2)
+
+
+def test_offline_and_back(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(2)
+    hub.publish(1)
+    tabs.expect(1)
+    # Playwright cuts no open stream; a page that comes back must not wait for its backoff.
+    tabs.context.set_offline(True)
+    tabs.leader().evaluate("stream.reconnect()")
+    tabs.context.set_offline(False)
+    hub.publish(2)
+    tabs.expect(1, 2)
+
+
+def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
+    tabs.open(2)
+    hub.publish(1)
+    tabs.expect(1)
+    group = browser_group()
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        hub.publish(2)
+        time.sleep(4)  # four heartbeats, and more than the patience of two and a half
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    hub.publish(3)
+    tabs.expect(1, 2, 3)
+    # What came meanwhile was there to be read: no reason to connect anew.
+    assert [page.evaluate("reasons") for page in tabs.pages] == [[], []]
+
+
+def browser_group() -> int:
+    """Return the process group of the browser that this process drives."""
+    parents, names = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            head, _, rest = stat.read_text().rpartition(")")
+        except OSError:  # gone meanwhile
+            continue
+        pid, _, names[int(stat.parent.name)] = head.partition(" (")
+        parents[int(pid)] = int(rest.split()[1])
+    mine = {os.getpid()}
+    while grown := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= grown
+    (group, *_) = {os.getpgid(pid) for pid in mine if names[pid].startswith(("chrom", "firefox"))} - {
+        os.getpgid(0)
+    }
+    return group
