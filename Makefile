@@ -11,7 +11,8 @@
 # ARGS goes to the command behind: make test ARGS="tests/test_hub.py -k resume"
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-JOBS ?= 2
+# Most tests wait for servers and browsers: one more than two cores have.
+JOBS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
