@@ -635,6 +635,27 @@ def test_F10_a_page_that_was_away_goes_on(case: Case) -> None:
     assert case.types(4) == ["open", "message", "open", "message"]
 
 
+def test_F11_an_id_goes_to_another_origin(case: Case, other: Site) -> None:
+    """A short, plain id needs no question before it from a native EventSource. Of fetch() every id does."""
+    first = stream(b"retry: 10\nid: aK3x9Q.1042\ndata: 1\n\n", headers=allowed(case))
+    second = stream(b"data: 2\n\n", HOLD, headers=allowed(case))
+    native = Case(case.page, other)
+    other.scripts[native.path] = [first, second]
+    native.run(f"() => {{ globalThis.stream = new EventSource('{other.url}{native.path}') }}")
+    native.run("() => { globalThis.seen = []; stream.onmessage = ({ data }) => seen.push(data) }")
+    wait_until(lambda: len(native.requests) == 2)
+    native.run("stream.close()")
+    assert [(one.method, one["last-event-id"]) for one in native.requests] == [
+        ("GET", None),
+        ("GET", b"aK3x9Q.1042"),
+    ]
+    ours = Case(case.page, other)
+    may = answer("204 No Content", *allowed(case), *ALLOW)
+    assert ours.listen(first, may, second, url=other.url + ours.path).data(2) == ["1", "2"]
+    assert [one.method for one in ours.requests] == ["GET", "OPTIONS", "GET"]
+    assert ours.requests[-1]["last-event-id"] == b"aK3x9Q.1042"
+
+
 def test_F12_a_refusal_by_cors_is_no_stream(case: Case, other: Site) -> None:
     # fetch() does not say what it was, so it cannot be told from a network that is down.
     elsewhere = Case(case.page, other)
