@@ -40,6 +40,7 @@ from .database import (
 )
 from .file_lock import FileLock
 from .group import COLUMNS, Group, HeldKey, Result, name_of
+from .reader import position_in
 
 Clock = Callable[[], float]
 
@@ -161,10 +162,7 @@ class LogFile:
         return self._marks.of(topic) if self._marks.ended(topic) else 0
 
     def position(self, offset: int) -> Position:
-        for life, first in reversed(self.lives):
-            if first <= offset:
-                return Position(life, offset)
-        return Position(self.lives[0][0], offset)
+        return position_in(self.lives, offset)
 
     # -- appending
 
