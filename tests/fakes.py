@@ -16,6 +16,7 @@ from tidewire.engines import Durability, Sink, new_life
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
+from tidewire.log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node
 from tidewire.position import Position, parse_position
@@ -23,7 +24,6 @@ from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop, drift, quiet, until, virtual  # noqa: F401 - for the tests
 from tidewire.testing.wire import RecordingWire, ask, listen, unchunked  # noqa: F401 - for the tests
 from tidewire.topics import Selector
-from tidewire.window import Draft, Entry, Head, Marks, Page, Receipt, Since
 
 NOW = Since("now")
 START = Since("start")

@@ -16,11 +16,11 @@ import pytest
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StartRefused
+from tidewire.log.window import Draft, Entry, Head, Marks, Page, Verdict, Window
 from tidewire.position import Position
 from tidewire.settings import Settings
 from tidewire.testing.clock import HandClock
 from tidewire.topics import Selector
-from tidewire.window import Draft, Entry, Head, Marks, Page, Verdict, Window
 
 
 class NotedSink:

@@ -10,10 +10,10 @@ from tidewire import frames
 from tidewire.cohort import JOIN_BYTES, Cohort
 from tidewire.event_stream import Event
 from tidewire.frames import Framing
+from tidewire.log.window import Entry, Head, Marks, Window
 from tidewire.position import Position
 from tidewire.subscriber import Subscriber
 from tidewire.topics import Selector
-from tidewire.window import Entry, Head, Marks, Window
 
 
 class Owner:

@@ -17,10 +17,10 @@ from documents import PAGES, ROOT, Block, blocks, read, serving
 from terminal import Terminal
 from tidewire import Hub
 from tidewire.client.sync import connect, end, publish
-from tidewire.drafts import draft_of
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
-from tidewire.window import Since
+from tidewire.log.drafts import draft_of
+from tidewire.log.window import Since
 
 Program = dict[str, Any]
 

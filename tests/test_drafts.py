@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tidewire.drafts import draft, draft_of, drafts_of, end_draft
 from tidewire.errors import TidewireError
-from tidewire.window import Draft
+from tidewire.log.drafts import draft, draft_of, drafts_of, end_draft
+from tidewire.log.window import Draft
 
 LIMIT = 1000
 

@@ -14,11 +14,11 @@ import pytest
 from tidewire.engines import Engine
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine, writer
+from tidewire.log.window import Draft, Entry, Marks, Page, Receipt
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop
 from tidewire.testing.contract import EngineContract
 from tidewire.topics import Selector
-from tidewire.window import Draft, Entry, Marks, Page, Receipt
 
 
 class TestMemory(EngineContract):

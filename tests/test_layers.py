@@ -28,8 +28,8 @@ pure    settings
 pure    grants
 pure    reconnect
 pure    frames
-pure    window
-pure    drafts
+pure    log.window
+pure    log.drafts
 pure    subscriber
 pure    cohort
 pure    http.requests
@@ -39,7 +39,7 @@ pure    http.admission
         engines.memory engines.sqlite.* engines.redis engines.nats
         auth
         streams
-        log watches
+        log.node_log watches
         rounds
         readers
         node
@@ -266,7 +266,7 @@ PLANTED = {
         "from .http import f",
         "imports http, which is no module of LAYERS",
     ),
-    "pure, with a clock": ("window.py", "import time", "is pure and imports time"),
+    "pure, with a clock": ("log/window.py", "import time", "is pure and imports time"),
     "pure, with a loop": ("event_stream.py", "import asyncio", "is pure and imports asyncio"),
     "pure, with files": ("topics.py", "from os.path import join", "is pure and imports os"),
     "pure, with an impure one": (

@@ -43,12 +43,12 @@ from tidewire.engines import Sink
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
+from tidewire.log.window import Draft, Entry, Head, Marks, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node
 from tidewire.position import Position, parse_position
 from tidewire.settings import Settings
 from tidewire.topics import Selector
-from tidewire.window import Draft, Entry, Head, Marks, Since
 
 STEPS = int(os.environ.get("MODEL_STEPS", "5000"))
 SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))

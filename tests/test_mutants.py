@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from fakes import NOW, START, listen, numbers, open_node, quiet, until
-from tidewire import frames, window
+from tidewire import frames
 from tidewire.cohort import JOIN_BYTES
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.group import Group, HeldKey
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.event_stream import Event, encode
-from tidewire.log import Log
+from tidewire.log import window
+from tidewire.log.node_log import Log
+from tidewire.log.window import Draft, Verdict, Window
 from tidewire.node import Node
 from tidewire.position import Position
 from tidewire.readers import Readers
@@ -36,7 +38,6 @@ from tidewire.testing.clock import VirtualLoop
 from tidewire.testing.recorder import Recorder
 from tidewire.testing.wire import RecordingWire
 from tidewire.topics import Selector
-from tidewire.window import Draft, Verdict, Window
 
 Found = set[str]
 

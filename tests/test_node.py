@@ -35,6 +35,7 @@ from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
 from tidewire.frames import Framing
+from tidewire.log.window import Draft, Since
 from tidewire.node import Node
 from tidewire.position import Position
 from tidewire.readers import SHARED
@@ -42,7 +43,6 @@ from tidewire.rounds import BATCH
 from tidewire.settings import Settings
 from tidewire.topics import Selector
 from tidewire.watches import Watch
-from tidewire.window import Draft, Since
 
 INVALID = Since("invalid")
 

@@ -33,8 +33,8 @@ from tidewire.http.requests import (
     read_subscription,
     stream_head,
 )
+from tidewire.log.window import Since
 from tidewire.position import Position
-from tidewire.window import Since
 
 
 def request(path: str = "/events/a", method: str = "GET", root: str = "", **headers: str) -> Request:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tidewire.errors import InvalidInput
 from tidewire.event_stream import Decoder, Event
+from tidewire.log.window import Draft, Entry, Head, Marks, Since, Verdict, Window
 from tidewire.position import Position
 from tidewire.topics import Selector
-from tidewire.window import Draft, Entry, Head, Marks, Since, Verdict, Window
 
 A, B, ALL = Selector(["a"]), Selector(["b"]), Selector(["**"])
 

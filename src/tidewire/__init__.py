@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .event_stream import Decoder, Event, encode
     from .http.stream import EventStreamResponse
     from .hub import Hub
+    from .log.window import Receipt
     from .position import Position
-    from .window import Receipt
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ HOMES = {
     "EventStreamResponse": "http.stream",
     "Hub": "hub",
     "Position": "position",
-    "Receipt": "window",
+    "Receipt": "log.window",
     "TidewireError": "errors",
     "encode": "event_stream",
 }

@@ -20,9 +20,9 @@ from itertools import islice
 from typing import Protocol
 
 from .frames import Framing, framed
+from .log.window import Entry, Window
 from .subscriber import Subscriber, WriteMethod
 from .topics import Selector
-from .window import Entry, Window
 
 # A join holds at most this much, or one event: more pending means more rounds.
 JOIN_BYTES = 64 * 1024

@@ -19,20 +19,20 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from .drafts import check_batch, draft, draft_of, end_draft
 from .engines import Durability, make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
 from .http.requests import Cors, Request, Subscribe, read_claim, wants_open
 from .http.stream import AsgiResponse, HubStream, Refusal
+from .log.drafts import check_batch, draft, draft_of, end_draft
+from .log.window import Receipt
 from .metrics import Metrics
 from .node import Node
 from .position import Position
 from .settings import Settings
 from .topics import Selector
 from .watches import Hook, Watch
-from .window import Receipt
 from .workers import be_the_only_worker
 
 NO_CORS = Cors(())

@@ -19,7 +19,8 @@ from . import frames
 from .engines import Engine
 from .errors import Draining, TidewireError, Unavailable
 from .frames import Framing
-from .log import Log
+from .log.node_log import Log
+from .log.window import Draft, Entry, Receipt, Since, Window
 from .metrics import Metrics
 from .position import Position
 from .readers import Readers
@@ -29,7 +30,6 @@ from .streams import STEP, Streams, streams_of_loop
 from .subscriber import Subscriber
 from .topics import Selector
 from .watches import Watch, Watches
-from .window import Draft, Entry, Receipt, Since, Window
 
 # How long a new stream waits for the engine to say where it begins: the first byte is due within 1 s.
 LOCATE_TIMEOUT = 0.5

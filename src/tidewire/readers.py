@@ -17,12 +17,12 @@ from . import frames
 from .cohort import JOIN_BYTES, Cohort
 from .errors import Unavailable
 from .frames import framed
-from .log import Log
+from .log.node_log import Log
+from .log.window import Entry, Page, Since, Verdict
 from .position import Position
 from .rounds import Rounds, heartbeat
 from .subscriber import Subscriber
 from .topics import Selector
-from .window import Entry, Page, Since, Verdict
 
 logger = logging.getLogger("tidewire")
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from . import frames
 from .cohort import Cohort
 from .frames import Framing
+from .log.window import Entry, Window
 from .metrics import Metrics
 from .streams import STEP, Streams
 from .subscriber import Subscriber
 from .topics import Selector, TopicIndex
-from .window import Entry, Window
 
 # How long publishes that keep coming may hold up the round they will be joined into.
 GATHER = 0.005

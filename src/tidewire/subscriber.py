@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from .frames import Framing
+from .log.window import Since
 from .position import Position
 from .topics import Selector
-from .window import Since
 
 if TYPE_CHECKING:
     from .cohort import Cohort

@@ -19,10 +19,10 @@ from ..engines.sqlite.read_only import ReadOnly, explained
 from ..engines.sqlite.transfer import Export, Import
 from ..errors import InvalidInput, NotFound, StartRefused
 from ..http.requests import read_since
+from ..log.window import Since
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
-from ..window import Since
 from . import printable
 from .data import default_engine, default_log_path
 from .log_text import Progress, entries, in_lines, size

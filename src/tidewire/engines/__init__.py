@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 from ..errors import InvalidInput
+from ..log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..settings import Settings
 from ..topics import Selector
-from ..window import Draft, Entry, Head, Marks, Page, Receipt, Since
 
 # What an acknowledged append survives: nothing, kill -9 of the process, a power
 # cut of the node, the loss of a minority of the engine's nodes.

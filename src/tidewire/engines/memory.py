@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import InvalidInput, KeyConflict, TooMany, TopicEnded
+from ..log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
-from ..window import Draft, Entry, Head, Marks, Page, Receipt, Since
 from . import PAGE_BYTES, SCAN_LIMIT, Durability, LogClock, Sink, new_life
 
 # Entries trimmed in one step: a log that suddenly is too old must not block publishing.

@@ -22,9 +22,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from .. import frames
-from ..drafts import as_text
 from ..errors import InvalidInput, TidewireError
 from ..event_stream import Event, encode
+from ..log.drafts import as_text
 from ..settings import Settings
 from ..streams import streams_of_loop
 from .wire import END_TIMEOUT, Receive, Send, disconnected

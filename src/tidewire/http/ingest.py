@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..drafts import check_key, draft_of, drafts_of
 from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
+from ..log.drafts import check_key, draft_of, drafts_of
+from ..log.window import Draft, Receipt
 from ..node import Node
-from ..window import Draft, Receipt
 from .body import ClientGone, Lines
 from .requests import Headers, Ingest
 from .wire import Message, Receive, Send

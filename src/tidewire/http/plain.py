@@ -15,12 +15,12 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from ..drafts import check_data, draft
 from ..errors import TidewireError
+from ..log.drafts import check_data, draft
+from ..log.window import Draft, Receipt
 from ..metrics import Metrics
 from ..node import Node
 from ..settings import Settings
-from ..window import Draft, Receipt
 from .requests import Headers, Publish, Request, read_publication, receipt_fields, refusal, topic_of
 from .wire import Scope
 

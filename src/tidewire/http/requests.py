@@ -24,9 +24,9 @@ from ..errors import (
     TidewireError,
     UnsupportedMediaType,
 )
+from ..log.window import Receipt, Since
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
-from ..window import Receipt, Since
 
 Headers = list[tuple[bytes, bytes]]
 

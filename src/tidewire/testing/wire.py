@@ -15,11 +15,11 @@ from typing import Any
 
 from ..event_stream import Comment, Decoder, Event
 from ..frames import LAST_CHUNK, Framing
+from ..log.window import Since
 from ..node import Node
 from ..position import Position, parse_position
 from ..subscriber import Subscriber
 from ..topics import Selector
-from ..window import Since
 
 NOW = Since("now")
 

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
+from ...log.window import Draft, Entry, Head, Page, Receipt, Since
 from ...settings import Settings
 from ...topics import Selector
-from ...window import Draft, Entry, Head, Page, Receipt, Since
 from .. import Durability, LogClock, Sink
 from .database import checkpoint, connect, unreadable
 from .group import Result

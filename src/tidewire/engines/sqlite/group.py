@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import KeyConflict, TidewireError, TooMany, TopicEnded
+from ...log.window import Draft, Entry, Receipt
 from ...position import Position
 from ...settings import Settings
-from ...window import Draft, Entry, Receipt
 from .database import BLOCK_BITS
 
 Result = list[Receipt] | TidewireError

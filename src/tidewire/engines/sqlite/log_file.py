@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from ...errors import TidewireError
+from ...log.window import Draft, Entry, Head, Marks
 from ...position import Position
 from ...settings import Settings
-from ...window import Draft, Entry, Head, Marks
 from .. import LogClock, new_life
 from .database import (
     BLOCK_BITS,

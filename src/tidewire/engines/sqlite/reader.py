@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ...log.window import Entry
 from ...position import Position
 from ...topics import Selector
-from ...window import Entry
 from .. import PAGE_BYTES, SCAN_LIMIT
 from .database import BLOCK_BITS, connect
 

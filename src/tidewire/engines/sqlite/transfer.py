@@ -10,12 +10,12 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from ... import frames
-from ...drafts import draft_of
 from ...errors import InvalidInput, TidewireError, TooLarge
+from ...log.drafts import draft_of
+from ...log.window import Draft, Entry, Receipt, Since, Window
 from ...position import Position
 from ...settings import Settings
 from ...topics import Selector
-from ...window import Draft, Entry, Receipt, Since, Window
 from .. import LogClock
 from .log_file import Clock, LogFile
 from .maintenance import writing

@@ -24,8 +24,8 @@ from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from ...errors import StoreFull, Unavailable
+from ...log.window import Draft, Entry, Receipt
 from ...settings import Settings
-from ...window import Draft, Entry, Receipt
 from .database import refusal
 from .group import Result
 from .log_file import LogFile, Trim

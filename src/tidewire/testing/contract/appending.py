@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import KeyConflict, TopicEnded
+from ...log.window import Draft
 from ...position import Position
-from ...window import Draft
 from .log import Base, OpenLog, engine_test
 
 # What text may be: everything but lone surrogates.

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, TypeVar
 
 from ...engines import PAGE_BYTES, Engine
 from ...errors import TidewireError
+from ...log.window import Draft, Entry, Head, Page, Receipt, Since
 from ...position import parse_position
 from ...settings import Settings
 from ...topics import Selector
-from ...window import Draft, Entry, Head, Page, Receipt, Since
 from ..clock import HandClock
 from .sink import Early, NotedSink
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ...errors import KeyConflict, TidewireError, TopicEnded
+from ...log.window import Draft
 from ...topics import Selector
-from ...window import Draft
 from .log import Base, OpenLog, engine_test
 
 TOPICS = ["a", "b", "a/b", "a/b/c", "b/c", "c", *(f"d/{number}" for number in range(14))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ...engines import PAGE_BYTES, SCAN_LIMIT
+from ...log.window import Draft
 from ...topics import Selector
-from ...window import Draft
 from .log import EVERYTHING, Base, OpenLog, engine_test
 
 A, B, NOTHING = Selector(["a"]), Selector(["b"]), Selector(["nothing"])

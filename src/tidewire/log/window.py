@@ -16,10 +16,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from . import frames
-from .event_stream import Event, encode
-from .position import Position
-from .topics import Selector
+from .. import frames
+from ..event_stream import Event, encode
+from ..position import Position
+from ..topics import Selector
 
 # What an entry costs beside its text: the object, its place in three lists.
 ENTRY_OVERHEAD = 256

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from .errors import InvalidInput, TooLarge
-from .event_stream import check_publish_type, check_retry
-from .topics import check_publish_topic
+from ..errors import InvalidInput, TooLarge
+from ..event_stream import check_publish_type, check_retry
+from ..topics import check_publish_topic
 from .window import Draft
 
 T = TypeVar("T")

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from . import frames
-from .engines import Engine
-from .errors import TidewireError, Unavailable, Unknown
-from .event_stream import RETRY_MIN, check_publish_type, check_retry
-from .metrics import Metrics
-from .position import Position
-from .settings import Settings
-from .topics import Selector
+from .. import frames
+from ..engines import Engine
+from ..errors import TidewireError, Unavailable, Unknown
+from ..event_stream import RETRY_MIN, check_publish_type, check_retry
+from ..metrics import Metrics
+from ..position import Position
+from ..settings import Settings
+from ..topics import Selector
 from .window import Draft, Entry, Head, Marks, Page, Receipt, Since, Verdict, Window
 
 # Pages looked through for one page of history; beyond them it says `more`.
