@@ -16,7 +16,7 @@ from tidewire.engines import Durability, Sink, new_life
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
-from tidewire.log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
+from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node
 from tidewire.position import Position, parse_position

@@ -11,7 +11,7 @@ import pytest
 
 from tidewire.engines import ENGINES
 from tidewire.engines.memory import MemoryEngine
-from tidewire.log.window import Draft, Receipt
+from tidewire.log.entries import Draft, Receipt
 
 
 class SlowEngine(MemoryEngine):

@@ -16,7 +16,8 @@ import pytest
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StartRefused
-from tidewire.log.window import Draft, Entry, Head, Marks, Page, Verdict, Window
+from tidewire.log.entries import Draft, Entry, Head, Marks, Page
+from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
 from tidewire.settings import Settings
 from tidewire.testing.clock import HandClock

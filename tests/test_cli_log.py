@@ -29,7 +29,7 @@ from tidewire.engines.sqlite import maintenance
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
 from tidewire.errors import TopicEnded
-from tidewire.log.window import Since
+from tidewire.log.entries import Since
 
 EVENTS = 5_000
 

@@ -10,7 +10,8 @@ from tidewire import frames
 from tidewire.cohort import JOIN_BYTES, Cohort
 from tidewire.event_stream import Event
 from tidewire.frames import Framing
-from tidewire.log.window import Entry, Head, Marks, Window
+from tidewire.log.entries import Entry, Head, Marks
+from tidewire.log.window import Window
 from tidewire.position import Position
 from tidewire.subscriber import Subscriber
 from tidewire.topics import Selector

@@ -20,7 +20,7 @@ from tidewire.client.sync import connect, end, publish
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
 from tidewire.log.drafts import draft_of
-from tidewire.log.window import Since
+from tidewire.log.entries import Since
 
 Program = dict[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 
 from tidewire.errors import TidewireError
 from tidewire.log.drafts import draft, draft_of, drafts_of, end_draft
-from tidewire.log.window import Draft
+from tidewire.log.entries import Draft
 
 LIMIT = 1000
 

@@ -14,7 +14,7 @@ import pytest
 from tidewire.engines import Engine
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine, writer
-from tidewire.log.window import Draft, Entry, Marks, Page, Receipt
+from tidewire.log.entries import Draft, Entry, Marks, Page, Receipt
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop
 from tidewire.testing.contract import EngineContract

@@ -15,7 +15,7 @@ from tidewire import Hub
 from tidewire.errors import StoreFull
 from tidewire.http.ingest import Each, Ingestion, Merged
 from tidewire.http.requests import Ingest
-from tidewire.log.window import Receipt
+from tidewire.log.entries import Receipt
 from tidewire.position import Position
 
 

@@ -28,6 +28,7 @@ pure    settings
 pure    grants
 pure    reconnect
 pure    frames
+pure    log.entries
 pure    log.window
 pure    log.drafts
 pure    subscriber

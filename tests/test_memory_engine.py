@@ -11,7 +11,7 @@ from tidewire import engines
 from tidewire.engines import PAGE_BYTES, SCAN_LIMIT, LogClock, make_engine, new_life
 from tidewire.engines.memory import TRIM_STEP, MemoryEngine
 from tidewire.errors import InvalidInput, KeyConflict, TidewireError, TooMany, TopicEnded
-from tidewire.log.window import Draft, Entry, Head, Marks, Since
+from tidewire.log.entries import Draft, Entry, Head, Marks, Since
 from tidewire.position import Position, parse_position
 from tidewire.settings import Settings
 from tidewire.topics import Selector

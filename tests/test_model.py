@@ -43,7 +43,7 @@ from tidewire.engines import Sink
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
-from tidewire.log.window import Draft, Entry, Head, Marks, Since
+from tidewire.log.entries import Draft, Entry, Head, Marks, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node
 from tidewire.position import Position, parse_position

@@ -25,9 +25,10 @@ from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.group import Group, HeldKey
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.event_stream import Event, encode
-from tidewire.log import window
+from tidewire.log import entries
+from tidewire.log.entries import Draft
 from tidewire.log.node_log import Log
-from tidewire.log.window import Draft, Verdict, Window
+from tidewire.log.window import Verdict, Window
 from tidewire.node import Node
 from tidewire.position import Position
 from tidewire.readers import Readers
@@ -312,7 +313,7 @@ def splitlines(patch: pytest.MonkeyPatch) -> None:
     def wrong(event: Event) -> bytes:
         return encode(replace(event, data="\n".join(event.data.splitlines())))
 
-    patch.setattr(window, "encode", wrong)
+    patch.setattr(entries, "encode", wrong)
 
 
 Scenario = Callable[[Path], Coroutine[Any, Any, Found]]

@@ -35,7 +35,7 @@ from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
 from tidewire.frames import Framing
-from tidewire.log.window import Draft, Since
+from tidewire.log.entries import Draft, Since
 from tidewire.node import Node
 from tidewire.position import Position
 from tidewire.readers import SHARED

@@ -33,7 +33,7 @@ from tidewire.http.requests import (
     read_subscription,
     stream_head,
 )
-from tidewire.log.window import Since
+from tidewire.log.entries import Since
 from tidewire.position import Position
 
 

@@ -20,7 +20,7 @@ from support import Process, wait_until_async
 from tidewire.engines.sqlite.file_lock import FileLock
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StartRefused, TidewireError
-from tidewire.log.window import Draft, Receipt
+from tidewire.log.entries import Draft, Receipt
 from tidewire.position import Position
 from tidewire.settings import Settings
 
@@ -28,7 +28,7 @@ CHILD = """
 import asyncio, sys
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.settings import Settings
-from tidewire.log.window import Draft
+from tidewire.log.entries import Draft
 
 class Sink:
     def entries(self, batch): pass

@@ -18,7 +18,7 @@ from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.reader import Reader
 from tidewire.errors import TidewireError
-from tidewire.log.window import Draft, Marks, Page, Receipt, Since
+from tidewire.log.entries import Draft, Marks, Page, Receipt, Since
 from tidewire.position import Position
 from tidewire.settings import Settings
 from tidewire.testing.clock import HandClock

@@ -17,7 +17,7 @@ from support import wait_until_async
 from tidewire.engines.sqlite import SQLiteEngine, log_file, writer
 from tidewire.engines.sqlite.log_file import LogFile, Trim
 from tidewire.errors import TooMany, TopicEnded
-from tidewire.log.window import Draft, Marks
+from tidewire.log.entries import Draft, Marks
 from tidewire.settings import Settings
 from tidewire.topics import Selector
 

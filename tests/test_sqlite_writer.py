@@ -19,7 +19,7 @@ from tidewire.engines.sqlite import SQLiteEngine, database, engine, writer
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StoreFull, TopicEnded, Unavailable, Unknown
 from tidewire.hub import Hub
-from tidewire.log.window import Draft, Receipt
+from tidewire.log.entries import Draft, Receipt
 
 
 @pytest.fixture

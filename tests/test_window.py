@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tidewire.errors import InvalidInput
 from tidewire.event_stream import Decoder, Event
-from tidewire.log.window import Draft, Entry, Head, Marks, Since, Verdict, Window
+from tidewire.log.entries import Draft, Entry, Head, Marks, Since
+from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
 from tidewire.topics import Selector
 

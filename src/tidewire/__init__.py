@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .event_stream import Decoder, Event, encode
     from .http.stream import EventStreamResponse
     from .hub import Hub
-    from .log.window import Receipt
+    from .log.entries import Receipt
     from .position import Position
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ HOMES = {
     "EventStreamResponse": "http.stream",
     "Hub": "hub",
     "Position": "position",
-    "Receipt": "log.window",
+    "Receipt": "log.entries",
     "TidewireError": "errors",
     "encode": "event_stream",
 }

@@ -20,7 +20,8 @@ from itertools import islice
 from typing import Protocol
 
 from .frames import Framing, framed
-from .log.window import Entry, Window
+from .log.entries import Entry
+from .log.window import Window
 from .subscriber import Subscriber, WriteMethod
 from .topics import Selector
 

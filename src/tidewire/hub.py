@@ -26,7 +26,7 @@ from .http.app import HubApp
 from .http.requests import Cors, Request, Subscribe, read_claim, wants_open
 from .http.stream import AsgiResponse, HubStream, Refusal
 from .log.drafts import check_batch, draft, draft_of, end_draft
-from .log.window import Receipt
+from .log.entries import Receipt
 from .metrics import Metrics
 from .node import Node
 from .position import Position

@@ -19,8 +19,9 @@ from . import frames
 from .engines import Engine
 from .errors import Draining, TidewireError, Unavailable
 from .frames import Framing
+from .log.entries import Draft, Entry, Receipt, Since
 from .log.node_log import Log
-from .log.window import Draft, Entry, Receipt, Since, Window
+from .log.window import Window
 from .metrics import Metrics
 from .position import Position
 from .readers import Readers

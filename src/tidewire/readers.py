@@ -17,8 +17,9 @@ from . import frames
 from .cohort import JOIN_BYTES, Cohort
 from .errors import Unavailable
 from .frames import framed
+from .log.entries import Entry, Page, Since
 from .log.node_log import Log
-from .log.window import Entry, Page, Since, Verdict
+from .log.window import Verdict
 from .position import Position
 from .rounds import Rounds, heartbeat
 from .subscriber import Subscriber

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from . import frames
 from .cohort import Cohort
 from .frames import Framing
-from .log.window import Entry, Window
+from .log.entries import Entry
+from .log.window import Window
 from .metrics import Metrics
 from .streams import STEP, Streams
 from .subscriber import Subscriber

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from .frames import Framing
-from .log.window import Since
+from .log.entries import Since
 from .position import Position
 from .topics import Selector
 

@@ -19,7 +19,7 @@ from ..engines.sqlite.read_only import ReadOnly, explained
 from ..engines.sqlite.transfer import Export, Import
 from ..errors import InvalidInput, NotFound, StartRefused
 from ..http.requests import read_since
-from ..log.window import Since
+from ..log.entries import Since
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 from ..errors import InvalidInput
-from ..log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
+from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..settings import Settings
 from ..topics import Selector
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import InvalidInput, KeyConflict, TooMany, TopicEnded
-from ..log.window import Draft, Entry, Head, Marks, Page, Receipt, Since
+from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector

@@ -14,7 +14,7 @@ import orjson
 
 from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, draft, draft_of, end_draft
-from ..log.window import Draft, Receipt
+from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
 from ..node import Node
 from .admission import Admission, is_loopback

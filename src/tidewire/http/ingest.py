@@ -19,7 +19,7 @@ import orjson
 
 from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
-from ..log.window import Draft, Receipt
+from ..log.entries import Draft, Receipt
 from ..node import Node
 from .body import ClientGone, Lines
 from .requests import Headers, Ingest

@@ -17,7 +17,7 @@ import orjson
 
 from ..errors import TidewireError
 from ..log.drafts import check_data, draft
-from ..log.window import Draft, Receipt
+from ..log.entries import Draft, Receipt
 from ..metrics import Metrics
 from ..node import Node
 from ..settings import Settings

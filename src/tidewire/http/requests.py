@@ -24,7 +24,7 @@ from ..errors import (
     TidewireError,
     UnsupportedMediaType,
 )
-from ..log.window import Receipt, Since
+from ..log.entries import Receipt, Since
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
 

@@ -12,7 +12,7 @@ import orjson
 from ..errors import InvalidInput, TooLarge
 from ..event_stream import check_publish_type, check_retry
 from ..topics import check_publish_topic
-from .window import Draft
+from .entries import Draft
 
 T = TypeVar("T")
 

@@ -20,7 +20,8 @@ from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
-from .window import Draft, Entry, Head, Marks, Page, Receipt, Since, Verdict, Window
+from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
+from .window import Verdict, Window
 
 # Pages looked through for one page of history; beyond them it says `more`.
 HISTORY_PAGES = 16

@@ -27,7 +27,7 @@ from ..errors import TidewireError
 from ..http.app import JSON, HubApp
 from ..http.plain import Plain, PlainPublishes
 from ..http.requests import Headers, content_head
-from ..log.window import Receipt
+from ..log.entries import Receipt
 
 if TYPE_CHECKING:
     from .protocol import StreamProtocol

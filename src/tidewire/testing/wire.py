@@ -15,7 +15,7 @@ from typing import Any
 
 from ..event_stream import Comment, Decoder, Event
 from ..frames import LAST_CHUNK, Framing
-from ..log.window import Since
+from ..log.entries import Since
 from ..node import Node
 from ..position import Position, parse_position
 from ..subscriber import Subscriber

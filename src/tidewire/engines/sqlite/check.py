@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...log.window import ENTRY_OVERHEAD, Marks
+from ...log.entries import ENTRY_OVERHEAD, Marks
 from .. import LIFE_LENGTH
 from .database import BLOCK_BITS
 from .read_only import Extent, ReadOnly, Tell

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
-from ...log.window import Draft, Entry, Head, Page, Receipt, Since
+from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
 from ...settings import Settings
 from ...topics import Selector
 from .. import Durability, LogClock, Sink

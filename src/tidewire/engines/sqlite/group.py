@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import KeyConflict, TidewireError, TooMany, TopicEnded
-from ...log.window import Draft, Entry, Receipt
+from ...log.entries import Draft, Entry, Receipt
 from ...position import Position
 from ...settings import Settings
 from .database import BLOCK_BITS

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ...errors import TidewireError
-from ...log.window import Draft, Entry, Head, Marks
+from ...log.entries import Draft, Entry, Head, Marks
 from ...position import Position
 from ...settings import Settings
 from .. import LogClock, new_life

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import StartRefused
-from ...log.window import Head, Marks
+from ...log.entries import Head, Marks
 from .database import APPLICATION_ID, BUSY, MIGRATIONS, unreadable
 from .reader import Reader, position_in
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ...log.window import Entry
+from ...log.entries import Entry
 from ...position import Position
 from ...topics import Selector
 from .. import PAGE_BYTES, SCAN_LIMIT

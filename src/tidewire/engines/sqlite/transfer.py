@@ -12,7 +12,8 @@ import orjson
 from ... import frames
 from ...errors import InvalidInput, TidewireError, TooLarge
 from ...log.drafts import draft_of
-from ...log.window import Draft, Entry, Receipt, Since, Window
+from ...log.entries import Draft, Entry, Receipt, Since
+from ...log.window import Window
 from ...position import Position
 from ...settings import Settings
 from ...topics import Selector

@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from ...errors import StoreFull, Unavailable
-from ...log.window import Draft, Entry, Receipt
+from ...log.entries import Draft, Entry, Receipt
 from ...settings import Settings
 from .database import refusal
 from .group import Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import KeyConflict, TopicEnded
-from ...log.window import Draft
+from ...log.entries import Draft
 from ...position import Position
 from .log import Base, OpenLog, engine_test
 

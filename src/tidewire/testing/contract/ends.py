@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import TopicEnded
-from ...log.window import Draft
+from ...log.entries import Draft
 from .appending import append
 from .log import Base, engine_test
 

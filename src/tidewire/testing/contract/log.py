@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ...engines import PAGE_BYTES, Engine
 from ...errors import TidewireError
-from ...log.window import Draft, Entry, Head, Page, Receipt, Since
+from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
 from ...position import parse_position
 from ...settings import Settings
 from ...topics import Selector

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ...errors import KeyConflict, TidewireError, TopicEnded
-from ...log.window import Draft
+from ...log.entries import Draft
 from ...topics import Selector
 from .log import Base, OpenLog, engine_test
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ...engines import PAGE_BYTES, SCAN_LIMIT
-from ...log.window import Draft
+from ...log.entries import Draft
 from ...topics import Selector
 from .log import EVERYTHING, Base, OpenLog, engine_test
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import KeyConflict, TopicEnded
-from ...log.window import Draft
+from ...log.entries import Draft
 from .log import Base, OpenLog, engine_test, where
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...log.window import Draft
+from ...log.entries import Draft
 from .log import Base, OpenLog, engine_test, where
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ...log.window import Entry, Head, Marks
+from ...log.entries import Entry, Head, Marks
 
 
 class NotedSink:

@@ -1,0 +1,239 @@
+"""
+What the log is made of, and how it is described: drafts, entries and receipts; heads, marks and pages.
+
+Engines make these values; the window, the readers and the HTTP layer take them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from .. import frames
+from ..event_stream import Event, encode
+from ..position import Position
+from ..topics import Selector
+
+# What an entry costs beside its text: the object, its place in three lists.
+ENTRY_OVERHEAD = 256
+# Marks kept: a busy neighbour causes no false gap until so many topics are trimmed away.
+MAX_MARKS = 100_000
+# Selectors with patterns whose largest mark is remembered.
+MAX_REMEMBERED = 1_024
+
+
+class Draft(NamedTuple):
+    """What a publisher asks for: an event, or the end of a topic (then `data` is the reason)."""
+
+    topic: str
+    data: str = ""
+    event: str = "message"
+    retry: int | None = None
+    key: str | None = None
+    end: bool = False
+
+    def digest(self) -> bytes:
+        """Return what tells two drafts with one key apart: SHA-256 of topic, type, retry and data."""
+        parts = (self.topic, self.event, "" if self.retry is None else str(self.retry), self.data)
+        # Lengths first: no two different drafts spell the same bytes.
+        texts = [part.encode() for part in parts]
+        return hashlib.sha256(b"".join(b"%d:%b" % (len(text), text) for text in texts)).digest()
+
+
+# What an entry has before it is encoded. One tuple for all: a list each would be a fifth of their cost.
+NO_FRAMES: tuple[bytes | None, bytes | None] = (None, None)
+
+
+class Entry:
+    """
+    One element of the log: an event of a topic, or the topic's end.
+
+    `frames` are its two spellings, each encoded once: without and with its `topic:` line.
+    """
+
+    __slots__ = ("data", "end", "event", "frames", "position", "retry", "size", "time", "topic")
+
+    def __init__(
+        self,
+        position: Position,
+        topic: str,
+        data: str,
+        event: str = "message",
+        retry: int | None = None,
+        end: bool = False,
+        time: float = 0.0,
+    ) -> None:
+        self.position = position
+        self.topic = topic
+        self.data = data
+        self.event = event
+        self.retry = retry
+        self.end = end
+        self.time = time
+        # A character may be four bytes, and the limits are meant in bytes.
+        text = len(data) if data.isascii() else len(data.encode(errors="replace"))
+        self.size = text + len(topic) + len(event) + ENTRY_OVERHEAD
+        self.frames = NO_FRAMES
+
+    def __repr__(self) -> str:
+        return f"Entry({str(self.position)!r}, {self.topic!r}, {self.data!r}, {self.event!r})"
+
+    @property
+    def offset(self) -> int:
+        return self.position.offset
+
+    def as_event(self) -> Event:
+        """Return the event that a subscriber sees; a topic's end is one of the hub's own."""
+        if self.end:
+            data = frames.end_data(self.topic, self.data)
+            return Event(data, frames.END, str(self.position), topic=self.topic)
+        return Event(self.data, self.event, str(self.position), self.retry, self.topic)
+
+    def frame(self, with_topic: bool) -> bytes:
+        """Return the bytes of this entry, encoded once. Raise `InvalidInput` (a foreign writer's field)."""
+        frame = self.frames[with_topic]
+        if frame is None:
+            event = self.as_event()
+            if not with_topic:
+                event.topic = None
+            frame = encode(event)
+            self.frames = (self.frames[0], frame) if with_topic else (frame, self.frames[1])
+        return frame
+
+
+class Receipt(NamedTuple):
+    """The engine's answer: where a draft is, and whether it was there before (the same key, a second end)."""
+
+    position: Position
+    duplicate: bool = False
+
+
+class Since(NamedTuple):
+    """
+    Where a subscription begins, if not at a position.
+
+    `now`, `start`, the `last` N events, seconds `ago`, `at` a time (Unix
+    seconds), `after` an offset (what the engine found for one of these), or
+    `invalid`: it brought a position that cannot be read.
+    """
+
+    kind: Literal["now", "start", "last", "ago", "at", "after", "invalid"]
+    value: float = 0
+
+    @property
+    def asks_engine(self) -> bool:
+        """Whether only the engine knows where this is."""
+        return self.kind in ("last", "ago", "at")
+
+
+class Mark(NamedTuple):
+    offset: int
+    ended: bool
+
+
+class Marks:
+    """
+    Per topic, the offset of its newest entry that is no longer kept.
+
+    The engine owns the marks and tells them in order; nodes read them. The
+    `limit` newest are kept, and `dropped`, the largest one that is not, stands
+    for all others.
+    """
+
+    __slots__ = ("_largest", "_limit", "_marks", "dropped")
+
+    def __init__(self, limit: int = MAX_MARKS) -> None:
+        self._limit = limit
+        self._marks: OrderedDict[str, Mark] = OrderedDict()
+        self._largest: OrderedDict[Selector, tuple[int, int]] = OrderedDict()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def items(self) -> Iterable[tuple[str, Mark]]:
+        return self._marks.items()
+
+    def set(self, topic: str, offset: int, ended: bool) -> None:
+        """Record that the entry of `topic` at `offset` is trimmed; offsets come in growing order."""
+        self._marks.pop(topic, None)
+        self._marks[topic] = Mark(offset, ended)
+        if len(self._marks) > self._limit:
+            _, mark = self._marks.popitem(last=False)
+            self.dropped = mark.offset
+
+    def ended(self, topic: str) -> bool:
+        mark = self._marks.get(topic)
+        return mark is not None and mark.ended
+
+    def of(self, topic: str) -> int:
+        mark = self._marks.get(topic)
+        return self.dropped if mark is None else mark.offset
+
+    def largest(self, selector: Selector) -> int:
+        """Return the largest mark of a topic that `selector` matches."""
+        plain = max((self.of(topic) for topic in selector.topics), default=self.dropped)
+        return max(plain, self._of_patterns(selector)) if selector.patterns else plain
+
+    def _of_patterns(self, selector: Selector) -> int:
+        # Marks lie in the order of their offsets, and a topic's mark only
+        # grows: what was looked through before cannot hold a larger one. So
+        # only marks newer than the last look are matched.
+        newest = next(reversed(self._marks.values())).offset if self._marks else 0
+        through, largest = self._largest.pop(selector, (0, 0))
+        if newest > through:
+            for topic, mark in reversed(self._marks.items()):
+                if mark.offset <= through:
+                    break
+                if selector.matches(topic):
+                    largest = mark.offset
+                    break
+        self._largest[selector] = (newest, largest)
+        if len(self._largest) > MAX_REMEMBERED:
+            self._largest.popitem(last=False)
+        return max(largest, self.dropped)
+
+
+class Head(NamedTuple):
+    """The state of a log at one moment, as an engine tells it when it is opened or reset."""
+
+    position: Position
+    floor: int
+    lives: tuple[tuple[str, int], ...]
+    marks: Marks
+    ended: Mapping[str, int]
+    """Topics whose end is still kept, with its offset."""
+    newest: Sequence[Entry] = ()
+    """The entries through the position, as many as the engine has at hand: a window begins with them."""
+
+
+class Page(NamedTuple):
+    """Entries in order, through which offset the log was looked at, and the trim state of that moment."""
+
+    entries: Sequence[Entry]
+    through: int
+    floor: int
+    marks: Marks
+
+    def read(self, after: int, selector: Selector, max_bytes: int) -> tuple[list[Entry], int]:
+        """Return the entries after `after` as `Window.read` does."""
+        first = bisect_right(self.entries, after, key=lambda entry: entry.offset)
+        return join(self.entries[first:], self.through, selector, max_bytes)
+
+
+def join(
+    entries: Iterable[Entry], through: int, selector: Selector, max_bytes: int
+) -> tuple[list[Entry], int]:
+    """Return the first entries with at most `max_bytes` of frames, or one, and through where they reach."""
+    found: list[Entry] = []
+    size = 0
+    with_topic = not selector.single
+    for entry in entries:
+        size += len(entry.frame(with_topic))
+        if found and size > max_bytes:
+            return found, found[-1].offset
+        found.append(entry)
+    return found, through
