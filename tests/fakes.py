@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Any
 
 from tidewire.cohort import Cohort
-from tidewire.engines import Durability, Sink, new_life
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
+from tidewire.log.engine import Durability, Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node
-from tidewire.position import Position, parse_position
+from tidewire.position import Position, new_life, parse_position
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop, drift, quiet, until, virtual  # noqa: F401 - for the tests
 from tidewire.testing.wire import RecordingWire, ask, listen, unchunked  # noqa: F401 - for the tests

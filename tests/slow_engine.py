@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tidewire.engines import ENGINES
+from tidewire.engines.by_url import ENGINES
 from tidewire.engines.memory import MemoryEngine
 from tidewire.log.entries import Draft, Receipt
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tidewire.engines import Engine
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine, writer
+from tidewire.log.engine import Engine
 from tidewire.log.entries import Draft, Entry, Marks, Page, Receipt
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from fakes import virtual
-from tidewire import engines
-from tidewire.engines import PAGE_BYTES, SCAN_LIMIT, LogClock, make_engine, new_life
+from tidewire.engines.by_url import make_engine
 from tidewire.engines.memory import TRIM_STEP, MemoryEngine
 from tidewire.errors import InvalidInput, KeyConflict, TidewireError, TooMany, TopicEnded
+from tidewire.log import clock as log_clock
+from tidewire.log.clock import LogClock
+from tidewire.log.engine import PAGE_BYTES, SCAN_LIMIT
 from tidewire.log.entries import Draft, Entry, Head, Marks, Since
-from tidewire.position import Position, parse_position
+from tidewire.position import Position, new_life, parse_position
 from tidewire.settings import Settings
 from tidewire.topics import Selector
 
@@ -445,8 +447,8 @@ async def test_the_last_events_of_a_quiet_topic_are_found_far_back() -> None:
 
 def test_the_logs_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, monotonic = 1000.0, 50.0
-    monkeypatch.setattr(engines.time, "time", lambda: wall)
-    monkeypatch.setattr(engines.time, "monotonic", lambda: monotonic)
+    monkeypatch.setattr(log_clock.time, "time", lambda: wall)
+    monkeypatch.setattr(log_clock.time, "monotonic", lambda: monotonic)
     clock = LogClock()
     assert clock() == 1000
     wall, monotonic = 0.0, 60.0  # F22

@@ -39,10 +39,10 @@ from hypothesis.stateful import (
 )
 
 from fakes import FakeEngine, FakeLog, RecordingWire, VirtualLoop, cohorts_of
-from tidewire.engines import Sink
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
+from tidewire.log.engine import Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Since
 from tidewire.metrics import Metrics
 from tidewire.node import Node

@@ -13,11 +13,11 @@ import pytest
 from fakes import NOW, listen, open_node
 from sqlite_log import Log, write_log
 from support import wait_until_async
-from tidewire.engines import PAGE_BYTES
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.reader import Reader
 from tidewire.errors import TidewireError
+from tidewire.log.engine import PAGE_BYTES
 from tidewire.log.entries import Draft, Marks, Page, Receipt, Since
 from tidewire.position import Position
 from tidewire.settings import Settings

@@ -19,13 +19,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from .engines import Durability, make_engine
+from .engines.by_url import make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
 from .http.requests import Cors, Request, Subscribe, read_claim, wants_open
 from .http.stream import AsgiResponse, HubStream, Refusal
 from .log.drafts import check_batch, draft, draft_of, end_draft
+from .log.engine import Durability
 from .log.entries import Receipt
 from .metrics import Metrics
 from .node import Node

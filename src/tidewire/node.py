@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import frames
-from .engines import Engine
 from .errors import Draining, TidewireError, Unavailable
 from .frames import Framing
+from .log.engine import Engine
 from .log.entries import Draft, Entry, Receipt, Since
 from .log.node_log import Log
 from .log.window import Window

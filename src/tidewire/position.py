@@ -13,6 +13,8 @@ come from the URL and rights from the token, each time.
 from __future__ import annotations
 
 import re
+import secrets
+import string
 from typing import NamedTuple
 
 from .errors import InvalidPosition
@@ -23,6 +25,9 @@ MAX_OFFSET = 2**63 - 1
 # Canonical decimals only: one position has one spelling. `[0-9]`, not `\d`, which takes Arabic digits.
 # The longest match has 29 bytes of the 40 that are allowed.
 SPELLING = re.compile(r"([A-Za-z0-9]{6})\.(0|[1-9][0-9]{0,18})(?:\.([A-Za-z0-9]{2}))?")
+
+
+LIFE_LENGTH = 6
 
 
 class Position(NamedTuple):
@@ -60,3 +65,8 @@ def parse_position(text: str) -> Position:
     if offset > MAX_OFFSET:
         raise InvalidPosition("the offset of this position is larger than any log's")
     return Position(life, offset, check)
+
+
+def new_life() -> str:
+    alphabet = string.ascii_letters + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(LIFE_LENGTH))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from ..demo import Demo
+from ..demo.app import Demo
 from ..http.admission import is_loopback
 from ..hub import Hub
 from ..server.run import serve

@@ -1,119 +1,13 @@
 """
-What stores and orders the log. Small on purpose: four methods, and a sink that is told.
-
-Order that everything rests on: a batch reaches `sink.entries` before its
-receipts are returned; `read` returns nothing beyond what the sink has had; one
-page looks at a bounded number of entries.
+Where the log is stored: `memory`, `sqlite`, and the protocols that an engine of your own implements.
 """
 
-from __future__ import annotations
-
-import importlib
-import secrets
-import string
-import time
-from collections.abc import Awaitable, Sequence
-from typing import Literal, Protocol
-
-from ..errors import InvalidInput
-from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
-from ..settings import Settings
-from ..topics import Selector
-
-# What an acknowledged append survives: nothing, kill -9 of the process, a power
-# cut of the node, the loss of a minority of the engine's nodes.
-Durability = Literal["memory", "process", "disk", "quorum"]
-
-ENGINES = {
-    "memory": "tidewire.engines.memory:MemoryEngine",
-    "sqlite": "tidewire.engines.sqlite:SQLiteEngine",
-}
-
-# How many entries one page looks at, whether they match or not.
-SCAN_LIMIT = 10_000
-# How much one page returns, or one entry: pages are held in memory while readers share them.
-PAGE_BYTES = 256 * 1024
-
-LIFE_LENGTH = 6
-
-
-class Sink(Protocol):
-    """What the engine tells the node, in this order and never concurrently."""
-
-    def entries(self, batch: Sequence[Entry]) -> None:
-        """Take every entry after the head, once, in order."""
-
-    def trimmed(self, floor: int, marks: Marks) -> None:
-        """Retention moved: `floor` is the offset of the oldest entry kept."""
-
-    def reset(self, head: Head) -> None:
-        """The log went back or is another one: a new life."""
-
-    def available(self, up: bool) -> None:
-        """The engine can be reached, or cannot. It is up when opened."""
-
-
-class Engine(Protocol):
-    durability: Durability
-    shared: bool
-    """Whether several nodes may use one log."""
-    failure: str
-    """Why nothing can be stored any more until the process starts again; empty while all is well."""
-
-    async def open(self, sink: Sink) -> Head:
-        """
-        Begin; return the newest position, floor, lives, marks, and the ended topics still kept.
-
-        Raises `StartRefused`. An engine that later finds that the log went back
-        tells `sink.reset` before it answers anything from the new one.
-        """
-
-    def append(self, drafts: Sequence[Draft]) -> Awaitable[list[Receipt]]:
-        """
-        Store all drafts or none; an engine may begin before this is awaited.
-
-        Raise `TopicEnded`, `KeyConflict`, `TooMany`, `StoreFull`, `Unavailable`. Cancelled
-        when the node waits no longer: what was begun may be stored all the same.
-        """
-
-    async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
-        """Return up to `limit` entries after offset `after` that `selector` matches (None: all), in order."""
-
-    async def locate(self, since: Since, selector: Selector) -> int:
-        """Return the offset after which `since` begins."""
-
-    async def close(self) -> None:
-        """Stop; what was acknowledged stays as durable as it was promised."""
-
-
-class LogClock:
-    """
-    The log's clock, in Unix seconds.
-
-    At open the later of the wall clock and the newest entry's time, then the
-    monotonic clock: it never goes backwards, whatever the wall clock does.
-    """
-
-    def __init__(self, newest: float = 0.0) -> None:
-        self._base = max(time.time(), newest) - time.monotonic()
-
-    def __call__(self) -> float:
-        return self._base + time.monotonic()
-
-
-def new_life() -> str:
-    alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(LIFE_LENGTH))
-
-
-def make_engine(url: str, settings: Settings) -> Engine:
-    """Return the engine that `url` names, not yet open. Raise `InvalidInput` for an unknown scheme."""
-    scheme = url.partition(":")[0]
-    path = ENGINES.get(scheme)
-    if path is None:
-        raise InvalidInput(
-            f"no engine is called {scheme!r}; there is: {', '.join(ENGINES)}", code="invalid_engine"
-        )
-    module, _, name = path.partition(":")
-    engine: Engine = getattr(importlib.import_module(module), name)(url, settings)
-    return engine
+from ..log.clock import LogClock as LogClock
+from ..log.engine import PAGE_BYTES as PAGE_BYTES
+from ..log.engine import SCAN_LIMIT as SCAN_LIMIT
+from ..log.engine import Durability as Durability
+from ..log.engine import Engine as Engine
+from ..log.engine import Sink as Sink
+from ..position import new_life as new_life
+from .by_url import ENGINES as ENGINES
+from .by_url import make_engine as make_engine

@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import InvalidInput, KeyConflict, TooMany, TopicEnded
+from ..log.clock import LogClock
+from ..log.engine import PAGE_BYTES, SCAN_LIMIT, Durability, Sink
 from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
-from ..position import Position
+from ..position import Position, new_life
 from ..settings import Settings
 from ..topics import Selector
-from . import PAGE_BYTES, SCAN_LIMIT, Durability, LogClock, Sink, new_life
 
 # Entries trimmed in one step: a log that suddenly is too old must not block publishing.
 TRIM_STEP = 1_000

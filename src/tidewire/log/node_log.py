@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from .. import frames
-from ..engines import Engine
 from ..errors import TidewireError, Unavailable, Unknown
 from ..event_stream import RETRY_MIN, check_publish_type, check_retry
 from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
+from .engine import Engine
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from .window import Verdict, Window
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...log.entries import ENTRY_OVERHEAD, Marks
-from .. import LIFE_LENGTH
+from ...position import LIFE_LENGTH
 from .database import BLOCK_BITS
 from .read_only import Extent, ReadOnly, Tell
 

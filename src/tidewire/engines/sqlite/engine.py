@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
+from ...log.clock import LogClock
+from ...log.engine import Durability, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
 from ...settings import Settings
 from ...topics import Selector
-from .. import Durability, LogClock, Sink
 from .database import checkpoint, connect, unreadable
 from .group import Result
 from .log_file import Clock, LogFile, Trim

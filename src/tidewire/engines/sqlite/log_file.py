@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from ...errors import TidewireError
+from ...log.clock import LogClock
 from ...log.entries import Draft, Entry, Head, Marks
-from ...position import Position
+from ...position import Position, new_life
 from ...settings import Settings
-from .. import LogClock, new_life
 from .database import (
     BLOCK_BITS,
     begin_wal_anew,

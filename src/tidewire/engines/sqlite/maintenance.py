@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ...errors import StoreFull
+from ...log.clock import LogClock
 from ...settings import Settings
-from .. import LogClock
 from .database import refusal, unreadable
 from .file_lock import holder
 from .log_file import Clock, LogFile

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ...log.engine import PAGE_BYTES, SCAN_LIMIT
 from ...log.entries import Entry
 from ...position import Position
 from ...topics import Selector
-from .. import PAGE_BYTES, SCAN_LIMIT
 from .database import BLOCK_BITS, connect
 
 # Blocks whose topics are looked at for one page: a million entries.

@@ -11,13 +11,13 @@ import orjson
 
 from ... import frames
 from ...errors import InvalidInput, TidewireError, TooLarge
+from ...log.clock import LogClock
 from ...log.drafts import draft_of
 from ...log.entries import Draft, Entry, Receipt, Since
 from ...log.window import Window
 from ...position import Position
 from ...settings import Settings
 from ...topics import Selector
-from .. import LogClock
 from .log_file import Clock, LogFile
 from .maintenance import writing
 from .read_only import ReadOnly, Tell

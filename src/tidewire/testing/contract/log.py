@@ -9,8 +9,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from ...engines import PAGE_BYTES, Engine
 from ...errors import TidewireError
+from ...log.engine import PAGE_BYTES, Engine
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
 from ...position import parse_position
 from ...settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...engines import PAGE_BYTES, SCAN_LIMIT
+from ...log.engine import PAGE_BYTES, SCAN_LIMIT
 from ...log.entries import Draft
 from ...topics import Selector
 from .log import EVERYTHING, Base, OpenLog, engine_test
