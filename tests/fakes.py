@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from tidewire.cohort import Cohort
+from tidewire.delivery.cohort import Cohort
+from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
 from tidewire.log.engine import Durability, Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from tidewire.metrics import Metrics
-from tidewire.node import Node
 from tidewire.position import Position, new_life, parse_position
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop, drift, quiet, until, virtual  # noqa: F401 - for the tests

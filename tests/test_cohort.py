@@ -7,13 +7,13 @@ import pytest
 
 from fakes import RecordingWire
 from tidewire import frames
-from tidewire.cohort import JOIN_BYTES, Cohort
+from tidewire.delivery.cohort import JOIN_BYTES, Cohort
+from tidewire.delivery.subscriber import Subscriber
 from tidewire.event_stream import Event
 from tidewire.frames import Framing
 from tidewire.log.entries import Entry, Head, Marks
 from tidewire.log.window import Window
 from tidewire.position import Position
-from tidewire.subscriber import Subscriber
 from tidewire.topics import Selector
 
 

@@ -25,7 +25,8 @@ LAYERS = """
 errors settings topics position event_stream frames metrics reconnect
 log.*
 engines.*
-streams watches subscriber cohort rounds readers node
+streams
+delivery.*
 http.*
 workers hub
 server.*
@@ -38,7 +39,7 @@ cli.*
 PURE = """
 errors settings topics position event_stream frames reconnect
 log.entries log.window log.drafts
-subscriber cohort
+delivery.subscriber delivery.cohort
 http.requests http.admission
 """
 
@@ -222,13 +223,13 @@ PLANTED = {
         "imports hub, which is not above it",
     ),
     "upward, in a function": (
-        "node.py",
+        "delivery/node.py",
         "def f():\n    from tidewire.http import app",
         "imports http.app, which is not above it",
     ),
     "upward, where types are not checked": (
-        "node.py",
-        "if TYPE_CHECKING:\n    pass\nelse:\n    from . import hub",
+        "delivery/node.py",
+        "if TYPE_CHECKING:\n    pass\nelse:\n    from .. import hub",
         "imports hub, which is not above it",
     ),
     "the package itself": ("hub.py", "from . import Hub", "imports tidewire, which only re-exports"),

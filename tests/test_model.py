@@ -39,13 +39,13 @@ from hypothesis.stateful import (
 )
 
 from fakes import FakeEngine, FakeLog, RecordingWire, VirtualLoop, cohorts_of
+from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Event
 from tidewire.log.engine import Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Since
 from tidewire.metrics import Metrics
-from tidewire.node import Node
 from tidewire.position import Position, parse_position
 from tidewire.settings import Settings
 from tidewire.topics import Selector
@@ -676,7 +676,7 @@ class SharedHub(LastingHub):
 @pytest.mark.parametrize("machine", [Hub, LastingHub, SharedHub])
 def test_model(machine: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     # So that rounds of a few members are cut, too.
-    monkeypatch.setattr("tidewire.rounds.BATCH", 1)
+    monkeypatch.setattr("tidewire.delivery.rounds.BATCH", 1)
     print(f"to see the same again: MODEL_SEED={SEED} MODEL_STEPS={STEPS}")
     # A run is a little shorter than allowed.
     examples = STEPS * 11 // (3 * 10 * PER_RUN) + 1

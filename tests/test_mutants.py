@@ -20,7 +20,10 @@ import pytest
 
 from fakes import NOW, START, listen, numbers, open_node, quiet, until
 from tidewire import frames
-from tidewire.cohort import JOIN_BYTES
+from tidewire.delivery.catch_up import Readers
+from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.node import Node
+from tidewire.delivery.subscriber import Subscriber
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.group import Group, HeldKey
 from tidewire.engines.sqlite.log_file import LogFile
@@ -29,11 +32,8 @@ from tidewire.log import entries
 from tidewire.log.entries import Draft
 from tidewire.log.node_log import Log
 from tidewire.log.window import Verdict, Window
-from tidewire.node import Node
 from tidewire.position import Position
-from tidewire.readers import Readers
 from tidewire.settings import Settings
-from tidewire.subscriber import Subscriber
 from tidewire.testing.checker import check
 from tidewire.testing.clock import VirtualLoop
 from tidewire.testing.recorder import Recorder

@@ -30,19 +30,19 @@ from fakes import (
     until,
     virtual,
 )
-from tidewire.cohort import JOIN_BYTES
+from tidewire.delivery.catch_up import SHARED
+from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.node import Node
+from tidewire.delivery.rounds import BATCH
+from tidewire.delivery.topic_hooks import Watch
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
 from tidewire.frames import Framing
 from tidewire.log.entries import Draft, Since
-from tidewire.node import Node
 from tidewire.position import Position
-from tidewire.readers import SHARED
-from tidewire.rounds import BATCH
 from tidewire.settings import Settings
 from tidewire.topics import Selector
-from tidewire.watches import Watch
 
 INVALID = Since("invalid")
 

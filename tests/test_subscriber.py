@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from fakes import RecordingWire
+from tidewire.delivery.subscriber import Subscriber
 from tidewire.frames import Framing
-from tidewire.subscriber import Subscriber
 from tidewire.topics import Selector
 
 

@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from .delivery.node import Node
+from .delivery.topic_hooks import Hook, Watch
 from .engines.by_url import make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
@@ -29,11 +31,9 @@ from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt
 from .metrics import Metrics
-from .node import Node
 from .position import Position
 from .settings import Settings
 from .topics import Selector
-from .watches import Hook, Watch
 from .workers import be_the_only_worker
 
 NO_CORS = Cors(())

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
+from ..delivery.subscriber import Subscriber, Wire
 from ..errors import NotFound, TidewireError
 from ..event_stream import Event
 from ..hub import Hub
-from ..subscriber import Subscriber, Wire
 from .makers import random_events
 
 PREFIX = "demo/"

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import orjson
 
+from ..delivery.node import Node
 from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
-from ..node import Node
 from .admission import Admission, is_loopback
 from .body import ClientGone, read_body
 from .ingest import Ingestion, read_json, with_key

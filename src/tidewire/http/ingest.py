@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ..delivery.node import Node
 from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
-from ..node import Node
 from .body import ClientGone, Lines
 from .requests import Headers, Ingest
 from .wire import Message, Receive, Send

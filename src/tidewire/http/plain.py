@@ -15,11 +15,11 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
+from ..delivery.node import Node
 from ..errors import TidewireError
 from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
 from ..metrics import Metrics
-from ..node import Node
 from ..settings import Settings
 from .requests import Headers, Publish, Request, read_publication, receipt_fields, refusal, topic_of
 from .wire import Scope

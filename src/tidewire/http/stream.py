@@ -13,12 +13,12 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import frames
+from ..delivery.node import Node
+from ..delivery.subscriber import Subscriber
 from ..errors import TidewireError
 from ..event_stream import comment
-from ..node import Node
 from ..settings import Settings
 from ..streams import streams_of_loop
-from ..subscriber import Subscriber
 from .admission import COME_BACK, Admission
 from .generator import GeneratorStream, Item
 from .requests import Cors, Headers, Request, Subscribe, problem, stream_head

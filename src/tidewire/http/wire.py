@@ -13,8 +13,8 @@ import contextvars
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ..delivery.subscriber import Subscriber
 from ..streams import streams_of_loop
-from ..subscriber import Subscriber
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..delivery.node import Node
+from ..delivery.subscriber import Subscriber
 from ..event_stream import Comment, Decoder, Event
 from ..frames import LAST_CHUNK, Framing
 from ..log.entries import Since
-from ..node import Node
 from ..position import Position, parse_position
-from ..subscriber import Subscriber
 from ..topics import Selector
 
 NOW = Since("now")

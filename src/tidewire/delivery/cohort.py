@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Protocol
 
-from .frames import Framing, framed
-from .log.entries import Entry
-from .log.window import Window
+from ..frames import Framing, framed
+from ..log.entries import Entry
+from ..log.window import Window
+from ..topics import Selector
 from .subscriber import Subscriber, WriteMethod
-from .topics import Selector
 
 # A join holds at most this much, or one event: more pending means more rounds.
 JOIN_BYTES = 64 * 1024

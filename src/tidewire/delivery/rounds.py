@@ -12,15 +12,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from . import frames
+from .. import frames
+from ..frames import Framing
+from ..log.entries import Entry
+from ..log.window import Window
+from ..metrics import Metrics
+from ..streams import STEP, Streams
+from ..topics import Selector, TopicIndex
 from .cohort import Cohort
-from .frames import Framing
-from .log.entries import Entry
-from .log.window import Window
-from .metrics import Metrics
-from .streams import STEP, Streams
 from .subscriber import Subscriber
-from .topics import Selector, TopicIndex
 
 # How long publishes that keep coming may hold up the round they will be joined into.
 GATHER = 0.005

@@ -13,17 +13,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from . import frames
+from .. import frames
+from ..errors import Unavailable
+from ..frames import framed
+from ..log.entries import Entry, Page, Since
+from ..log.node_log import Log
+from ..log.window import Verdict
+from ..position import Position
+from ..topics import Selector
 from .cohort import JOIN_BYTES, Cohort
-from .errors import Unavailable
-from .frames import framed
-from .log.entries import Entry, Page, Since
-from .log.node_log import Log
-from .log.window import Verdict
-from .position import Position
 from .rounds import Rounds, heartbeat
 from .subscriber import Subscriber
-from .topics import Selector
 
 logger = logging.getLogger("tidewire")
 

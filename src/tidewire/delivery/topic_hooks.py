@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-from .topics import Selector, check_term, is_pattern
+from ..topics import Selector, check_term, is_pattern
 
 logger = logging.getLogger("tidewire")
 

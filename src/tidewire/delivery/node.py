@@ -15,22 +15,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import frames
-from .errors import Draining, TidewireError, Unavailable
-from .frames import Framing
-from .log.engine import Engine
-from .log.entries import Draft, Entry, Receipt, Since
-from .log.node_log import Log
-from .log.window import Window
-from .metrics import Metrics
-from .position import Position
-from .readers import Readers
+from .. import frames
+from ..errors import Draining, TidewireError, Unavailable
+from ..frames import Framing
+from ..log.engine import Engine
+from ..log.entries import Draft, Entry, Receipt, Since
+from ..log.node_log import Log
+from ..log.window import Window
+from ..metrics import Metrics
+from ..position import Position
+from ..settings import Settings
+from ..streams import STEP, Streams, streams_of_loop
+from ..topics import Selector
+from .catch_up import Readers
 from .rounds import Rounds
-from .settings import Settings
-from .streams import STEP, Streams, streams_of_loop
 from .subscriber import Subscriber
-from .topics import Selector
-from .watches import Watch, Watches
+from .topic_hooks import Watch, Watches
 
 # How long a new stream waits for the engine to say where it begins: the first byte is due within 1 s.
 LOCATE_TIMEOUT = 0.5
