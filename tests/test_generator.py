@@ -20,8 +20,8 @@ import pytest
 from fakes import virtual
 from support import wait_until, wait_until_async
 from tidewire import EventStreamResponse
+from tidewire.delivery.stopping import drains_of_loop
 from tidewire.event_stream import Event
-from tidewire.streams import streams_of_loop
 from ways import WAYS, Listener, Served, raw_request, served
 
 # What stands between the response and the server. What is not about that is tested in FastAPI alone.
@@ -397,7 +397,7 @@ async def test_a_drain_does_not_wait_for_a_blocked_send() -> None:
     client.room.clear()
     await asyncio.sleep(20)  # a heartbeat is being sent
     assert client.sending
-    streams_of_loop().start_drain()
+    drains_of_loop().start_drain()
     await asyncio.sleep(2)
     assert request.done()
     assert making.closed
@@ -412,7 +412,7 @@ async def test_a_drain_spreads_the_reconnections() -> None:
         for client, making in zip(clients, makings, strict=True)
     ]
     await asyncio.sleep(1)
-    streams_of_loop().start_drain()
+    drains_of_loop().start_drain()
     await asyncio.gather(*requests)
     waits = [farewell(client) for client in clients]
     assert all(2000 <= wait <= 12000 for wait in waits)
@@ -444,7 +444,7 @@ async def test_what_fails_in_a_drain_is_told_before_the_farewell(caplog: pytest.
     client = Client()
     request = client.ask(EventStreamResponse(fails()))
     await asyncio.sleep(1)
-    streams_of_loop().start_drain()
+    drains_of_loop().start_drain()
     await request
     assert farewell(client)
     assert b'event: hub.error\ndata: {"code":"internal"}\n\nretry: ' in client.body
@@ -549,7 +549,7 @@ async def test_a_drain_waits_a_second_for_a_thread() -> None:
     client, blocking = Client(), Blocking()
     request = client.ask(EventStreamResponse(blocking.items()))
     await wait_until_async(lambda: b"first" in client.body)
-    streams_of_loop().start_drain()
+    drains_of_loop().start_drain()
     await asyncio.wait_for(request, 3)
     assert farewell(client)
     assert not blocking.closed.is_set()
@@ -571,7 +571,7 @@ async def test_a_cancelled_request_waits_for_no_thread() -> None:
 
 
 async def test_a_stream_that_begins_when_the_process_stops_ends_at_once() -> None:
-    streams_of_loop().stop()
+    drains_of_loop().stop()
     client = Client()
     await asyncio.wait_for(client.ask(EventStreamResponse(endless([]))), 3)
     assert farewell(client)

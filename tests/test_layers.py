@@ -25,7 +25,6 @@ LAYERS = """
 errors settings topics position event_stream frames metrics reconnect
 log.*
 engines.*
-streams
 delivery.*
 http.*
 workers hub

@@ -27,7 +27,7 @@ import uvicorn
 
 from support import Process, free_port, wait_until, wait_until_async
 from tidewire import Hub
-from tidewire.streams import DrainFirst, streams_of_loop
+from tidewire.delivery.stopping import DrainFirst, drains_of_loop
 from tidewire.workers import REFUSAL
 from ways import APPS, Listener, Served
 
@@ -342,7 +342,7 @@ async def test_a_handler_is_called_once_and_ignored_signals_stay_ignored() -> No
     signal.signal(signal.SIGTERM, lambda number, frame: called.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for _ in range(3):
-        streams_of_loop().chain_signals()
+        drains_of_loop().chain_signals()
     signal.raise_signal(signal.SIGTERM)
     assert called == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

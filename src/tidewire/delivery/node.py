@@ -25,10 +25,11 @@ from ..log.window import Window
 from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
-from ..streams import STEP, Streams, streams_of_loop
 from ..topics import Selector
 from .catch_up import Readers
+from .deadlines import STEP, deadlines_of_loop
 from .rounds import Rounds
+from .stopping import drains_of_loop
 from .subscriber import Subscriber
 from .topic_hooks import Watch, Watches
 
@@ -64,13 +65,14 @@ class Node:
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._streams: Streams = streams_of_loop()
+        self._deadlines = deadlines_of_loop()
+        self._drains = drains_of_loop()
         heartbeat = self.settings.heartbeat
         self.readers = Readers(self.log, heartbeat, self._finish, self._spawn)
-        self.rounds = Rounds(self.window, heartbeat, self.metrics, self._streams, self.readers.advance)
+        self.rounds = Rounds(self.window, heartbeat, self.metrics, self._deadlines, self.readers.advance)
         self.readers.rounds = self.rounds
         await self.log.open()
-        self._streams.register(self)
+        self._drains.register(self)
 
     async def close(self) -> None:
         """Drain, if that was not done, and stop all that still runs."""
@@ -195,7 +197,7 @@ class Node:
         if self.draining:
             self._finish(subscriber, "drain", self._farewell())
             return
-        self._streams.watch(subscriber, min(subscriber.until, now + self.rounds.silence))
+        self._deadlines.watch(subscriber, min(subscriber.until, now + self.rounds.silence))
         self.readers.advance(subscriber)
 
     def paused(self, subscriber: Subscriber) -> None:
@@ -205,7 +207,7 @@ class Node:
         now = self.loop.time()
         subscriber.paused_at = now
         subscriber.acknowledged = subscriber.wire.acknowledged()
-        self._streams.watch(subscriber, now + PROGRESS_EVERY)
+        self._deadlines.watch(subscriber, now + PROGRESS_EVERY)
 
     def resumed(self, subscriber: Subscriber) -> None:
         if subscriber.open:
@@ -219,7 +221,7 @@ class Node:
         self._forget(subscriber, "lost")
 
     def server_stopping(self) -> None:
-        self._streams.start_drain()
+        self._drains.start_drain()
 
     def tick(self, subscriber: Subscriber, now: float) -> float | None:
         if not subscriber.open:
@@ -267,7 +269,7 @@ class Node:
         if subscriber.cohort is None:
             return
         self.rounds.remove(subscriber)
-        self._streams.unwatch(subscriber)
+        self._deadlines.unwatch(subscriber)
         self.streams_open -= 1
         self._count_address(subscriber, -1)
         self.metrics.ended.labels(reason).inc()
@@ -305,7 +307,7 @@ class Node:
                 self._finish(subscriber, "drain", self._farewell())
         # Whoever awaits this may stop the server next. A program's `on_last` is told of these, too.
         await self._until(lambda: not (self._ending or self._tasks), END_TIMEOUT)
-        self._streams.unregister(self)
+        self._drains.unregister(self)
         await self.engine.close()
 
     async def _pause_until(self, due: float) -> None:

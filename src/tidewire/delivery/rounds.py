@@ -17,9 +17,9 @@ from ..frames import Framing
 from ..log.entries import Entry
 from ..log.window import Window
 from ..metrics import Metrics
-from ..streams import STEP, Streams
 from ..topics import Selector, TopicIndex
 from .cohort import Cohort
+from .deadlines import STEP, Deadlines
 from .subscriber import Subscriber
 
 # How long publishes that keep coming may hold up the round they will be joined into.
@@ -38,14 +38,14 @@ class Rounds:
         window: Window,
         heartbeat: float,
         metrics: Metrics,
-        streams: Streams,
+        deadlines: Deadlines,
         advance: Callable[[Subscriber], None],
     ) -> None:
         self._window = window
         # Deadlines are kept to the next whole second, so everything is due one earlier.
         self.silence = heartbeat - 1
         self._metrics = metrics
-        self._streams = streams
+        self._deadlines = deadlines
         self._advance = advance
         self._loop = asyncio.get_running_loop()
         self._cohorts: dict[tuple[Selector, Framing], Cohort] = {}
@@ -86,14 +86,14 @@ class Rounds:
         cohort.remove(subscriber)
         if not len(cohort) and self._cohorts.pop((cohort.selector, cohort.framing), None) is not None:
             self._index.discard(cohort.selector, cohort)
-            self._streams.unwatch(cohort)
+            self._deadlines.unwatch(cohort)
 
     def join(self, subscriber: Subscriber, cohort: Cohort) -> None:
         """Make a subscriber that has caught up a member."""
         assert subscriber.wire
         subscriber.wire.be_patient(False)
         cohort.join(subscriber)
-        self._streams.watch(cohort, cohort.silent_since + self.silence)
+        self._deadlines.watch(cohort, cohort.silent_since + self.silence)
 
     def _cohort(self, selector: Selector, framing: Framing) -> Cohort:
         cohort = self._cohorts.get((selector, framing))
@@ -128,7 +128,7 @@ class Rounds:
         if not subscriber.open:
             return
         self._woken.append(subscriber)
-        self._streams.watch(subscriber, subscriber.silent_since + self.silence)
+        self._deadlines.watch(subscriber, subscriber.silent_since + self.silence)
         self._start_running()
 
     def tick_cohort(self, cohort: Cohort, now: float) -> float | None:

@@ -22,11 +22,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from .. import frames
+from ..delivery.deadlines import deadlines_of_loop
+from ..delivery.stopping import drains_of_loop
 from ..errors import InvalidInput, TidewireError
 from ..event_stream import Event, encode
 from ..log.drafts import as_text
 from ..settings import Settings
-from ..streams import streams_of_loop
 from .wire import END_TIMEOUT, Receive, Send, disconnected
 
 logger = logging.getLogger("tidewire")
@@ -76,13 +77,14 @@ class GeneratorStream:
     async def run(self, receive: Receive) -> None:
         """Send the whole stream; return when the iterable is closed."""
         self._loop = asyncio.get_running_loop()
-        self._streams = streams_of_loop()
+        self._deadlines = deadlines_of_loop()
+        self._drains = drains_of_loop()
         self._opened = self._sent_at = self._loop.time()
         self._maker = asyncio.ensure_future(self._make())
         self._maker.add_done_callback(lambda _: self._over.set())
         watch = asyncio.ensure_future(self._watch(receive))
-        self._streams.watch(self, self._next_look(self._opened))
-        self._streams.register(self)
+        self._deadlines.watch(self, self._next_look(self._opened))
+        self._drains.register(self)
         try:
             await self._over.wait()
             await self._end()
@@ -95,8 +97,8 @@ class GeneratorStream:
             watch.cancel()
             self._stop()
             await ended(self._maker)
-            self._streams.unwatch(self)
-            self._streams.unregister(self)
+            self._deadlines.unwatch(self)
+            self._drains.unregister(self)
             self._done.set()
         if not self._maker.cancelled():
             self._maker.result()

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import frames
 from ..delivery.node import Node
+from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import Subscriber
 from ..errors import TidewireError
 from ..event_stream import comment
 from ..settings import Settings
-from ..streams import streams_of_loop
 from .admission import COME_BACK, Admission
 from .generator import GeneratorStream, Item
 from .requests import Cors, Headers, Request, Subscribe, problem, stream_head
@@ -222,5 +222,5 @@ class EventStreamResponse(AsgiResponse):
         stream = GeneratorStream(self._content, self.settings, self._max_age, send)
         offer = offer_in(scope)
         if offer is not None:
-            offer.on_stopping(streams_of_loop().start_drain)
+            offer.on_stopping(drains_of_loop().start_drain)
         await stream.run(receive)

@@ -13,8 +13,8 @@ import contextvars
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import Subscriber
-from ..streams import streams_of_loop
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -67,7 +67,7 @@ class AsgiWire:
     async def run(self, receive: Receive) -> None:
         """Send until the stream ends or the client leaves. The head and the first bytes are sent already."""
         self._task = current_task()
-        streams_of_loop().chain_signals()
+        drains_of_loop().chain_signals()
         try:
             self._subscriber.attach(self, "asgi")
             await disconnected(receive)

@@ -1,13 +1,8 @@
 """
-The open streams of one event loop: the only timer, and the end of all in good order.
+Draining all streams of an event loop before the process stops.
 
-Deadlines lie in buckets of one second. One timer walks them at each whole second,
-a few milliseconds at a time, so ten thousand heartbeats hold up nobody. An item
-is looked at within the second after its deadline, or too early: it says itself
-when to come back.
-
-The dictionary of loops is the only module-level state of the package: a signal
-reaches a process, not a hub, and must find the streams of its loop.
+A signal reaches a process, not a hub, so what there is to drain is kept by event
+loop, in a dictionary of this module.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ import logging
 import signal
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -25,19 +19,7 @@ from typing import Any, Protocol
 
 logger = logging.getLogger("tidewire")
 
-# A step of the event loop that we fill ourselves ends after this many seconds.
-STEP = 0.004
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Timed(Protocol):
-    """What has deadlines. `due` is its bucket, 0 while it has none; only `Streams` writes it."""
-
-    due: int
-
-    def tick(self, now: float) -> float | None:
-        """Do what is due and return the next deadline, on the loop's clock; None: no more."""
 
 
 class Drainable(Protocol):
@@ -45,16 +27,12 @@ class Drainable(Protocol):
         """End all streams in good order. Never raises for one that is gone."""
 
 
-class Streams:
-    """Timer, drain and signals of one event loop. Get it by `streams_of_loop()`."""
+class Drains:
+    """What is drained when one event loop stops. Get it by `drains_of_loop()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # Weakly: the dictionary of loops must not keep a closed one.
         self._loop_ref = weakref.ref(loop)
-        self._buckets: dict[int, set[Timed]] = {}
-        self._now_due: deque[Timed] = deque()
-        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
-        self._walked = 0
         self._drainables: set[Drainable] = set()
         self._drains: dict[Drainable, asyncio.Task[None]] = {}
         self._process_stops = False
@@ -64,68 +42,6 @@ class Streams:
         loop = self._loop_ref()
         assert loop is not None, "callbacks of a loop end with it"
         return loop
-
-    # -- deadlines
-
-    def watch(self, item: Timed, at: float) -> None:
-        """See that `item` is ticked at `at`, or earlier if that was asked for before."""
-        if self._timer is None:
-            self._walked = int(self._loop.time())
-            self._wait()
-        bucket = max(int(at), self._walked) + 1
-        if item.due:
-            if item.due <= bucket:
-                return
-            self.unwatch(item)
-        item.due = bucket
-        self._buckets.setdefault(bucket, set()).add(item)
-
-    def unwatch(self, item: Timed) -> None:
-        bucket = self._buckets.get(item.due)
-        if bucket is not None:
-            bucket.discard(item)
-            if not bucket:
-                del self._buckets[item.due]
-        item.due = 0
-
-    def _wait(self) -> None:
-        self._timer = self._loop.call_at(self._walked + 1, self._walk)
-
-    def _walk(self) -> None:
-        now = self._loop.time()
-        for second in range(self._walked + 1, int(now) + 1):
-            self._now_due.extend(self._buckets.pop(second, ()))
-        self._walked = max(self._walked, int(now))
-        self._tick_some()
-
-    def _tick_some(self) -> None:
-        now = self._loop.time()
-        while self._now_due:
-            item = self._now_due.popleft()
-            # Unwatched meanwhile, or watched anew for a later second.
-            if not item.due or item.due > self._walked:
-                continue
-            item.due = 0
-            self._tick(item, now)
-            if self._loop.time() > now + STEP:
-                self._timer = self._loop.call_soon(self._tick_some)
-                return
-        if self._buckets:
-            self._wait()
-        else:
-            self._timer = None
-
-    def _tick(self, item: Timed, now: float) -> None:
-        try:
-            at = item.tick(now)
-        except Exception:
-            # One that fails must not take the timer from all others.
-            logger.exception("a deadline failed")
-        else:
-            if at is not None:
-                self.watch(item, at)
-
-    # -- stopping
 
     def register(self, drainable: Drainable) -> None:
         """Have `drainable` drained when this process or its server stops."""
@@ -174,9 +90,9 @@ class Streams:
             return
         for number in SIGNALS:
             handler = signal.getsignal(number)
-            if isinstance(handler, DrainFirst) and handler.streams.running_loop() is None:
+            if isinstance(handler, DrainFirst) and handler.drains.running_loop() is None:
                 handler = handler.before  # left by a loop that is no more
-            chained = isinstance(handler, DrainFirst) and handler.streams is self
+            chained = isinstance(handler, DrainFirst) and handler.drains is self
             if handler is not None and handler is not signal.SIG_IGN and not chained:
                 signal.signal(number, DrainFirst(self, handler))
 
@@ -198,19 +114,19 @@ class Streams:
 class DrainFirst:
     """A signal handler: the drain of a loop's streams, and what was `before` it."""
 
-    def __init__(self, streams: Streams, before: Any) -> None:
-        self.streams = streams
+    def __init__(self, drains: Drains, before: Any) -> None:
+        self.drains = drains
         self.before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        loop = self.streams.running_loop()
+        loop = self.drains.running_loop()
         if loop is not None:
-            loop.call_soon_threadsafe(self.streams.stop)
+            loop.call_soon_threadsafe(self.drains.stop)
         if callable(self.before):
             self.before(number, frame)
-        elif loop is not None and self.streams.busy:
+        elif loop is not None and self.drains.busy:
             # The default action would end the process before the drain.
-            loop.call_soon_threadsafe(self.streams.when_drained, partial(default_action, number))
+            loop.call_soon_threadsafe(self.drains.when_drained, partial(default_action, number))
         else:
             default_action(number)
 
@@ -220,13 +136,13 @@ def default_action(number: int) -> None:
     signal.raise_signal(number)
 
 
-_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Streams] = weakref.WeakKeyDictionary()
+_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Drains] = weakref.WeakKeyDictionary()
 
 
-def streams_of_loop() -> Streams:
-    """Return the streams of the running event loop, made at first use."""
+def drains_of_loop() -> Drains:
+    """Return the drains of the running event loop, made at first use."""
     loop = asyncio.get_running_loop()
-    streams = _of_loops.get(loop)
-    if streams is None:
-        streams = _of_loops[loop] = Streams(loop)
-    return streams
+    drains = _of_loops.get(loop)
+    if drains is None:
+        drains = _of_loops[loop] = Drains(loop)
+    return drains
