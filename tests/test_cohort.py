@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from fakes import RecordingWire
-from tidewire import frames
+from tidewire import hub_events
 from tidewire.delivery.cohort import JOIN_BYTES, Cohort
+from tidewire.delivery.framing import Framing
 from tidewire.delivery.subscriber import Subscriber
 from tidewire.event_stream import Event
-from tidewire.frames import Framing
 from tidewire.log.entries import Entry, Head, Marks
 from tidewire.log.window import Window
 from tidewire.position import Position
@@ -276,7 +276,7 @@ def test_the_idle_are_told_where_they_stand() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"123", topic="other")
-    scene.cohort.begin_with(frames.position(scene.window.position(3)), 3)
+    scene.cohort.begin_with(hub_events.position(scene.window.position(3)), 3)
     two = scene.member()
     assert one.writes == []
     one.member.pause_writing()

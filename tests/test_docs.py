@@ -18,7 +18,7 @@ import uvicorn
 import tidewire
 from documents import PAGES, ROOT, blocks, code_spans, links, read, tables
 from error_codes import SRC, calls, raised, words
-from tidewire import Event, Hub, encode, frames
+from tidewire import Event, Hub, encode, hub_events
 from tidewire.cli import EXIT_CODES, main
 from tidewire.cli import log as log_module
 from tidewire.cli import serve as serve_module
@@ -241,24 +241,24 @@ def test_head_by_value() -> None:
 
 
 @cache
-def hub_events() -> set[str]:
+def event_types() -> set[str]:
     """Return the types of all events that the hub makes."""
-    made = {frames.END}
+    made = {hub_events.END}
     for path in SRC.rglob("*.py"):
         for call in calls(ast.parse(path.read_text("utf-8"))):
-            if ast.unparse(call.func) in ("control", "frames.control"):
-                made.update(frames.RESERVED + word for word in words(call.args[0]))
+            if ast.unparse(call.func) in ("control", "hub_events.control"):
+                made.update(hub_events.RESERVED + word for word in words(call.args[0]))
     return made
 
 
 def test_every_event_of_the_hub_is_documented() -> None:
-    assert {line[4:] for line in read(WIRE).prose if line.startswith("### ")} == hub_events()
+    assert {line[4:] for line in read(WIRE).prose if line.startswith("### ")} == event_types()
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_events_of_the_hub_exist(page: str) -> None:
     named = {span for span in code_spans(page) if re.fullmatch(r"hub\.[a-z_]+", span)}
-    assert named <= hub_events() | {f"hub.{member}" for member in dir(Hub)}
+    assert named <= event_types() | {f"hub.{member}" for member in dir(Hub)}
 
 
 def test_an_event_as_it_is_shown() -> None:

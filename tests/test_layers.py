@@ -22,7 +22,7 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 LAYERS = """
-errors settings topics position event_stream frames metrics reconnect
+errors settings topics position event_stream hub_events metrics reconnect
 log.*
 engines.*
 delivery.*
@@ -36,9 +36,9 @@ cli.*
 """
 
 PURE = """
-errors settings topics position event_stream frames reconnect
+errors settings topics position event_stream hub_events reconnect
 log.entries log.window log.drafts
-delivery.subscriber delivery.cohort
+delivery.framing delivery.subscriber delivery.cohort
 http.requests http.admission
 """
 

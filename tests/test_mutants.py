@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fakes import NOW, START, listen, numbers, open_node, quiet, until
-from tidewire import frames
+from tidewire import hub_events
 from tidewire.delivery.catch_up import Readers
 from tidewire.delivery.cohort import JOIN_BYTES
 from tidewire.delivery.node import Node
@@ -304,7 +304,7 @@ def unbounded_buffer(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_retry_for_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(frames, "spread_retry", lambda seconds, spread: frames.retry(seconds + spread / 2))
+    patch.setattr(hub_events, "spread_retry", lambda seconds, spread: hub_events.retry(seconds + spread / 2))
 
 
 def splitlines(patch: pytest.MonkeyPatch) -> None:

@@ -32,13 +32,13 @@ from fakes import (
 )
 from tidewire.delivery.catch_up import SHARED
 from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.framing import Framing
 from tidewire.delivery.node import Node
 from tidewire.delivery.rounds import BATCH
 from tidewire.delivery.topic_hooks import Watch
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
-from tidewire.frames import Framing
 from tidewire.log.entries import Draft, Since
 from tidewire.position import Position
 from tidewire.settings import Settings

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from fakes import RecordingWire
+from tidewire.delivery.framing import Framing
 from tidewire.delivery.subscriber import Subscriber
-from tidewire.frames import Framing
 from tidewire.topics import Selector
 
 

@@ -13,15 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from .. import frames
+from .. import hub_events
 from ..errors import Unavailable
-from ..frames import framed
 from ..log.entries import Entry, Page, Since
 from ..log.node_log import Log
 from ..log.window import Verdict
 from ..position import Position
 from ..topics import Selector
 from .cohort import JOIN_BYTES, Cohort
+from .framing import framed
 from .rounds import Rounds, heartbeat
 from .subscriber import Subscriber
 
@@ -138,7 +138,7 @@ class Readers:
         told = b""
         if not subscriber.ended:
             at = self._window.position(subscriber.offset)
-            told = b"".join(frames.end(topic, "ended", at) for topic in subscriber.selector.terms)
+            told = b"".join(hub_events.end(topic, "ended", at) for topic in subscriber.selector.terms)
         self._finish(subscriber, "topic", told)
 
     # -- where it stands
@@ -153,7 +153,7 @@ class Readers:
         if verdict.reason is not None:
             resume, told = "gap", self._log.gap(verdict, claim)
         elif isinstance(claim, Since):
-            resume, told = "fresh", frames.position(at)
+            resume, told = "fresh", hub_events.position(at)
         if told:
             subscriber.announced = verdict.offset
         elif isinstance(claim, Position):
@@ -161,12 +161,12 @@ class Readers:
         subscriber.life = self._window.life_of(subscriber.announced)
         if subscriber.opened:
             subscriber.opened = False
-            told = frames.opened(self._heartbeat, resume, at) + told
+            told = hub_events.opened(self._heartbeat, resume, at) + told
         return told
 
     def keep_alive(self, subscriber: Subscriber) -> None:
         """Fill the silence of one that is behind."""
-        frame = frames.HEARTBEAT
+        frame = hub_events.HEARTBEAT
         if subscriber.claim is None:
             frame, subscriber.announced = heartbeat(self._window, subscriber.announced, subscriber.offset)
         self.write(subscriber, frame)

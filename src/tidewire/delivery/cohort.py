@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Protocol
 
-from ..frames import Framing, framed
 from ..log.entries import Entry
 from ..log.window import Window
 from ..topics import Selector
+from .framing import Framing, framed
 from .subscriber import Subscriber, WriteMethod
 
 # A join holds at most this much, or one event: more pending means more rounds.

@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import frames
+from .. import hub_events
 from ..errors import Draining, TidewireError, Unavailable
-from ..frames import Framing
 from ..log.engine import Engine
 from ..log.entries import Draft, Entry, Receipt, Since
 from ..log.node_log import Log
@@ -28,6 +27,7 @@ from ..settings import Settings
 from ..topics import Selector
 from .catch_up import Readers
 from .deadlines import STEP, deadlines_of_loop
+from .framing import Framing
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .subscriber import Subscriber
@@ -156,7 +156,7 @@ class Node:
         """
         subscriber = Subscriber(self, selector, claim, self.window.head)
         subscriber.opened = opened
-        first = frames.retry(self.settings.retry) + frames.GREETING
+        first = hub_events.retry(self.settings.retry) + hub_events.GREETING
         if not self.log.can_judge(claim):
             if not self.log.up:
                 return subscriber, first
@@ -285,7 +285,7 @@ class Node:
         # Nobody can reconnect to a single node until the process is back, so
         # its streams end at once and the times to come back are spread.
         retry = self.settings.retry
-        return frames.spread_retry(retry, retry * JITTER if self.engine.shared else self.settings.drain)
+        return hub_events.spread_retry(retry, retry * JITTER if self.engine.shared else self.settings.drain)
 
     async def drain(self) -> None:
         """Finish publishes, end all streams in good order, close the engine. Callers share one drain."""

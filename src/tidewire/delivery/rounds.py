@@ -12,14 +12,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from .. import frames
-from ..frames import Framing
+from .. import hub_events
 from ..log.entries import Entry
 from ..log.window import Window
 from ..metrics import Metrics
 from ..topics import Selector, TopicIndex
 from .cohort import Cohort
 from .deadlines import STEP, Deadlines
+from .framing import Framing
 from .subscriber import Subscriber
 
 # How long publishes that keep coming may hold up the round they will be joined into.
@@ -226,5 +226,5 @@ def heartbeat(window: Window, announced: int, offset: int) -> tuple[bytes, int]:
     """Return a comment, or a position if the last one told may soon be trimmed; and which is told now."""
     middle = (window.floor + window.head) // 2
     if announced >= min(middle, offset):
-        return frames.HEARTBEAT, announced
-    return frames.position(window.position(offset)), offset
+        return hub_events.HEARTBEAT, announced
+    return hub_events.position(window.position(offset)), offset

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..frames import Framing
 from ..log.entries import Since
 from ..position import Position
 from ..topics import Selector
+from .framing import Framing
 
 if TYPE_CHECKING:
     from .cohort import Cohort

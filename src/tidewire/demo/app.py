@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from .. import frames
+from .. import hub_events
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError, Unavailable
 from ..event_stream import Decoder
 from ..http.requests import Cors, Headers, Request, check_host, content_head, problem, stream_head
@@ -172,7 +172,7 @@ class Demo:
         if not request.native:
             raise Unavailable("turned away by the demo", retry_after=seconds)
         head = stream_head(request.http_version, self.hub.settings.heartbeat)
-        await answer(send, 200, head, frames.retry(seconds))
+        await answer(send, 200, head, hub_events.retry(seconds))
 
     async def _article(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         name = request.one("view")

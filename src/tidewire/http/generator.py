@@ -21,7 +21,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from queue import SimpleQueue
 from typing import Any
 
-from .. import frames
+from .. import hub_events
 from ..delivery.deadlines import deadlines_of_loop
 from ..delivery.stopping import drains_of_loop
 from ..errors import InvalidInput, TidewireError
@@ -118,7 +118,7 @@ class GeneratorStream:
 
     async def _make(self) -> None:
         try:
-            await self._give(frames.retry(self._settings.retry) + frames.GREETING)
+            await self._give(hub_events.retry(self._settings.retry) + hub_events.GREETING)
             await self._iterate()
         except Failed as failed:
             self._fail(failed)
@@ -169,7 +169,7 @@ class GeneratorStream:
             self._sent_at = self._loop.time()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = frames.error(log_failure(error))
+        self._failure = hub_events.error(log_failure(error))
 
     async def _watch(self, receive: Receive) -> None:
         await disconnected(receive)
@@ -191,7 +191,7 @@ class GeneratorStream:
             self._thread.abandon()
 
     async def drain(self) -> None:
-        self._farewell = frames.spread_retry(self._settings.retry, self._settings.drain)
+        self._farewell = hub_events.spread_retry(self._settings.retry, self._settings.drain)
         self._stop()
         patience = self._loop.call_later(THREAD_TIMEOUT, self._abandon)
         await self._done.wait()
@@ -222,7 +222,7 @@ class GeneratorStream:
 
     async def _heartbeat(self) -> None:
         try:
-            await self._give(frames.HEARTBEAT)
+            await self._give(hub_events.HEARTBEAT)
         except Exception:
             self._stop()
 

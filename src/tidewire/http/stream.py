@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import frames
+from .. import hub_events
 from ..delivery.node import Node
 from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import Subscriber
@@ -143,7 +143,7 @@ class HubStream(AsgiResponse):
         if self._request.native:
             await self._send_head(send)
             wait = (refusal.retry_after or 0) + random.random() * COME_BACK
-            body = comment(refusal.code) + frames.retry(wait)
+            body = comment(refusal.code) + hub_events.retry(wait)
         else:
             status, headers, body = problem(refusal, publish=False)
             headers += self._cors.headers(self._request)

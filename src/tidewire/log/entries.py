@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from .. import frames
+from .. import hub_events
 from ..event_stream import Event, encode
 from ..position import Position
 from ..topics import Selector
@@ -88,8 +88,8 @@ class Entry:
     def as_event(self) -> Event:
         """Return the event that a subscriber sees; a topic's end is one of the hub's own."""
         if self.end:
-            data = frames.end_data(self.topic, self.data)
-            return Event(data, frames.END, str(self.position), topic=self.topic)
+            data = hub_events.end_data(self.topic, self.data)
+            return Event(data, hub_events.END, str(self.position), topic=self.topic)
         return Event(self.data, self.event, str(self.position), self.retry, self.topic)
 
     def frame(self, with_topic: bool) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from .. import frames
+from .. import hub_events
 from ..errors import TidewireError, Unavailable, Unknown
 from ..event_stream import RETRY_MIN, check_publish_type, check_retry
 from ..metrics import Metrics
@@ -328,7 +328,7 @@ class Log:
 
     def gap(self, verdict: Verdict, claim: Since | Position | None) -> bytes:
         self._metrics.gaps.labels(verdict.reason).inc()
-        return frames.gap(self._gap_data(verdict, claim), self.window.position(verdict.offset))
+        return hub_events.gap(self._gap_data(verdict, claim), self.window.position(verdict.offset))
 
     def _gap_data(self, verdict: Verdict, claim: Since | Position | None) -> dict[str, Any]:
         window = self.window

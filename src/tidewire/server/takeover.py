@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from ..frames import Framing
+from ..delivery.framing import Framing
 from .wire import SocketWire, Taker, tune
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, MutableSet
 from typing import Any, Protocol
 
-from ..frames import LAST_CHUNK, Framing
+from ..delivery.framing import LAST_CHUNK, Framing
 
 KIB = 1024
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..delivery.framing import LAST_CHUNK, Framing
 from ..delivery.node import Node
 from ..delivery.subscriber import Subscriber
 from ..event_stream import Comment, Decoder, Event
-from ..frames import LAST_CHUNK, Framing
 from ..log.entries import Since
 from ..position import Position, parse_position
 from ..topics import Selector

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
-from ... import frames
+from ... import hub_events
 from ...errors import InvalidInput, TidewireError, TooLarge
 from ...log.clock import LogClock
 from ...log.drafts import draft_of
@@ -103,7 +103,7 @@ def as_line(entry: Entry) -> bytes:
     fields: dict[str, Any] = {
         "id": str(entry.position),
         "topic": entry.topic,
-        "event": frames.END if entry.end else entry.event,
+        "event": hub_events.END if entry.end else entry.event,
         "data": entry.data,
     }
     if entry.retry is not None:

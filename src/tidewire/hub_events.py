@@ -1,21 +1,17 @@
 """
-The hub's own frames (`hub.*`), and how frames are framed for a socket.
+The hub's own events (`hub.*`), as the bytes of a stream.
 
-Events of type `hub.*` belong to the hub: they tell a subscriber where it stands.
+They tell a subscriber where it stands; a publisher cannot send one.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from typing import Any, Literal
+from typing import Any
 
 from .event_stream import Event, comment, encode
 from .position import Position
-
-# How bytes are wrapped for the socket: HTTP/1.1 chunks, nothing (HTTP/1.0), or
-# nothing because an ASGI server wraps them itself.
-Framing = Literal["chunked", "raw", "asgi"]
 
 RESERVED = "hub."
 END = "hub.end"
@@ -25,11 +21,6 @@ END = "hub.end"
 # holds fetch() back until the first byte, goes on at once.
 GREETING = comment("tidewire")
 HEARTBEAT = comment()
-LAST_CHUNK = b"0\r\n\r\n"
-
-
-def framed(data: bytes, framing: Framing) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if framing == "chunked" else data
 
 
 def as_json(data: dict[str, Any]) -> str:
