@@ -38,7 +38,7 @@ from stream_server import (
     responses,
 )
 from support import wait_until
-from tidewire.server import protocol, wire
+from tidewire.server import protocol, socket_wire
 from tidewire.server.protocol import StreamProtocol
 from tidewire.settings import Settings
 
@@ -436,7 +436,7 @@ def test_a_stuck_reader_pauses_its_subscriber_and_loses_nothing(way: Way, app: S
 
     way.serving.call(fill)
     wait_until(lambda: "pause" in subscriber.calls)
-    assert subscriber.wire.buffered() <= wire.WRITE_LIMIT + 2 * len(chunk)
+    assert subscriber.wire.buffered() <= socket_wire.WRITE_LIMIT + 2 * len(chunk)
     expected = way.framed(chunk) * sent
     assert receive_slowly(client, len(expected)) == expected
     wait_until(lambda: subscriber.calls == ["attach", "pause", "resume"])
@@ -581,7 +581,7 @@ def test_a_stuck_reader_does_not_hold_the_end_up(way: Way, app: StreamApp) -> No
     subscriber = app.subscriber
     stick(way, subscriber)
     way.serving.call(subscriber.wire.end)
-    wait_until(lambda: "lost" in subscriber.calls, timeout=wire.END_TIMEOUT + 1)
+    wait_until(lambda: "lost" in subscriber.calls, timeout=socket_wire.END_TIMEOUT + 1)
     client.close()
 
 

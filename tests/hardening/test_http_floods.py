@@ -37,7 +37,7 @@ from stream_server import (
     responses,
 )
 from support import Process, wait_until
-from tidewire.server import wire
+from tidewire.server import socket_wire
 from tidewire.server.protocol import MAX_PIPELINE, StreamProtocol
 from tidewire.settings import Settings
 
@@ -492,7 +492,7 @@ def test_f13_the_close_behind_discarded_bytes_is_noticed(serving: Serving, app: 
 
 def test_f13_bytes_behind_a_request_that_broke_off_are_bounded(serving: Serving, app: StreamApp) -> None:
     with serving.connect() as client:
-        client.sendall(get("/slow") + b"\x00" * (wire.SWALLOW_LIMIT // 2))
+        client.sendall(get("/slow") + b"\x00" * (socket_wire.SWALLOW_LIMIT // 2))
         assert not closed(client, 0.2)
         with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
             for _ in range(1000):

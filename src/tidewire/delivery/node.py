@@ -30,13 +30,11 @@ from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
 from .rounds import Rounds
 from .stopping import drains_of_loop
-from .subscriber import Subscriber
+from .subscriber import END_TIMEOUT, Subscriber
 from .topic_hooks import Watch, Watches
 
 # How long a new stream waits for the engine to say where it begins: the first byte is due within 1 s.
 LOCATE_TIMEOUT = 0.5
-# How long single streams may take to end in a drain.
-END_TIMEOUT = 1.0
 # How often a drain looks whether something has finished.
 POLL = 0.01
 # A paused stream is looked at every second: deadlines are kept to the next whole one.

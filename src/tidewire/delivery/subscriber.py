@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from .cohort import Cohort
 
 
+# Seconds that a stream's last bytes may take, whichever way they go: TLS would wait 30 s
+# for the peer's goodbye, and a full socket for ever.
+END_TIMEOUT = 1.0
+
+
 class WriteMethod(Protocol):
     def __call__(self, data: bytes, /) -> object: ...
 

@@ -18,6 +18,7 @@ from ..log.drafts import check_batch, check_data, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
+from .asgi import Receive, Scope, Send
 from .body import ClientGone, read_body
 from .ingest import Ingestion, read_json, with_key
 from .plain import PlainPublishes, Publisher
@@ -39,7 +40,6 @@ from .requests import (
     topic_of,
 )
 from .stream import HubStream, Stream
-from .wire import Receive, Scope, Send
 
 logger = logging.getLogger("tidewire")
 

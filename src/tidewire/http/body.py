@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import Timeout, TooLarge
-from .wire import Receive
+from .asgi import Receive
 
 
 class ClientGone(Exception):

@@ -24,11 +24,12 @@ from typing import Any
 from .. import hub_events
 from ..delivery.deadlines import deadlines_of_loop
 from ..delivery.stopping import drains_of_loop
+from ..delivery.subscriber import END_TIMEOUT
 from ..errors import InvalidInput, TidewireError
 from ..event_stream import Event, encode
 from ..log.drafts import as_text
 from ..settings import Settings
-from .wire import END_TIMEOUT, Receive, Send, disconnected
+from .asgi import Receive, Send, disconnected
 
 logger = logging.getLogger("tidewire")
 

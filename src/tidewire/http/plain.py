@@ -21,8 +21,8 @@ from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
 from ..metrics import Metrics
 from ..settings import Settings
+from .asgi import Scope
 from .requests import Headers, Publish, Request, read_publication, receipt_fields, refusal, topic_of
-from .wire import Scope
 
 
 class Publisher(Protocol):

@@ -20,9 +20,10 @@ from ..errors import TidewireError
 from ..event_stream import comment
 from ..settings import Settings
 from .admission import COME_BACK, Admission
+from .asgi import Receive, Scope, Send
+from .asgi_wire import AsgiWire
 from .generator import GeneratorStream, Item
 from .requests import Cors, Headers, Request, Subscribe, problem, stream_head
-from .wire import AsgiWire, Receive, Scope, Send
 
 if TYPE_CHECKING:
     Base = object

@@ -24,10 +24,12 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..delivery.subscriber import END_TIMEOUT
 from ..settings import Settings
 from .direct import DirectWay, direct_way
+from .lingering import Lingering
+from .socket_wire import SWALLOW_LIMIT
 from .takeover import StreamOffer
-from .wire import END_TIMEOUT, SWALLOW_LIMIT, Lingering
 
 logger = logging.getLogger("tidewire.server")
 

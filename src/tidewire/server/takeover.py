@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from ..delivery.framing import Framing
-from .wire import SocketWire, Taker, tune
+from .socket_wire import SocketWire, Taker, tune
 
 if TYPE_CHECKING:
     from .protocol import StreamProtocol

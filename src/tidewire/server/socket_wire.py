@@ -1,9 +1,9 @@
 """
-A socket whose stream no longer needs HTTP: taken over, or refused and about to close.
+A stream on a socket of its own, after uvicorn's part in it.
 
-Both protocols here stand in uvicorn's place: in `server_state.connections`, so
-that a server that stops waits for them, and on the transport. Both go when the
-connection is lost, and both end within a bounded time whatever the peer does.
+The protocol here takes uvicorn's place on the transport and in `server_state.connections`, so that
+a server that stops waits for it. It goes when the connection is lost, and ends within a bounded time
+whatever the peer does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, MutableSet
 from typing import Any, Protocol
 
 from ..delivery.framing import LAST_CHUNK, Framing
+from ..delivery.subscriber import END_TIMEOUT
 
 KIB = 1024
 
@@ -27,15 +28,6 @@ WRITE_LIMIT = 1
 
 # An EventSource never sends anything after its request.
 SWALLOW_LIMIT = 64 * KIB
-
-# How long a peer may take to read what is left when its stream ends. TLS would
-# wait 30 s for the peer's goodbye, a full socket for ever.
-END_TIMEOUT = 1.0
-
-# How long, and how much, a refused client may go on sending. Closing a socket
-# that has unread bytes resets it, and the reset overtakes the answer.
-LINGER_TIMEOUT = 1.0
-LINGER_LIMIT = 1024 * KIB
 
 # TCP_USER_TIMEOUT: a peer that vanished is otherwise noticed after 15 minutes. But it also ends
 # one that reads slowly all the time, after 31 to 75 s: its window is mostly zero.
@@ -178,40 +170,6 @@ class SocketWire(asyncio.Protocol):
         taker = self._taker
         del self._taker  # they hold each other
         taker.lost()
-
-
-class Lingering(asyncio.Protocol):
-    """A connection that had its last answer: it swallows what still comes until the peer has seen that."""
-
-    __slots__ = ("_connections", "_swallowed", "_timer", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, connections: MutableSet[Any]) -> None:
-        self._transport = transport
-        self._connections = connections
-        self._swallowed = 0
-        self._timer = asyncio.get_running_loop().call_later(LINGER_TIMEOUT, transport.abort)
-        connections.add(self)
-        transport.set_protocol(self)
-        transport.resume_reading()
-        if not transport.can_write_eof():
-            transport.close()  # TLS goes on reading until the peer's goodbye
-            return
-        try:
-            transport.write_eof()
-        except OSError:  # the peer is gone already
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._swallowed += len(data)
-        if self._swallowed > LINGER_LIMIT:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self._timer.cancel()
-
-    def shutdown(self) -> None:
-        self._transport.close()
 
 
 def tune(transport: asyncio.Transport) -> None:

@@ -1,4 +1,4 @@
-"""http.wire: a subscriber over plain ASGI `send`."""
+"""http.asgi_wire: a subscriber over plain ASGI `send`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from support import wait_until_async
-from tidewire.http.wire import AsgiWire
+from tidewire.http.asgi_wire import AsgiWire
 
 
 class Subscriber:

@@ -10,19 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ..delivery.stopping import drains_of_loop
-from ..delivery.subscriber import Subscriber
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-# How long the last bytes of a stream may take.
-END_TIMEOUT = 1.0
+from ..delivery.subscriber import END_TIMEOUT, Subscriber
+from .asgi import Receive, Send, disconnected
 
 
 class AsgiWire:
@@ -117,9 +109,3 @@ def current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None, "requests are answered in tasks"
     return task
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
