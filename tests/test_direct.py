@@ -18,7 +18,7 @@ from support import wait_until
 from tidewire import Hub
 from tidewire.http.admission import Admission
 from tidewire.http.app import HubApp
-from tidewire.http.requests import Cors
+from tidewire.http.origins import Cors
 from tidewire.server import direct
 from tidewire.server.protocol import StreamProtocol
 from tidewire.settings import Settings

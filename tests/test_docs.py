@@ -23,8 +23,8 @@ from tidewire.cli import EXIT_CODES, main
 from tidewire.cli import log as log_module
 from tidewire.cli import serve as serve_module
 from tidewire.client import sync
+from tidewire.http.answers import stream_head
 from tidewire.http.app import FIXED
-from tidewire.http.requests import stream_head
 from tidewire.settings import ROWS, Settings
 
 HTTP = "docs/reference/http.md"

@@ -39,7 +39,7 @@ PURE = """
 errors settings topics position event_stream hub_events reconnect
 log.entries log.window log.drafts
 delivery.framing delivery.subscriber delivery.cohort
-http.requests http.admission
+http.asgi http.requests http.origins http.answers http.admission
 """
 
 # What a pure module does not touch. It is given the present time, and bytes.

@@ -17,8 +17,9 @@ from tidewire.errors import (
     TooMany,
     UnsupportedMediaType,
 )
+from tidewire.http.answers import problem, stream_head
+from tidewire.http.origins import Cors, check_host
 from tidewire.http.requests import (
-    Cors,
     End,
     History,
     Ingest,
@@ -26,12 +27,9 @@ from tidewire.http.requests import (
     PublishJson,
     Request,
     Subscribe,
-    check_host,
-    problem,
     read_publication,
     read_since,
     read_subscription,
-    stream_head,
 )
 from tidewire.log.entries import Since
 from tidewire.position import Position

@@ -22,7 +22,10 @@ import orjson
 from .. import hub_events
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError, Unavailable
 from ..event_stream import Decoder
-from ..http.requests import Cors, Headers, Request, check_host, content_head, problem, stream_head
+from ..http.answers import content_head, problem, stream_head
+from ..http.asgi import Headers
+from ..http.origins import Cors, check_host
+from ..http.requests import Request
 from ..http.stream import EventStreamResponse
 from ..hub import Hub
 from .content import CAT_FACTS

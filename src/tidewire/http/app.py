@@ -18,25 +18,21 @@ from ..log.drafts import check_batch, check_data, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
-from .asgi import Receive, Scope, Send
+from .answers import content_head, receipt_fields, refusal
+from .asgi import Headers, Receive, Scope, Send
 from .body import ClientGone, read_body
 from .ingest import Ingestion, read_json, with_key
+from .origins import Cors, check_host
 from .plain import PlainPublishes, Publisher
 from .requests import (
-    Cors,
     End,
-    Headers,
     History,
     Ingest,
     Publish,
     PublishJson,
     Request,
-    check_host,
-    content_head,
     read_publication,
     read_subscription,
-    receipt_fields,
-    refusal,
     topic_of,
 )
 from .stream import HubStream, Stream

@@ -21,9 +21,9 @@ from ..delivery.node import Node
 from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
-from .asgi import Message, Receive, Send
+from .asgi import Headers, Message, Receive, Send
 from .body import ClientGone, Lines
-from .requests import Headers, Ingest
+from .requests import Ingest
 
 # Receipts that wait to be read, with `receipts=each`.
 MAX_WAITING = 64 * 1024

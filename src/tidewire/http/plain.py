@@ -21,8 +21,9 @@ from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
 from ..metrics import Metrics
 from ..settings import Settings
-from .asgi import Scope
-from .requests import Headers, Publish, Request, read_publication, receipt_fields, refusal, topic_of
+from .answers import receipt_fields, refusal
+from .asgi import Headers, Scope
+from .requests import Publish, Request, read_publication, topic_of
 
 
 class Publisher(Protocol):

@@ -1,41 +1,32 @@
 """
-What a request asks for, and the heads of the answers. No I/O: an ASGI scope goes in, values come out.
+What a request asks for. No I/O: an ASGI scope goes in, values come out.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
-
-import orjson
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from ..errors import (
-    Forbidden,
     HeadTooLarge,
     InvalidInput,
     InvalidPosition,
-    MethodNotAllowed,
-    Misdirected,
     NotAcceptable,
     NotFound,
-    TidewireError,
     UnsupportedMediaType,
 )
-from ..log.entries import Receipt, Since
+from ..log.entries import Since
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
-
-Headers = list[tuple[bytes, bytes]]
 
 MAX_HISTORY = 1_000
 # Longer ones cannot be positions of any hub; beyond this the head itself is the problem.
 MAX_LAST_EVENT_ID = 4 * 1024
 DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
 class Request:
@@ -288,139 +279,3 @@ def read_retry(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidInput("retry is a whole number of milliseconds", code="invalid_retry")
     return int(text)
-
-
-# -- the browser's boundary
-
-
-class Cors:
-    """
-    Which pages of other origins may read and write: none, unless allowed by name.
-
-    A subscription with a cookie is checked too: an EventSource sends no preflight.
-    """
-
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self.allowed = frozenset(check_origin(origin) for origin in allowed)
-
-    def check(self, request: Request) -> None:
-        """Refuse what another site's page makes a browser send. No Origin (curl) is fine."""
-        origin = request.header(b"origin")
-        writes = request.method not in ("GET", "HEAD", "OPTIONS")
-        if origin is None:
-            foreign = request.header(b"sec-fetch-site") == "cross-site"
-        else:
-            foreign = not self.own(request, origin) and origin not in self.allowed
-        if foreign and (writes or b"cookie" in request.headers):
-            raise Forbidden("a page of another origin may not do that; allow its origin at the hub")
-
-    def own(self, request: Request, origin: str) -> bool:
-        # The scheme is left out: behind a proxy that ends TLS the hub sees http.
-        host = request.header(b"host")
-        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
-
-    def headers(self, request: Request | None) -> Headers:
-        """Return the headers that every answer carries."""
-        headers = [(b"vary", b"origin")]
-        origin = request and request.header(b"origin")
-        if origin and origin in self.allowed:
-            headers += [
-                (b"access-control-allow-origin", origin.encode("latin-1")),
-                (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"tidewire-heartbeat, retry-after"),
-            ]
-        return headers
-
-    def preflight(self, request: Request) -> Headers:
-        headers = self.headers(request)
-        if len(headers) > 1:
-            headers += [
-                (b"access-control-allow-methods", b"GET, POST, DELETE"),
-                (
-                    b"access-control-allow-headers",
-                    b"authorization, cache-control, content-type, event-type, idempotency-key,"
-                    b" last-event-id, tidewire-client",
-                ),
-                (b"access-control-max-age", b"7200"),
-            ]
-        return headers
-
-
-def check_origin(origin: str) -> str:
-    parts = urlsplit(origin)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.netloc
-        or origin != f"{parts.scheme}://{parts.netloc}"
-    ):
-        raise InvalidInput(
-            f"an allowed origin is a scheme and a host, such as https://example.com, not {origin!r}",
-            code="invalid_origin",
-        )
-    return origin
-
-
-def check_host(request: Request, allowed: Iterable[str]) -> None:
-    """Refuse names that are not ours: a page can point its own name at a loopback address (DNS rebinding)."""
-    host = (request.header(b"host") or "").lower()
-    name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
-    if name not in LOOPBACK_NAMES and name not in allowed and host not in allowed:
-        raise Misdirected(
-            "this hub does not answer to that name; add it with --allowed-host", code="wrong_host"
-        )
-
-
-# -- heads of answers
-
-
-def stream_head(http_version: str, heartbeat: float) -> Headers:
-    """Return the head of every stream; `heartbeat` is the longest silence in seconds."""
-    headers = [
-        (b"content-type", b"text/event-stream"),
-        (b"cache-control", b"no-store, no-transform"),
-        (b"x-accel-buffering", b"no"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"tidewire-heartbeat", b"%g" % heartbeat),
-    ]
-    if http_version.startswith("1"):
-        headers.append((b"connection", b"close"))
-    return headers
-
-
-def content_head(kind: bytes, size: int | None) -> Headers:
-    """Return the head of an answer that is no stream; `size` is None where it is not known yet."""
-    headers = [
-        (b"content-type", kind),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
-    return headers if size is None else [*headers, (b"content-length", b"%d" % size)]
-
-
-def problem(error: TidewireError, publish: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of the answer to `error` (RFC 9457)."""
-    body = error.problem()
-    if publish:
-        body["stored"] = error.stored
-    data = orjson.dumps(body)
-    headers = content_head(b"application/problem+json", len(data))
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.members["allow"].encode()))
-    return error.status, headers, data
-
-
-def refusal(error: TidewireError, common: Headers, *, publish: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of the answer to `error`; `common` is what every answer carries."""
-    status, headers, body = problem(error, publish)
-    headers += common
-    if publish:
-        # Part of the body may still be coming, and is not another request.
-        headers.append((b"connection", b"close"))
-    return status, headers, body
-
-
-def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
-    """Return the answer to a publish, as JSON shows it."""
-    return {"id": str(receipt.position), "duplicate": receipt.duplicate, "durability": durability}

@@ -20,10 +20,12 @@ from ..errors import TidewireError
 from ..event_stream import comment
 from ..settings import Settings
 from .admission import COME_BACK, Admission
-from .asgi import Receive, Scope, Send
+from .answers import problem, stream_head
+from .asgi import Headers, Receive, Scope, Send
 from .asgi_wire import AsgiWire
 from .generator import GeneratorStream, Item
-from .requests import Cors, Headers, Request, Subscribe, problem, stream_head
+from .origins import Cors
+from .requests import Request, Subscribe
 
 if TYPE_CHECKING:
     Base = object

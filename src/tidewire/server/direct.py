@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..errors import TidewireError
+from ..http.answers import content_head
 from ..http.app import JSON, HubApp
+from ..http.asgi import Headers
 from ..http.plain import Plain, PlainPublishes
-from ..http.requests import Headers, content_head
 from ..log.entries import Receipt
 
 if TYPE_CHECKING:

@@ -1,0 +1,66 @@
+"""
+The heads of answers, problems (RFC 9457) and receipts. No I/O: values go in, bytes come out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from ..errors import MethodNotAllowed, TidewireError
+from ..log.entries import Receipt
+from .asgi import Headers
+
+
+def stream_head(http_version: str, heartbeat: float) -> Headers:
+    """Return the head of every stream; `heartbeat` is the longest silence in seconds."""
+    headers = [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-store, no-transform"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"tidewire-heartbeat", b"%g" % heartbeat),
+    ]
+    if http_version.startswith("1"):
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+def content_head(kind: bytes, size: int | None) -> Headers:
+    """Return the head of an answer that is no stream; `size` is None where it is not known yet."""
+    headers = [
+        (b"content-type", kind),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return headers if size is None else [*headers, (b"content-length", b"%d" % size)]
+
+
+def problem(error: TidewireError, publish: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to `error` (RFC 9457)."""
+    body = error.problem()
+    if publish:
+        body["stored"] = error.stored
+    data = orjson.dumps(body)
+    headers = content_head(b"application/problem+json", len(data))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.members["allow"].encode()))
+    return error.status, headers, data
+
+
+def refusal(error: TidewireError, common: Headers, *, publish: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to `error`; `common` is what every answer carries."""
+    status, headers, body = problem(error, publish)
+    headers += common
+    if publish:
+        # Part of the body may still be coming, and is not another request.
+        headers.append((b"connection", b"close"))
+    return status, headers, body
+
+
+def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
+    """Return the answer to a publish, as JSON shows it."""
+    return {"id": str(receipt.position), "duplicate": receipt.duplicate, "durability": durability}

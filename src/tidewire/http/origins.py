@@ -1,0 +1,92 @@
+"""
+The browser's boundary: which pages may use a hub, and which names it answers to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from ..errors import Forbidden, InvalidInput, Misdirected
+from .asgi import Headers
+from .requests import Request
+
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+
+
+class Cors:
+    """
+    Which pages of other origins may read and write: none, unless allowed by name.
+
+    A subscription with a cookie is checked too: an EventSource sends no preflight.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = frozenset(check_origin(origin) for origin in allowed)
+
+    def check(self, request: Request) -> None:
+        """Refuse what another site's page makes a browser send. No Origin (curl) is fine."""
+        origin = request.header(b"origin")
+        writes = request.method not in ("GET", "HEAD", "OPTIONS")
+        if origin is None:
+            foreign = request.header(b"sec-fetch-site") == "cross-site"
+        else:
+            foreign = not self.own(request, origin) and origin not in self.allowed
+        if foreign and (writes or b"cookie" in request.headers):
+            raise Forbidden("a page of another origin may not do that; allow its origin at the hub")
+
+    def own(self, request: Request, origin: str) -> bool:
+        # The scheme is left out: behind a proxy that ends TLS the hub sees http.
+        host = request.header(b"host")
+        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+
+    def headers(self, request: Request | None) -> Headers:
+        """Return the headers that every answer carries."""
+        headers = [(b"vary", b"origin")]
+        origin = request and request.header(b"origin")
+        if origin and origin in self.allowed:
+            headers += [
+                (b"access-control-allow-origin", origin.encode("latin-1")),
+                (b"access-control-allow-credentials", b"true"),
+                (b"access-control-expose-headers", b"tidewire-heartbeat, retry-after"),
+            ]
+        return headers
+
+    def preflight(self, request: Request) -> Headers:
+        headers = self.headers(request)
+        if len(headers) > 1:
+            headers += [
+                (b"access-control-allow-methods", b"GET, POST, DELETE"),
+                (
+                    b"access-control-allow-headers",
+                    b"authorization, cache-control, content-type, event-type, idempotency-key,"
+                    b" last-event-id, tidewire-client",
+                ),
+                (b"access-control-max-age", b"7200"),
+            ]
+        return headers
+
+
+def check_origin(origin: str) -> str:
+    parts = urlsplit(origin)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or origin != f"{parts.scheme}://{parts.netloc}"
+    ):
+        raise InvalidInput(
+            f"an allowed origin is a scheme and a host, such as https://example.com, not {origin!r}",
+            code="invalid_origin",
+        )
+    return origin
+
+
+def check_host(request: Request, allowed: Iterable[str]) -> None:
+    """Refuse names that are not ours: a page can point its own name at a loopback address (DNS rebinding)."""
+    host = (request.header(b"host") or "").lower()
+    name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+    if name not in LOOPBACK_NAMES and name not in allowed and host not in allowed:
+        raise Misdirected(
+            "this hub does not answer to that name; add it with --allowed-host", code="wrong_host"
+        )
