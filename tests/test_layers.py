@@ -215,9 +215,9 @@ PLANTED = {
     "upward": ("topics.py", "from .hub import Hub", "imports hub, which is not above it"),
     "upward, absolute": ("topics.py", "from tidewire.hub import Hub", "imports hub, which is not above it"),
     "upward, import": ("topics.py", "import tidewire.hub as h", "imports hub, which is not above it"),
-    "upward, module": ("http/stream.py", "from .. import hub", "imports hub, which is not above it"),
+    "upward, module": ("http/hub_stream.py", "from .. import hub", "imports hub, which is not above it"),
     "upward, in a package": (
-        "http/stream.py",
+        "http/hub_stream.py",
         "from ..hub import f",
         "imports hub, which is not above it",
     ),

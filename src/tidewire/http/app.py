@@ -21,6 +21,7 @@ from .admission import Admission, is_loopback
 from .answers import content_head, receipt_fields, refusal
 from .asgi import Headers, Receive, Scope, Send
 from .body import ClientGone, read_body
+from .hub_stream import HubStream, Stream
 from .ingest import Ingestion, read_json, with_key
 from .origins import Cors, check_host
 from .plain import PlainPublishes, Publisher
@@ -35,7 +36,6 @@ from .requests import (
     read_subscription,
     topic_of,
 )
-from .stream import HubStream, Stream
 
 logger = logging.getLogger("tidewire")
 
