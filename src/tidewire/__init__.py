@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import TidewireError
     from .event_stream import Decoder, Event, encode
-    from .http.hub_stream import EventStreamResponse
+    from .http.responses import EventStreamResponse
     from .hub import Hub
     from .log.entries import Receipt
     from .position import Position
@@ -34,7 +34,7 @@ __all__ = [
 HOMES = {
     "Decoder": "event_stream",
     "Event": "event_stream",
-    "EventStreamResponse": "http.hub_stream",
+    "EventStreamResponse": "http.responses",
     "Hub": "hub",
     "Position": "position",
     "Receipt": "log.entries",

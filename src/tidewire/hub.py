@@ -25,9 +25,10 @@ from .engines.by_url import make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
-from .http.hub_stream import AsgiResponse, HubStream, Refusal
+from .http.hub_stream import HubStream
 from .http.origins import Cors
 from .http.requests import Request, Subscribe, read_claim, wants_open
+from .http.responses import AsgiResponse, Refusal
 from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt

@@ -24,9 +24,9 @@ from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, Tidewi
 from ..event_stream import Decoder
 from ..http.answers import content_head, problem, stream_head
 from ..http.asgi import Headers
-from ..http.hub_stream import EventStreamResponse
 from ..http.origins import Cors, check_host
 from ..http.requests import Request
+from ..http.responses import EventStreamResponse
 from ..hub import Hub
 from .content import CAT_FACTS
 from .makers import deck

@@ -1,39 +1,26 @@
 """
-One stream as an HTTP response: of a hub's topics, or straight from a generator.
-
-Both are ASGI callables, and Starlette responses where Starlette is installed,
-so that FastAPI takes them as they are.
+One subscription as an HTTP response, on either way to the socket.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from .. import hub_events
 from ..delivery.node import Node
-from ..delivery.stopping import drains_of_loop
-from ..delivery.subscriber import Subscriber
 from ..errors import TidewireError
 from ..event_stream import comment
-from ..settings import Settings
 from .admission import COME_BACK, Admission
 from .answers import problem, stream_head
-from .asgi import Headers, Receive, Scope, Send
+from .asgi import Receive, Scope, Send
 from .asgi_wire import AsgiWire
-from .generator import GeneratorStream, Item
+from .offer import offer_in
 from .origins import Cors
 from .requests import Request, Subscribe
-
-if TYPE_CHECKING:
-    Base = object
-else:
-    try:
-        from starlette.responses import Response as Base
-    except ImportError:
-        Base = object
+from .responses import AsgiResponse
 
 # The rest of an answer: a stream that sends until it ends or its client leaves.
 Stream = Coroutine[Any, Any, None]
@@ -41,34 +28,6 @@ Stream = Coroutine[Any, Any, None]
 # How long the first bytes may take through the program's middleware before the
 # stream goes on without the socket. Middleware that holds them longer holds all.
 TAKEOVER_TIMEOUT = 1.0
-
-
-class Offer(Protocol):
-    """What `scope["extensions"]["tidewire.stream"]` is on our own server."""
-
-    def arm(self, first: bytes, subscriber: Subscriber) -> None: ...
-
-    async def settled(self, timeout: float) -> bool: ...
-
-    def on_stopping(self, callback: Callable[[], object]) -> None: ...
-
-
-def offer_in(scope: Scope) -> Offer | None:
-    offer: Offer | None = (scope.get("extensions") or {}).get("tidewire.stream")
-    return offer
-
-
-class AsgiResponse(Base):
-    """The least that a Starlette response is; `headers` may be added to before it is sent."""
-
-    def __init__(self, status_code: int = 200, headers: Headers | None = None) -> None:
-        self.status_code = status_code
-        self.background = None
-        self.body = b""
-        self.raw_headers = headers or []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
 
 
 class HubStream(AsgiResponse):
@@ -152,78 +111,3 @@ class HubStream(AsgiResponse):
             headers += self._cors.headers(self._request)
             await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-class Refusal(AsgiResponse):
-    """The answer to a request for a stream that is not possible."""
-
-    def __init__(self, error: TidewireError) -> None:
-        status, headers, self._content = problem(error, publish=False)
-        super().__init__(status, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self._content})
-
-
-class EventStreamResponse(AsgiResponse):
-    """
-    A stream without a log, straight from a generator.
-
-        return EventStreamResponse(ticks())
-
-    `content`: an async or sync iterable that yields `Event`, `str` (its data)
-    or `dict` (the fields of an `Event`; data that is no text becomes JSON).
-    It gets the head, heartbeat, drain and bounds of a hub's streams. When the
-    client leaves, an async generator is closed within a second and a sync one
-    at its next `yield`; a sync one runs in a thread of its own. If it raises,
-    the stream ends with a `hub.error` event. `max_age`: seconds after which it
-    is ended; None for no end. Raises `TypeError` where `content` is not such
-    an iterable.
-    """
-
-    media_type = "text/event-stream"
-    settings = (
-        Settings()
-    )  # a subclass may have others: `retry`, `heartbeat`, `drain` and `send_timeout` count
-
-    def __init__(
-        self,
-        content: AsyncIterable[Item] | Iterable[Item],
-        *,
-        status_code: int = 200,
-        headers: Mapping[str, str] | None = None,
-        max_age: float | None = None,
-    ) -> None:
-        # A text iterates too, by its characters; and a function is easily passed without its call.
-        if isinstance(content, (str, bytes, Mapping)) or not isinstance(content, (AsyncIterable, Iterable)):
-            raise TypeError(
-                f"content is an iterable of events, such as a generator, not {type(content).__name__}"
-            )
-        extra = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in (headers or {}).items()
-        ]
-        replaced = {name for name, _ in extra}
-        head = stream_head("1.1", self.settings.heartbeat)
-        super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra)
-        self._content = content
-        self._max_age = max_age
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope.get("http_version", "1.1").startswith("1"):
-            self.raw_headers = [item for item in self.raw_headers if item[0] != b"connection"]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await self._stream(scope, receive, send)
-        if self.background is not None:
-            await self.background()
-
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = GeneratorStream(self._content, self.settings, self._max_age, send)
-        offer = offer_in(scope)
-        if offer is not None:
-            offer.on_stopping(drains_of_loop().start_drain)
-        await stream.run(receive)
