@@ -13,8 +13,8 @@ import httpx2
 
 from scripted import Scripted
 from tidewire.client import aio, sync
+from tidewire.client.core.reconnect import Policy
 from tidewire.event_stream import Event
-from tidewire.reconnect import Policy
 
 T = TypeVar("T")
 

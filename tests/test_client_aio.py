@@ -12,7 +12,7 @@ from clients import QUICK, others
 from scripted import HOLD, Action, Request, Scripted, answer, stream
 from support import wait_until_async
 from tidewire.client import Event, Opened, Stream, Wait, connect
-from tidewire.reconnect import Change
+from tidewire.client.core.reconnect import Change
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,9 @@ from clients import QUICK, Client, data
 from documents import blocks, serving
 from scripted import Scripted, answer, chunked, stream
 from tidewire.client import sync
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import Comment, Opened, Policy, Wait
 from tidewire.errors import StreamRefused, Unavailable
-from tidewire.reconnect import Change
 
 TOKENS = ["The", " moon", " pulls", "\nthe", " sea."]
 

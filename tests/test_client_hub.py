@@ -11,9 +11,9 @@ import pytest
 
 from clients import Client, data, in_thread
 from running_hub import RunningHub
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import End, Event, Gap, Opened, Policy, Resumed, Stop
 from tidewire.errors import Reserved, TopicEnded
-from tidewire.reconnect import Change
 
 
 @pytest.fixture(scope="module")

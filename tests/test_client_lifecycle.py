@@ -19,9 +19,9 @@ from clients import Client, Stream, data, follow, in_thread
 from scripted import HOLD, Action, Request, Scripted, answer, stream
 from support import free_port, wait_until
 from tidewire.client import aio, sync
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import Opened, Wait
 from tidewire.errors import Unavailable
-from tidewire.reconnect import Change
 
 # -- lifecycle
 

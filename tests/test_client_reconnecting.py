@@ -10,9 +10,9 @@ import pytest
 from clients import QUICK, Client, data, follow, in_thread
 from scripted import HOLD, RESET, Scripted, answer, chunked, stream
 from support import wait_until
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import Opened, Policy, Stop, Timeouts, Wait
 from tidewire.errors import Unavailable
-from tidewire.reconnect import Change
 
 # -- end and reconnection
 

@@ -13,9 +13,9 @@ from clients import QUICK, Client, data, follow, in_thread
 from scripted import HOLD, RESET, Action, Request, Scripted, answer, stream
 from support import free_port, wait_until
 from tidewire import __version__
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import Opened, Policy, Stop, Timeouts, Wait
 from tidewire.errors import InvalidInput, StreamRefused, Unavailable
-from tidewire.reconnect import Change
 
 # -- the request
 

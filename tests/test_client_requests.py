@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tidewire.client.publishing import MAX_LINES, MAX_REQUEST, Batch, Cutter, error_for, event_line
-from tidewire.client.requests import merged, parse_problem, parse_retry_after, refused, where, why
+from tidewire.client.core.publishing import MAX_LINES, MAX_REQUEST, Batch, Cutter, error_for, event_line
+from tidewire.client.core.requests import merged, parse_problem, parse_retry_after, refused, where, why
 from tidewire.errors import Draining, InvalidInput, KeyConflict, StoreFull, TidewireError, TooLarge, TooMany
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

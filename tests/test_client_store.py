@@ -17,7 +17,7 @@ from running_hub import RunningHub
 from scripted import HOLD, Scripted, stream
 from support import Process, wait_until
 from tidewire.client import sync
-from tidewire.client.store import PositionStore
+from tidewire.client.core.store import PositionStore
 from tidewire.errors import InvalidInput
 
 

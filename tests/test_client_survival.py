@@ -23,9 +23,9 @@ import pytest
 from clients import Client, Stream, in_thread
 from front import Front
 from support import Process, free_port, wait_until
+from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import End, Gap, Opened, Policy, Publisher, Wait
 from tidewire.errors import TidewireError
-from tidewire.reconnect import Change
 from tidewire.testing.checker import check
 from tidewire.testing.recorder import Recorder
 

@@ -22,13 +22,14 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 LAYERS = """
-errors settings topics position event_stream hub_events metrics reconnect
+errors settings topics position event_stream hub_events metrics
 log.*
 engines.*
 delivery.*
 http.*
 workers hub
 server.*
+client.core.*
 client.*
 testing.*
 demo.*
@@ -36,10 +37,11 @@ cli.*
 """
 
 PURE = """
-errors settings topics position event_stream hub_events reconnect
+errors settings topics position event_stream hub_events
 log.entries log.window log.drafts
 delivery.framing delivery.subscriber delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
+client.core.reconnect client.core.items client.core.session
 """
 
 # What a pure module does not touch. It is given the present time, and bytes.

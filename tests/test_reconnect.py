@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire.errors import StreamRefused, Unavailable
-from tidewire.event_stream import Decoder
-from tidewire.reconnect import (
+from tidewire.client.core.reconnect import (
     Connect,
     Ended,
     Ending,
@@ -26,6 +24,8 @@ from tidewire.reconnect import (
     reconnect_flow,
     silence_limit,
 )
+from tidewire.errors import StreamRefused, Unavailable
+from tidewire.event_stream import Decoder
 
 POLICY = Policy()
 CLEAN = Ended(lived=5, received=True)

@@ -10,7 +10,7 @@ from io import BufferedReader
 import click
 import orjson
 
-from ..client.publishing import Receipt
+from ..client.core.publishing import Receipt
 from ..client.sync import Publisher
 from ..errors import InvalidInput
 from . import EXIT_CODES, url_option

@@ -19,14 +19,14 @@ from typing import Any
 import httpx2
 
 from ..event_stream import Comment, Event
-from ..reconnect import Change, Opened, Policy, Resumed, Stop, Wait
-from . import connecting
 from .aio_link import AsyncLink, new_client
 from .aio_publisher import Lines, Publisher
 from .aio_stream import Stream
-from .items import End, Gap, Page
-from .publishing import Receipt
-from .requests import Headers, Timeouts
+from .core import connecting
+from .core.items import End, Gap, Page
+from .core.publishing import Receipt
+from .core.reconnect import Change, Opened, Policy, Resumed, Stop, Wait
+from .core.requests import Headers, Timeouts
 
 __all__ = [
     "Change",

@@ -11,10 +11,10 @@ import anyio
 import httpx2
 
 from .aio_link import new_client
-from .exchange import Exchange
-from .items import Page
-from .publishing import Batch, Cutter, Receipt
-from .requests import Headers
+from .core.exchange import Exchange
+from .core.items import Page
+from .core.publishing import Batch, Cutter, Receipt
+from .core.requests import Headers
 
 Lines = Iterable[Mapping[str, Any] | bytes] | AsyncIterable[Mapping[str, Any] | bytes]
 

@@ -12,7 +12,7 @@ import httpx2
 
 from ..event_stream import Event
 from .aio_link import AsyncLink
-from .subscription import Subscription
+from .core.subscription import Subscription
 
 T = TypeVar("T")
 

@@ -19,11 +19,11 @@ from typing import Any
 import httpx2
 
 from ..event_stream import Comment, Event
-from ..reconnect import Change, Opened, Policy, Resumed, Stop, Wait
-from . import connecting
-from .items import End, Gap, Page
-from .publishing import Receipt
-from .requests import Headers, Timeouts
+from .core import connecting
+from .core.items import End, Gap, Page
+from .core.publishing import Receipt
+from .core.reconnect import Change, Opened, Policy, Resumed, Stop, Wait
+from .core.requests import Headers, Timeouts
 from .sync_link import SyncLink, new_client
 from .sync_publisher import Publisher
 from .sync_stream import Stream

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import httpx2
 
-from .exchange import Exchange
-from .items import Page
-from .publishing import Batch, Cutter, Receipt
-from .requests import Headers
-from .subscription import run
+from .core.exchange import Exchange
+from .core.items import Page
+from .core.publishing import Batch, Cutter, Receipt
+from .core.requests import Headers
+from .core.subscription import run
 from .sync_link import new_client
 
 

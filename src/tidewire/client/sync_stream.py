@@ -10,7 +10,7 @@ from typing import Self
 import httpx2
 
 from ..event_stream import Event
-from .subscription import Subscription, run
+from .core.subscription import Subscription, run
 from .sync_link import SyncLink
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from ..errors import StreamRefused, TidewireError, TooLarge
-from ..event_stream import Comment, Decoder, Event
-from ..reconnect import (
+from ...errors import StreamRefused, TidewireError, TooLarge
+from ...event_stream import Comment, Decoder, Event
+from .items import End, members, typed
+from .reconnect import (
     Change,
     Connect,
     Ended,
@@ -22,7 +23,6 @@ from ..reconnect import (
     Stop,
     reconnect_flow,
 )
-from .items import End, members, typed
 
 # They say where the stream stands or why it ends, and are nothing that whoever reads it waits for.
 KEPT_BACK = frozenset({"hub.position", "hub.open", "hub.auth"})

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx2
 
-from ..event_stream import Decoder
-from ..reconnect import Change, Policy
+from ...event_stream import Decoder
 from . import requests
+from .reconnect import Change, Policy
 from .requests import HeaderSource, Timeouts
 from .session import Session
 from .store import PositionStore

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import orjson
 
-from ..errors import InvalidInput
+from ...errors import InvalidInput
 
 
 class PositionStore:

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import httpx2
 import orjson
 
-from ..errors import InvalidInput, TidewireError, Unavailable
-from ..reconnect import Policy, passes, patience_left
+from ...errors import InvalidInput, TidewireError, Unavailable
 from . import publishing, requests
 from .items import Page, page_of
 from .publishing import Batch, Receipt
+from .reconnect import Policy, passes, patience_left
 from .requests import Headers, HeaderSource, Timeouts
 
 T = TypeVar("T")

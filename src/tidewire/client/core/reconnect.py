@@ -26,8 +26,8 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
-from .errors import StreamRefused, TidewireError, Unavailable
-from .event_stream import Decoder
+from ...errors import StreamRefused, TidewireError, Unavailable
+from ...event_stream import Decoder
 
 # Request Timeout, Too Early, Too Many Requests: the client's fault by number, but it passes.
 LATER = frozenset({408, 425, 429})

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import httpx2
 import orjson
 
-from .. import errors
-from ..errors import InvalidInput, TidewireError, Unavailable, Unknown
+from ... import errors
+from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
 from .requests import MAX_DETAIL, failed, parse_problem, parse_retry_after, where
 
 # Most HTTP clients, httpx2 among them, send a whole body before they read the answer, so long

@@ -17,8 +17,8 @@ import orjson
 
 from tidewire import __version__
 
-from ..errors import InvalidInput
-from ..reconnect import Failed, Refused, is_stream
+from ...errors import InvalidInput
+from .reconnect import Failed, Refused, is_stream
 
 # With this header a hub answers 503 and `Retry-After` where a native EventSource, which
 # would give up for ever, gets an empty stream.

@@ -17,9 +17,9 @@ from typing import Any, Protocol, TypeVar, cast
 
 import httpx2
 
-from ..event_stream import Event
-from ..reconnect import Change, Connect, Ending, Failed, Stop, Wait, silence_limit
+from ...event_stream import Event
 from . import requests
+from .reconnect import Change, Connect, Ending, Failed, Stop, Wait, silence_limit
 from .requests import Headers, HeaderSource, Timeouts
 from .session import Session
 from .store import PositionStore

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from ..errors import Unavailable
-from ..event_stream import Event
+from ...errors import Unavailable
+from ...event_stream import Event
 
 
 class Gap(Event):
