@@ -30,7 +30,7 @@ http.*
 workers hub
 server.*
 client.core.*
-client.*
+client.aio.* client.sync.*
 testing.*
 demo.*
 cli.*

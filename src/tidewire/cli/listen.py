@@ -10,7 +10,9 @@ from typing import Any, Literal
 import click
 import orjson
 
-from ..client.sync import Event, Stream, connect
+from ..client.sync.functions import connect
+from ..client.sync.stream import Stream
+from ..event_stream import Event
 from ..topics import is_pattern
 from . import EXIT_CODES, printable, url_option
 from .status import Status, colours

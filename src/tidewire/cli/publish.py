@@ -11,7 +11,7 @@ import click
 import orjson
 
 from ..client.core.publishing import Receipt
-from ..client.sync import Publisher
+from ..client.sync.publisher import Publisher
 from ..errors import InvalidInput
 from . import EXIT_CODES, url_option
 

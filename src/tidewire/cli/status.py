@@ -8,9 +8,9 @@ from typing import Any, TextIO
 import click
 import httpx2
 
-from ..client.core.reconnect import Change
+from ..client.core.reconnect import Change, Opened, Stop, Wait
 from ..client.core.requests import where
-from ..client.sync import Event, Opened, Stop, Wait
+from ..event_stream import Event
 from . import printable
 
 

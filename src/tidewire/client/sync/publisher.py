@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import httpx2
 
-from .core.exchange import Exchange
-from .core.items import Page
-from .core.publishing import Batch, Cutter, Receipt
-from .core.requests import Headers
-from .core.subscription import run
-from .sync_link import new_client
+from ..core.exchange import Exchange
+from ..core.items import Page
+from ..core.publishing import Batch, Cutter, Receipt
+from ..core.requests import Headers
+from ..core.subscription import run
+from .link import new_client
 
 
 class Publisher:

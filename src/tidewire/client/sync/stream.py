@@ -9,9 +9,9 @@ from typing import Self
 
 import httpx2
 
-from ..event_stream import Event
-from .core.subscription import Subscription, run
-from .sync_link import SyncLink
+from ...event_stream import Event
+from ..core.subscription import Subscription, run
+from .link import SyncLink
 
 
 class Stream:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import anyio
 import httpx2
 
-from .core import requests
-from .core.subscription import Interrupted
+from ..core import requests
+from ..core.subscription import Interrupted
 
 T = TypeVar("T")
 

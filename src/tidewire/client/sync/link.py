@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from .core import requests
-from .core.subscription import Interrupted
+from ..core import requests
+from ..core.subscription import Interrupted
 
 # httpcore2 names its steps like this; their result is the connection.
 CONNECTED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")

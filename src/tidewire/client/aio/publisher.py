@@ -10,11 +10,11 @@ from typing import Any, Self
 import anyio
 import httpx2
 
-from .aio_link import new_client
-from .core.exchange import Exchange
-from .core.items import Page
-from .core.publishing import Batch, Cutter, Receipt
-from .core.requests import Headers
+from ..core.exchange import Exchange
+from ..core.items import Page
+from ..core.publishing import Batch, Cutter, Receipt
+from ..core.requests import Headers
+from .link import new_client
 
 Lines = Iterable[Mapping[str, Any] | bytes] | AsyncIterable[Mapping[str, Any] | bytes]
 

@@ -10,9 +10,9 @@ from typing import Self, TypeVar
 import anyio
 import httpx2
 
-from ..event_stream import Event
-from .aio_link import AsyncLink
-from .core.subscription import Subscription
+from ...event_stream import Event
+from ..core.subscription import Subscription
+from .link import AsyncLink
 
 T = TypeVar("T")
 

@@ -1,55 +1,23 @@
 """
-The client for programs with asyncio.
-
-    from tidewire.client import connect, publish
-
-    async with connect("http://localhost:8000", topics=["orders/*"]) as stream:
-        async for event in stream:
-            print(event.id, event.topic, event.data)
-
-Everything here is in `tidewire.client.sync` too, by the same names.
+The functions of the client for programs without asyncio.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx2
 
-from ..event_stream import Comment, Event
-from .aio_link import AsyncLink, new_client
-from .aio_publisher import Lines, Publisher
-from .aio_stream import Stream
-from .core import connecting
-from .core.items import End, Gap, Page
-from .core.publishing import Receipt
-from .core.reconnect import Change, Opened, Policy, Resumed, Stop, Wait
-from .core.requests import Headers, Timeouts
-
-__all__ = [
-    "Change",
-    "Comment",
-    "End",
-    "Event",
-    "Gap",
-    "Opened",
-    "Page",
-    "Policy",
-    "Publisher",
-    "Receipt",
-    "Resumed",
-    "Stop",
-    "Stream",
-    "Timeouts",
-    "Wait",
-    "connect",
-    "end",
-    "history",
-    "publish",
-    "publish_many",
-]
+from ..core import connecting
+from ..core.items import Page
+from ..core.publishing import Receipt
+from ..core.reconnect import Change, Policy
+from ..core.requests import Headers, Timeouts
+from .link import SyncLink, new_client
+from .publisher import Publisher
+from .stream import Stream
 
 
 def connect(
@@ -58,10 +26,10 @@ def connect(
     topics: str | Iterable[str] = (),
     since: str | None = None,
     last_event_id: str | None = None,
-    headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
     method: str | None = None,
     body: Any = None,
-    client: httpx2.AsyncClient | None = None,
+    client: httpx2.Client | None = None,
     timeouts: Timeouts | None = None,
     reconnect: bool | Policy | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -70,18 +38,18 @@ def connect(
     on_change: Callable[[Change], Any] | None = None,
 ) -> Stream:
     """
-    Subscribe: an async context manager and async iterator of `Event`, which reconnects and resumes by itself.
+    Subscribe: a context manager and an iterator of `Event`, which reconnects and resumes by itself.
 
     `url` is any SSE endpoint; with `topics` (or patterns) it is where a hub is. `since` (`start`, `last:10`,
     `10m`, a position…) says where a hub starts; `last_event_id` goes on after an event, with any server.
-    At the end of the `async with` line the stream is open: what is published from then on arrives.
+    At the end of the `with` line the stream is open: what is published from then on arrives.
 
     The request: `headers` go with each one, but not to another origin; instead of a mapping it may be a
-    function (or a coroutine function) that is asked for one before each, for a token that expires (an
-    `OSError` or network error in it counts as a failed attempt). `method` and `body` are sent again as they
-    are on each reconnection; a body that is no text or bytes is sent as JSON, and the method is POST where
-    there is one. `client` is your own `httpx2.AsyncClient`, with its proxies, certificates and auth, and
-    stays open. `timeouts` is a `Timeouts`.
+    function that is asked for one before each, for a token that expires (an `OSError` or
+    network error in it counts as a failed attempt). `method` and `body` are sent again as they are on each
+    reconnection; a body that is no text or bytes is sent as JSON, and the method is POST where there is one.
+    `client` is your own `httpx2.Client`, with its proxies, certificates and auth, and stays open.
+    `timeouts` is a `Timeouts`.
 
     Reconnecting: `reconnect` is True, False (the end of the stream is the end) or a `Policy`. By default
     only a GET is sent again, since another method may do again what it did. `store` is a file that keeps
@@ -100,7 +68,7 @@ def connect(
     that belongs to another subscription.
     """
     chosen = client or new_client()
-    link = AsyncLink(chosen)
+    link = SyncLink(chosen)
     subscription = connecting.subscription(
         url,
         chosen,
@@ -121,7 +89,7 @@ def connect(
     return Stream(subscription, link, chosen if client is None else None)
 
 
-async def publish(
+def publish(
     url: str,
     topic: str,
     data: Any,
@@ -129,8 +97,8 @@ async def publish(
     event: str | None = None,
     key: str | None = None,
     retry: int | None = None,
-    headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
-    client: httpx2.AsyncClient | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    client: httpx2.Client | None = None,
     patience: float = 30.0,
 ) -> Receipt:
     """
@@ -142,54 +110,53 @@ async def publish(
     `Unavailable` where no hub answers, and `Unknown` when the answer was lost: then nobody can say whether
     the event is stored. `error.stored` says it too.
     """
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
-        return await hub.publish(topic, data, event=event, key=key, retry=retry)
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.publish(topic, data, event=event, key=key, retry=retry)
 
 
-async def publish_many(
+def publish_many(
     url: str,
-    events: Lines,
+    events: Iterable[Mapping[str, Any] | bytes],
     *,
     atomic: bool = False,
     first: int = 1,
-    headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
-    client: httpx2.AsyncClient | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    client: httpx2.Client | None = None,
     patience: float = 30.0,
-) -> AsyncIterator[Receipt]:
+) -> Iterator[Receipt]:
     """
     Publish any number of events and yield receipts, as `Publisher.publish_many` does.
 
     Nothing is sent before the first receipt is asked for.
     """
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
-        async for receipt in hub.publish_many(events, atomic=atomic, first=first):
-            yield receipt
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        yield from hub.publish_many(events, atomic=atomic, first=first)
 
 
-async def end(
+def end(
     url: str,
     topic: str,
     *,
     reason: str | None = None,
-    headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
-    client: httpx2.AsyncClient | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    client: httpx2.Client | None = None,
     patience: float = 30.0,
 ) -> Receipt:
     """End a topic of the hub at `url` and return its receipt, as `Publisher.end` does."""
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
-        return await hub.end(topic, reason=reason)
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.end(topic, reason=reason)
 
 
-async def history(
+def history(
     url: str,
     topics: str | Iterable[str],
     *,
     since: str | None = None,
     limit: int | None = None,
-    headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
-    client: httpx2.AsyncClient | None = None,
+    headers: Headers | Callable[[], Headers] | None = None,
+    client: httpx2.Client | None = None,
     patience: float = 30.0,
 ) -> Page:
     """Return a page of what topics of the hub at `url` have had, as `Publisher.history` does."""
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
-        return await hub.history(topics, since=since, limit=limit)
+    with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+        return hub.history(topics, since=since, limit=limit)
