@@ -26,15 +26,9 @@ from stream_server import closed, dechunk, get, head_of, post, read_all, read_un
 from support import Process, free_port
 from tidewire.cli import main
 from tidewire.errors import StartRefused
-from tidewire.server.run import (
-    COLLECT_AFTER,
-    LineFormatter,
-    bind_tcp,
-    bind_unix,
-    rare_collections,
-    tls_context,
-    why_not,
-)
+from tidewire.server.listeners import bind_tcp, bind_unix, tls_context, why_not
+from tidewire.server.logs import LineFormatter
+from tidewire.server.run import COLLECT_AFTER, rare_collections
 from tidewire.settings import ROWS, Settings
 
 

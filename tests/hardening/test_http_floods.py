@@ -581,7 +581,9 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from stream_server import StreamApp
 import uvicorn
-from tidewire.server.run import Server, bind_tcp, configure_logging
+from tidewire.server.run import Server
+from tidewire.server.listeners import bind_tcp
+from tidewire.server.logs import configure_logging
 from tidewire.server.protocol import StreamProtocol
 
 async def app(scope, receive, send, inner=StreamApp()):

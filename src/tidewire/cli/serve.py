@@ -12,7 +12,8 @@ from tidewire import __version__
 from ..errors import InvalidInput
 from ..http.admission import is_loopback
 from ..hub import Hub
-from ..server.run import LOG_LEVELS, raise_descriptor_limit
+from ..server.logs import LOG_LEVELS
+from ..server.run import raise_descriptor_limit
 from ..server.run import serve as run
 from ..settings import ROWS, Settings, parse
 from .address import host_option, port_option

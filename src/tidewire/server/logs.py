@@ -1,0 +1,38 @@
+"""
+What a server logs, and how a line looks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
+
+
+class LineFormatter(logging.Formatter):
+    """One record, one line (an exception adds indented ones): what users can put in is escaped as in JSON."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join("    " + printable(line) for line in super().formatException(ei).splitlines())
+
+
+def printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def configure_logging(level: str, access_log: bool) -> None:
+    """Log to stderr. uvicorn's own progress is shown only to those who debug."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger("tidewire").setLevel(wanted)
+    logging.getLogger("uvicorn").setLevel(wanted if level == "debug" else max(wanted, logging.WARNING))
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO if access_log else logging.CRITICAL)
