@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from support import BROWSERS, browser_options
+from support.browsers import BROWSERS, browser_options
 
 # The engine contract is made of plain asserts: a failed one shows its values here.
 pytest.register_assert_rewrite("tidewire.testing")
@@ -17,7 +17,7 @@ pytest.register_assert_rewrite("tidewire.testing")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from clients import Client
+    from support.clients import Client
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -78,7 +78,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
 @pytest.fixture(params=["sync", "async"])
 def client(request: pytest.FixtureRequest) -> Iterator[Client]:
     """Both Python clients, one after the other, behind one face."""
-    from clients import CLIENTS
+    from support.clients import CLIENTS
 
     with CLIENTS[request.param]() as opened:
         yield opened

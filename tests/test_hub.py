@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fakes import listen, quiet, virtual
+from support.fakes import listen, quiet, virtual
 from tidewire import Hub
 from tidewire.errors import (
     Draining,

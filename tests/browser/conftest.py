@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from pages import SEED, OpenPage
 
-from support import Process
+from support.browser_pages import SEED, OpenPage
+from support.processes import Process
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import wait_until
-from site_of_a_page import HURRY, Case, Site
 
 import tidewire
-from scripted import HOLD, answer, chunked, single_bytes, stream
-from support import free_port
+from support.browser_pages import wait_until
+from support.ports import free_port
+from support.scripted import HOLD, answer, chunked, single_bytes, stream
+from support.site_of_a_page import HURRY, Case, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from pages import OpenPage, get_json, rows, text, wait_until
 
+from support.browser_pages import OpenPage, get_json, rows, text, wait_until
 from tidewire.demo.content import CAT_FACTS
 
 

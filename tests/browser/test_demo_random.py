@@ -7,8 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages import NO_EVENT_SOURCE, SEED, OpenPage, events, get_json, rows, text, wait_until
 
+from support.browser_pages import NO_EVENT_SOURCE, SEED, OpenPage, events, get_json, rows, text, wait_until
 from tidewire.demo.makers import random_events
 
 if TYPE_CHECKING:

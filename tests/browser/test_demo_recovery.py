@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pages import NO_EVENT_SOURCE, OpenPage, events, rows, text, wait_until
+from support.browser_pages import NO_EVENT_SOURCE, OpenPage, events, rows, text, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

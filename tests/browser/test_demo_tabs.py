@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pages import OpenPage, text, wait_until
+from support.browser_pages import OpenPage, text, wait_until
 
 
 def test_twelve_tabs_get_every_event_over_one_stream(open_page: OpenPage, quick_demo: str) -> None:

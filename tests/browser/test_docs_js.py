@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from pages import OpenPage
 
-from documents import ROOT, blocks, serving
-from support import wait_until
+from support.browser_pages import OpenPage
+from support.documents import ROOT, blocks, serving
+from support.waiting import wait_until
 from tidewire import Hub
 from tidewire.client.sync import publish
 

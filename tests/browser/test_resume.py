@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from pages import OpenPage, get_json, wait_until
+
+from support.browser_pages import OpenPage, get_json, wait_until
 
 LISTEN = """
 (topic) => {

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from pages import wait_until
 
-from support import Process
+from support.browser_pages import wait_until
+from support.processes import Process
+from support.ways import APPS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -41,7 +42,7 @@ class Hub:
 
     def __init__(self) -> None:
         server = [sys.executable, "-m", "uvicorn", "sharing_app:app", "--port", "0"]
-        protocol = ["--http", "tidewire.server.protocol:StreamProtocol", "--app-dir", Path(__file__).parent]
+        protocol = ["--http", "tidewire.server.protocol:StreamProtocol", "--app-dir", APPS]
         self.process = Process([*server, *protocol])
         self.url = self.process.wait_line(r"running on (http://[^ /]+)").group(1)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ways import Served, served
+from support.ways import Served, served
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ways import Answer, Served, raw_request, served
+from support.ways import Answer, Served, raw_request, served
 
 EVIL = {"Origin": "https://evil.example"}
 FRIEND = {"Origin": "https://friend.example"}

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from support.ways import Answer, Served
 from tidewire import Hub
 from tidewire.errors import InvalidInput, Reserved, TidewireError
 from tidewire.event_stream import Event, comment, encode
-from ways import Answer, Served
 
 
 def refused(answer: Answer, status: int, code: str) -> None:

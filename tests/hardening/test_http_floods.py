@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from stream_server import (
+from support.processes import Process
+from support.stream_server import (
     FIRST,
     LOOPS,
     PORTABLE_BODY,
@@ -36,7 +37,7 @@ from stream_server import (
     read_until,
     responses,
 )
-from support import Process, wait_until
+from support.waiting import wait_until
 from tidewire.server import socket_wire
 from tidewire.server.protocol import MAX_PIPELINE, StreamProtocol
 from tidewire.settings import Settings

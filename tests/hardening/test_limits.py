@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from support.ways import Served, served
 from tidewire.event_stream import Decoder
-from ways import Served, served
 
 
 @pytest.fixture(scope="module", params=["takeover", "uvicorn"])

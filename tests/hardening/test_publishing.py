@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from support.ways import Answer, Served
 from tidewire.settings import Settings
-from ways import Answer, Served
 
 LIMITS = Settings()
 

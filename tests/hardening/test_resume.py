@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from support.ways import Served
 from tidewire.position import parse_position
-from ways import Served
 
 
 def test_b01_a_last_event_id_that_is_too_long(hub: Served) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ways import Served
+from support.ways import Served
 
 
 @pytest.mark.parametrize("topic", ["a/*", "a*b", "*", "**", "a/**"])

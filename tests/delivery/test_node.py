@@ -1,0 +1,1544 @@
+"""One node: from the engine to its streams, on a loop whose time is the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from support.fakes import (
+    NOW,
+    START,
+    FakeEngine,
+    FakeLog,
+    RecordingWire,
+    ask,
+    cohorts_of,
+    drift,
+    end,
+    listen,
+    numbers,
+    open_node,
+    positions,
+    publish,
+    quiet,
+    until,
+    virtual,
+)
+from tidewire.delivery.catch_up import SHARED
+from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.framing import Framing
+from tidewire.delivery.node import Node
+from tidewire.delivery.rounds import BATCH
+from tidewire.delivery.topic_hooks import Watch
+from tidewire.engines.memory import MemoryEngine
+from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
+from tidewire.event_stream import Comment, Event
+from tidewire.log.entries import Draft, Since
+from tidewire.position import Position
+from tidewire.settings import Settings
+from tidewire.topics import Selector
+
+INVALID = Since("invalid")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def heartbeats(wire: RecordingWire) -> int:
+    return sum(item == Comment("") for item in wire.read())
+
+
+def sample(node: Node, name: str, **labels: str) -> float:
+    return node.metrics.registry.get_sample_value(f"tidewire_{name}", labels) or 0.0
+
+
+# -- the beginning of a stream
+
+
+@virtual
+async def test_a_fresh_stream_is_told_where_it_starts() -> None:
+    async with open_node() as node:
+        await publish(node, "a", "before")
+        wire = await listen(node, "a")
+        assert wire.read() == [Comment("tidewire"), Event("", "hub.position", str(node.window.position(1)))]
+        assert wire.decoder.retry == 2000
+        (position,) = await publish(node, "a", "first")
+        await quiet()
+        assert wire.events == [Event("first", "message", str(position))]
+
+
+@virtual
+async def test_a_quiet_topic_has_an_id_before_its_first_event() -> None:
+    # Else a native EventSource that is dropped would lose in silence what comes meanwhile.
+    async with open_node() as node:
+        wire = await listen(node, "quiet")
+        wire.leave()
+        await publish(node, "quiet", "missed")
+        again = await listen(node, "quiet", since=wire.last_id)
+        await quiet()
+        assert (again.data, again.gaps) == (["missed"], [])
+
+
+@pytest.mark.parametrize("framing", ["raw", "chunked", "asgi"])
+@virtual
+async def test_resuming_is_exact(framing: Framing) -> None:
+    async with open_node() as node:
+        made = await publish(node, "a", *numbers(1, 9))
+        for number, position in enumerate(made, 1):
+            wire = await listen(node, "a", since=position, framing=framing)
+            await quiet()
+            assert wire.data == numbers(number + 1, 9)
+            assert wire.of_type("hub.position") == wire.of_type("hub.gap") == []
+
+
+@virtual
+async def test_others_events_are_neither_sent_nor_missed() -> None:
+    async with open_node() as node:
+        wires = {
+            terms: await listen(node, *terms) for terms in [("a",), ("b", "c/*"), ("**",), ("c/**", "a")]
+        }
+        for topic in ["a", "b", "c/1", "c/1/2", "d"] * 3:
+            await publish(node, topic, topic)
+        await quiet()
+        for terms, wire in wires.items():
+            expected = [t for t in ["a", "b", "c/1", "c/1/2", "d"] * 3 if Selector(terms).matches(t)]
+            assert wire.data == expected
+            assert [event.topic for event in wire.events] == [
+                None if terms == ("a",) else t for t in expected
+            ]
+
+
+@virtual
+async def test_where_a_stream_may_begin() -> None:
+    settings = Settings(retention_entries=6)
+    clock = iter(range(0, 100_000, 10))
+    async with open_node(MemoryEngine("memory", settings, lambda: next(clock)), retention_entries=6) as node:
+        await publish(node, "a", *numbers(1, 8))
+        seen = {}
+        for since in [START, NOW, Since("last", 2), Since("last", 0), Since("last", 99), Since("at", 0)]:
+            wire = await listen(node, "a", since=since)
+            await quiet()
+            seen[since] = wire.data
+            assert len(wire.of_type("hub.position")) == 1
+            assert wire.gaps == []
+        assert list(seen.values()) == [numbers(3, 8), [], ["7", "8"], [], numbers(3, 8), numbers(3, 8)]
+
+
+@virtual
+async def test_hub_open_comes_when_asked_for() -> None:
+    async with open_node() as node:
+        made = await publish(node, "a", "1")
+        opens = []
+        for since in (NOW, made[0], INVALID):
+            wire = await listen(node, "a", since=since, opened=True)
+            (event,) = wire.of_type("hub.open")
+            assert event.id == "", "it moves no id"
+            assert wire.everything[0] == event
+            opens.append(event.json())
+        assert opens == [
+            {"heartbeat": 15, "resume": resume, "position": str(made[0])}
+            for resume in ("fresh", "complete", "gap")
+        ]
+
+
+@virtual
+async def test_nothing_is_left_of_a_stream_that_never_came() -> None:
+    async with open_node() as node:
+        late = await ask(node, "a", attach=False)
+        assert late
+        assert late.subscriber
+        late.subscriber.lost()
+        late.subscriber.attach(late, "raw")
+        assert late.aborted
+        assert node.streams_open == 0
+        assert list(cohorts_of(node)) == []
+
+
+# -- positions that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda node: INVALID, "invalid"),  # B01, B03
+        (lambda node: Position("other1", 1), "foreign"),
+        (lambda node: Position("other1", 99), "foreign"),
+        (lambda node: Position("other1", 0), "foreign"),
+        (lambda node: node.window.position(3)._replace(check="zz"), "foreign"),
+        (lambda node: node.window.position(3)._replace(offset=6), "future"),
+        (lambda node: node.window.position(3)._replace(offset=2**62), "future"),
+    ],
+)
+@virtual
+async def test_a_position_that_cannot_be_used(make: Any, reason: str) -> None:
+    # B02: the gap comes first, and the stream goes on from its id.
+    async with open_node() as node:
+        await publish(node, "a", *numbers(1, 5))
+        claim = make(node)
+        wire = await listen(node, "a", since=claim)
+        await publish(node, "a", "6")
+        await quiet()
+        gap = wire.everything[0]
+        at = 0 if reason == "foreign" else 5
+        assert gap.event == "hub.gap"
+        assert gap.id == str(node.window.position(at))
+        requested = {} if claim is INVALID else {"requested": str(claim)}
+        assert gap.json() == {
+            "reason": reason,
+            **requested,
+            "oldest": str(node.window.position(1)),
+            "head": str(node.window.position(5)),
+            "topics": ["a"],
+        }
+        assert wire.data == numbers(at + 1, 6)
+        assert sample(node, "gaps_total", reason=reason) == 1
+
+
+@virtual
+async def test_trimmed() -> None:
+    async with open_node(retention_entries=4) as node:
+        made = await publish(node, "a", *numbers(1, 3))
+        await publish(node, "b", *numbers(4, 6))
+        wires = [await listen(node, "a", "b", "c", since=position) for position in made]
+        await quiet()
+        assert [wire.data for wire in wires] == [numbers(3, 6), numbers(3, 6), numbers(4, 6)]
+        assert [len(wire.gaps) for wire in wires] == [1, 0, 0]
+        assert wires[0].gaps[0]["topics"] == ["a"]
+        assert wires[0].gaps[0]["requested"] == str(made[0])
+        assert positions(wires[0].of_type("hub.gap")) == [made[1]]
+
+
+@virtual
+async def test_an_empty_log_has_no_oldest() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", since=INVALID)
+        assert wire.gaps[0]["oldest"] is None
+        assert wire.last_id.offset == 0
+
+
+@virtual
+async def test_a_restart_of_the_memory_engine_is_a_gap_for_everyone() -> None:
+    # F3, G17: whatever offset the new log has reached.
+    async with open_node() as node:
+        old = [node.window.position(0), *await publish(node, "a", *numbers(1, 5))]
+    async with open_node() as node:
+        new = await publish(node, "a", *numbers(1, 3))
+        assert not {str(p) for p in old} & {str(p) for p in new}
+        for position in old:
+            wire = await listen(node, "a", since=position)
+            await quiet()
+            assert wire.gaps[0]["reason"] == "foreign"
+            assert wire.data == numbers(1, 3)
+
+
+@virtual
+async def test_a_busy_neighbour_causes_no_gap() -> None:
+    async with open_node(retention_entries=5, window_entries=3) as node:
+        (position,) = await publish(node, "quiet", "1")
+        await publish(node, "busy", *numbers(1, 50))
+        wire = await listen(node, "quiet", since=position)
+        await publish(node, "quiet", "2")
+        await quiet()
+        assert (wire.data, wire.gaps) == (["2"], [])
+
+
+# -- rounds
+
+
+@virtual
+async def test_many_publishes_make_few_writes() -> None:
+    async with open_node() as node:
+        wires = [await listen(node, "a") for _ in range(100)]
+        before = [len(wire.writes) for wire in wires]
+        await asyncio.gather(*(publish(node, "a", str(number)) for number in range(64)))
+        await quiet()
+        for wire, count in zip(wires, before, strict=True):
+            assert wire.data == [str(number) for number in range(64)]
+            assert len(wire.writes) == count + 1
+        assert sample(node, "deliveries_total") == 100
+
+
+@virtual
+async def test_publishes_that_keep_coming_do_not_hold_up_the_round() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a")
+        drift(0.0005)
+        for number in range(200):
+            await publish(node, "a", str(number))
+            await asyncio.sleep(0)
+        assert len(wire.data) > 100
+        drift(0)
+        await quiet()
+        assert wire.data == [str(number) for number in range(200)]
+
+
+@virtual
+async def test_a_round_hands_over_the_loop_and_who_leaves_meanwhile_gets_no_more() -> None:
+    async with open_node() as node:
+        wires = [await listen(node, "a") for _ in range(10 * BATCH)]
+        await quiet()
+        drift(0.003)  # a step lasts two looks at the clock
+        await publish(node, "a", "1")
+        await until(lambda: any(wire.data for wire in wires))
+        rest = [wire for wire in wires if not wire.data]
+        assert BATCH <= len(rest) < 10 * BATCH
+        gone, stuck = rest[0], rest[1]
+        gone.leave()
+        stuck.subscriber and stuck.subscriber.pause_writing()
+        late = await listen(node, "a")
+        drift(0)
+        await publish(node, "a", "2")
+        await quiet()
+        assert (gone.data, stuck.data, late.data) == ([], [], ["2"])
+        stuck.take()
+        await quiet()
+        assert all(wire.data == ["1", "2"] for wire in wires if wire is not gone)
+
+
+@virtual
+async def test_a_closed_transport_robs_nobody() -> None:
+    async with open_node() as node:
+        wires = [await listen(node, "a") for _ in range(50)]
+        for wire in wires[::7]:
+            wire.broken = True
+        await publish(node, "a", "1")
+        await quiet()
+        await publish(node, "a", "2")
+        await quiet()
+        assert all(wire.data == ([] if wire in wires[::7] else ["1", "2"]) for wire in wires)
+        assert node.streams_open == node.subscribers("a") == 42
+        assert sample(node, "ended_streams_total", reason="lost") == 8
+
+
+@virtual
+async def test_a_closed_transport_of_a_reader_robs_nobody() -> None:
+    async with open_node() as node:
+        made = await publish(node, "a", "1", "2")
+        opened = [await ask(node, "a", since=made[0], attach=False) for _ in range(3)]
+        wires = [wire for wire in opened if wire]
+        wires[1].broken = True
+        for wire in wires:
+            assert wire.subscriber
+            wire.subscriber.attach(wire, "raw")
+        broken = await listen(node, "a")
+        assert broken.subscriber
+        broken.subscriber.pause_writing()
+        await publish(node, "a", "3")
+        await quiet()
+        broken.broken = True
+        broken.take()
+        await quiet()
+        assert [wire.data for wire in wires] == [["2", "3"], [], ["2", "3"]]
+        assert node.streams_open == 2
+
+
+# -- slow readers
+
+
+@virtual
+async def test_a_slow_reader_costs_its_position_and_one_join() -> None:
+    async with open_node() as node:
+        slow, fast = await listen(node, "a", room=1000), await listen(node, "a")
+        await publish(node, "a", *("x" * 10_000 + str(n) for n in range(200)))
+        await quiet()
+        assert len(fast.data) == 200
+        assert slow.overrun == 0
+        assert len(slow.raw) <= 1000 + JOIN_BYTES
+        while len(slow.data) < 200:
+            had = len(slow.raw)
+            slow.take(room=1000)
+            await quiet()
+            assert len(slow.raw) - had <= 1000 + JOIN_BYTES
+        assert slow.data == fast.data
+        assert (slow.overrun, slow.gaps) == (0, [])
+
+
+@pytest.mark.parametrize("seed", range(8))
+@virtual
+async def test_live_paused_behind_live_without_hole_or_repeat(seed: int) -> None:
+    rng = random.Random(seed)
+    async with open_node(window_entries=30) as node:
+        wires = [await listen(node, *rng.choice([("a",), ("a", "b"), ("**",)])) for _ in range(12)]
+        published = []
+        drift(0.001)
+        for number in range(300):
+            topic = rng.choice("abc")
+            published.append((topic, str(number)))
+            await publish(node, topic, str(number))
+            wire = rng.choice(wires)
+            if rng.random() < 0.3:
+                wire.stall()
+            elif rng.random() < 0.5:
+                wire.take()
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+        drift(0)
+        for wire in wires:
+            wire.take()
+        await quiet()
+        for wire in wires:
+            assert wire.subscriber
+            assert wire.data == [text for topic, text in published if wire.subscriber.selector.matches(topic)]
+            assert (wire.gaps, wire.overrun) == ([], 0)
+            assert wire.subscriber.live
+
+
+@virtual
+async def test_what_comes_between_a_pause_and_its_end_is_not_left_out() -> None:
+    # The last member leaves while something is pending; what comes next is pending for nobody.
+    async with open_node() as node:
+        wire = await listen(node, "a")
+        assert wire.subscriber
+        await publish(node, "a", "1")
+        wire.subscriber.pause_writing()
+        await publish(node, "a", "2", "3")
+        wire.subscriber.resume_writing()
+        other = await listen(node, "a", since=node.window.position(0))
+        await publish(node, "a", "4")
+        await quiet()
+        assert wire.data == other.data == numbers(1, 4)
+
+
+@virtual
+async def test_the_kernel_is_to_bear_a_slow_reader_until_it_is_live() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1")
+        await quiet()
+        assert wire.subscriber
+        assert wire.subscriber.paused
+        assert not wire.patient  # it may be gone
+        wire.acked = 10
+        await until(lambda: wire.patient, 0.1)  # it took something
+        wire.take(room=None)
+        await quiet()
+        assert wire.subscriber.live
+        assert not wire.patient
+        # One that only fills up and empties again was slow, too, until it had caught up.
+        wire.subscriber.pause_writing()
+        wire.subscriber.resume_writing()
+        assert wire.patient
+        await quiet()
+        assert not wire.patient
+
+
+@virtual
+async def test_a_stuck_reader_is_ended() -> None:
+    async with open_node(stuck_timeout=30, send_timeout=120) as node:
+        stuck, steady, portable = [await listen(node, "a", room=0) for _ in range(3)]
+        stuck.acked = steady.acked = 0
+        start = now()
+        await publish(node, "a", "1", "2")
+        await quiet()
+
+        def steady_goes_on() -> None:
+            assert steady.acked is not None
+            steady.acked += 1
+            asyncio.get_running_loop().call_later(1, steady_goes_on)
+
+        steady_goes_on()
+        await until(lambda: stuck.aborted, 0.1)
+        assert 30 <= now() - start <= 33
+        # No progress can be seen there, so it has 120 s.
+        await until(lambda: portable.aborted, 0.1)
+        assert 120 <= now() - start <= 123
+        assert not steady.ended
+        assert sample(node, "ended_streams_total", reason="stuck") == 2
+
+
+@virtual
+async def test_a_reader_that_took_its_last_byte_late_has_its_time_from_then() -> None:
+    async with open_node(stuck_timeout=30) as node:
+        wire = await listen(node, "a", room=0)
+        wire.acked = 0
+        await publish(node, "a", "1")
+        await quiet()
+        await asyncio.sleep(20.3)
+        wire.acked = 7
+        last = now()
+        await until(lambda: wire.aborted, 0.1)
+        assert 30 <= now() - last <= 33
+
+
+# -- readers beyond the window
+
+
+@pytest.mark.parametrize("terms", [("a",), ("b/*",), ("**",), ("a", "b/1")])
+@virtual
+async def test_what_the_window_has_not_is_read_from_the_engine(terms: tuple[str, ...]) -> None:
+    rng = random.Random(1)
+    async with open_node(window_entries=10) as node:
+        made = []
+        for number in range(1000):
+            topic = rng.choice(["a", "b/1", "b/2", "c"])
+            made.append((topic, str(number), *await publish(node, topic, str(number))))
+        for index in (0, 1, 255, 256, 257, 600, 985, 989, 990, 998, 999):
+            wire = await listen(node, *terms, since=made[index][2])
+            await quiet()
+            expected = [text for topic, text, _ in made[index + 1 :] if Selector(terms).matches(topic)]
+            assert (wire.data, wire.gaps) == (expected, [])
+            assert wire.subscriber
+            assert wire.subscriber.live
+
+
+@virtual
+async def test_more_than_the_window_at_once_loses_nothing() -> None:
+    async with open_node(window_entries=10) as node:
+        wires = [await listen(node, "a") for _ in range(3)]
+        for start in range(0, 200, 50):
+            await node.append([Draft("a", str(number)) for number in range(start, start + 50)])
+        await quiet()
+        for wire in wires:
+            assert (wire.data, wire.gaps) == ([str(number) for number in range(200)], [])
+
+
+@virtual
+async def test_more_than_the_window_in_the_middle_of_a_round() -> None:
+    async with open_node(window_entries=10) as node:
+        wires = [await listen(node, "a") for _ in range(5 * BATCH)]
+        await quiet()
+        drift(0.003)
+        await publish(node, "a", "0")
+        await until(lambda: any(wire.data for wire in wires))
+        assert not all(wire.data for wire in wires)
+        await node.append([Draft("a", str(number)) for number in range(1, 50)])
+        drift(0)
+        await quiet()
+        for wire in wires:
+            assert (wire.data, wire.gaps) == ([str(number) for number in range(50)], [])
+
+
+@virtual
+async def test_more_than_retention_at_once_is_told() -> None:
+    async with open_node(window_entries=5, retention_entries=5) as node:
+        wire = await listen(node, "a")
+        await node.append([Draft("a", str(number)) for number in range(20)])
+        await quiet()
+        assert wire.data == [str(number) for number in range(15, 20)]
+        (gap,) = wire.gaps
+        assert (gap["reason"], gap["requested"]) == ("trimmed", str(node.window.position(0)))
+        assert wire.everything[1].event == "hub.gap", "it comes before the next event"
+
+
+@virtual
+async def test_a_slow_reader_that_retention_overtakes_is_told_mid_stream() -> None:
+    async with open_node(window_entries=5, retention_entries=20) as node:
+        wire = await listen(node, "a", room=0)
+        quiet_one = await listen(node, "b", room=0)
+        await publish(node, "b", "1")
+        await publish(node, "a", *numbers(1, 3))
+        await quiet()
+        got = len(wire.data)
+        await publish(node, "a", *numbers(4, 100))
+        wire.take()
+        quiet_one.take()
+        await quiet()
+        assert wire.data == [*numbers(1, got), *numbers(81, 100)]
+        (gap,) = wire.of_type("hub.gap")
+        assert gap.json()["requested"] == str(node.window.position(got + 1))
+        assert positions([gap])[0].offset == 81
+        assert (quiet_one.data, quiet_one.gaps) == (["1"], []), "it missed nothing"
+
+
+@virtual
+async def test_readers_from_one_position_share_a_read_and_a_join() -> None:
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 300))
+        engine.calls.clear()
+        wires = [await listen(node, "a", since=made[0]) for _ in range(50)]
+        await quiet()
+        assert all(wire.data == numbers(2, 300) for wire in wires)
+        assert len([call for call in engine.calls if call[0] == "read"]) <= 2
+        assert all(one is other for one, other in zip(wires[0].writes, wires[1].writes, strict=True))
+
+
+@virtual
+async def test_the_engines_pages_are_written_in_joins() -> None:
+    async with open_node(window_entries=1, retention_bytes=10**8) as node:
+        made = await publish(node, "a", *["x" * 20_000] * 40)
+        slow = await listen(node, "a", since=made[0], room=1000)
+        await quiet()
+        assert len(slow.raw) <= 1000 + JOIN_BYTES
+        while len(slow.data) < 39:
+            had = len(slow.raw)
+            slow.take(room=1000)
+            await quiet()
+            assert 0 < len(slow.raw) - had <= 1000 + JOIN_BYTES
+        assert slow.overrun == 0
+
+
+@virtual
+async def test_the_engines_entries_keep_no_frames() -> None:
+    settings = Settings(window_entries=5)
+    engine = MemoryEngine("memory", settings)
+    async with open_node(engine, window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 50))
+        wire = await listen(node, "a", since=made[0])
+        await quiet()
+        assert len(wire.data) == 49
+        page = await engine.read(0, 100, None)
+        kept = [entry.offset for entry in page.entries if entry.frames != (None, None)]
+        assert all(offset > 45 for offset in kept)
+
+
+@virtual
+async def test_only_so_many_replays_are_kept() -> None:
+    async with open_node(window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 200))
+        wires = [await listen(node, "a", since=position) for position in made]
+        await quiet()
+        assert [len(wire.data) for wire in wires] == list(range(199, -1, -1))
+        assert len(node.readers._replays) <= SHARED
+        assert len(node.readers._pages) <= SHARED
+
+
+@virtual
+async def test_a_slow_engine_holds_up_nobody_else() -> None:
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 50))
+        live = await listen(node, "a")
+        engine.slow()
+        old = await listen(node, "a", since=made[0])
+        located = await listen(node, "a", since=Since("last", 3))
+        asyncio.get_running_loop().call_later(40, engine.fast)
+        node.log.entries(engine.log.copies(50, 50))
+        await asyncio.sleep(20)
+        assert live.subscriber
+        assert live.subscriber.live
+        assert old.data == located.data == []
+        assert heartbeats(old) == heartbeats(located) == 1
+        await asyncio.sleep(30)
+        assert old.data == numbers(2, 50)
+        assert located.data == numbers(48, 50)
+        assert located.everything[0].event == "hub.position"
+
+
+# -- keys, refusals, answers to a publish
+
+
+@virtual
+async def test_an_acknowledged_id_can_be_resumed_from_at_once() -> None:
+    engine = FakeEngine()
+    engine.late = True  # the receipt comes before the entries
+    async with open_node(engine) as node:
+        for text in ("1", "2", "3"):
+            (position,) = await publish(node, "a", text)
+            assert node.window.head == position.offset
+            wire = await listen(node, "a", since=position)
+            assert wire.gaps == []
+
+
+@virtual
+async def test_what_a_publish_may_hear() -> None:
+    async with open_node() as node:
+        first = await node.append([Draft("a", "1", key="k"), Draft("a", "2")])
+        again = await node.append([Draft("a", "1", key="k")])
+        assert (again[0].position, again[0].duplicate) == (first[0].position, True)
+        with pytest.raises(KeyConflict):
+            await node.append([Draft("a", "other", key="k")])
+        await end(node, "a")
+        with pytest.raises(TopicEnded):
+            await node.append([Draft("a")])
+        assert sample(node, "published_events_total") == 3
+        assert sample(node, "duplicate_publishes_total") == 1
+
+
+@virtual
+async def test_an_engine_that_does_not_answer_leaves_a_publish_unknown() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, engine_timeout=4) as node:
+        engine.slow()
+        start = now()
+        with pytest.raises(Unknown) as unknown:
+            await publish(node, "a", "1")
+        assert 4 <= now() - start <= 4.1
+        assert (unknown.value.stored, unknown.value.status, unknown.value.retry_after) == ("unknown", 503, 1)
+        assert sample(node, "unknown_publishes_total") == 1
+        engine.fast()
+        assert len(await publish(node, "a", "2")) == 1
+
+
+@virtual
+async def test_entries_that_never_come_leave_a_publish_unknown() -> None:
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        engine.hold()
+        with pytest.raises(Unknown):
+            await publish(node, "a", "1")
+        wire = await listen(node, "a")
+        engine.release()
+        await quiet()
+        assert wire.data == ["1"]
+
+
+@virtual
+async def test_only_so_many_publishes_wait() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, max_publishes=3) as node:
+        engine.slow()
+        waiting = [asyncio.ensure_future(publish(node, "a", str(number))) for number in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as busy:
+            await publish(node, "a", "4")
+        assert (busy.value.code, busy.value.stored) == ("busy", False)
+        engine.fast()
+        assert len(await asyncio.gather(*waiting)) == 3
+        await publish(node, "a", "5")
+
+
+@virtual
+async def test_a_publish_across_a_log_that_went_back_is_unknown() -> None:
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        await publish(node, "a", "1")
+        engine.hold()
+        waiting = asyncio.ensure_future(publish(node, "a", "2"))
+        await quiet()
+        engine.log.go_back(1)
+        engine.release()
+        start = now()
+        with pytest.raises(Unknown):
+            await waiting
+        assert now() - start < 1
+
+
+# -- the end of a topic
+
+
+@virtual
+async def test_the_end_is_told_and_the_stream_closed() -> None:
+    async with open_node() as node:
+        plain, two = await listen(node, "a"), await listen(node, "a", "b")
+        pattern = await listen(node, "a", "x/*")
+        await publish(node, "a", "1")
+        receipt = await end(node, "a", "sold out")
+        await quiet()
+        (told,) = plain.of_type("hub.end")
+        assert (told.id, told.json()) == (str(receipt.position), {"topic": "a", "reason": "sold out"})
+        assert plain.ended
+        assert plain.everything[-1] == told
+        assert not two.ended
+        await end(node, "b")
+        await quiet()
+        assert two.ended
+        assert [event.json()["topic"] for event in two.of_type("hub.end")] == ["a", "b"]
+        assert len(pattern.of_type("hub.end")) == 1
+        assert not pattern.ended
+        assert sample(node, "ended_streams_total", reason="topic") == 2
+
+
+@virtual
+async def test_who_has_everything_of_an_ended_topic_is_answered_with_204() -> None:
+    async with open_node() as node:
+        made = await publish(node, "a", "1", "2")
+        receipt = await end(node, "a")
+        await publish(node, "b", "3")
+        for since in (NOW, receipt.position, node.window.position(4)):
+            assert await ask(node, "a", since=since) is None
+        for wire in [await listen(node, "a", since=since) for since in (START, *made)]:
+            await quiet()
+            assert [event.event for event in wire.everything if event.event != "hub.position"][
+                -1
+            ] == "hub.end"
+            assert len(wire.of_type("hub.end")) == 1
+            assert wire.ended
+        # A gap is owed, or something may come.
+        for terms, since in [(("a",), INVALID), (("a", "b"), NOW), (("a", "a/*"), NOW)]:
+            assert await ask(node, *terms, since=since) is not None
+
+
+@virtual
+async def test_a_gap_at_an_ended_topic_is_told_before_its_end() -> None:
+    async with open_node() as node:
+        await publish(node, "a", "1")
+        await end(node, "a")
+        await publish(node, "b", "1")
+        wire = await listen(node, "a", since=INVALID)
+        await quiet()
+        assert [event.event for event in wire.everything] == ["hub.gap", "hub.end"]
+        assert wire.everything[1].id == str(node.window.position(3)), "its own position"
+        assert wire.ended
+
+
+@virtual
+async def test_an_ended_topic_stays_ended_beyond_retention() -> None:
+    async with open_node(retention_entries=3) as node:
+        made = await publish(node, "a", "1")
+        await end(node, "a", "sold")
+        await publish(node, "b", *numbers(1, 10))
+        assert await ask(node, "a") is None
+        wire = await listen(node, "a", since=made[0])
+        await quiet()
+        assert [event.event for event in wire.everything] == ["hub.gap", "hub.end"]
+        assert wire.ended
+
+
+@virtual
+async def test_an_end_that_is_pending_is_not_told_early() -> None:
+    async with open_node() as node:
+        await listen(node, "a")
+        await node.append([Draft("a", "1"), Draft("a", "2"), Draft("a", "sold", end=True)])
+        # Before the round: this one has what the cohort has sent, and the topic has ended.
+        wire = await listen(node, "a", since=node.window.position(0))
+        await quiet()
+        assert wire.data == ["1", "2"]
+        assert [event.json()["reason"] for event in wire.of_type("hub.end")] == ["sold"]
+        assert wire.ended
+
+
+@virtual
+async def test_an_end_while_a_reader_is_slow() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1", "2")
+        await quiet()
+        await end(node, "a")
+        await quiet()
+        assert not wire.ended
+        wire.take()
+        await quiet()
+        assert wire.ended
+        assert [event.event for event in wire.everything][-3:] == ["message", "message", "hub.end"]
+        assert len(wire.of_type("hub.end")) == 1
+
+
+# -- silence, age
+
+
+@virtual
+async def test_silence_is_filled() -> None:
+    async with open_node(heartbeat=15) as node:
+        wires = []
+        for _ in range(20):
+            wires.append(await listen(node, "a"))
+            await asyncio.sleep(0.7)
+        await asyncio.sleep(200)
+        for wire in wires:
+            times = [wire.times[0], *wire.times] if wire.times else []
+            assert max(b - a for a, b in pairwise(times)) <= 16
+            assert heartbeats(wire) >= 12
+            assert wire.last_id.offset == 0
+
+
+@virtual
+async def test_a_heartbeat_is_not_added_to_events() -> None:
+    async with open_node(heartbeat=15) as node:
+        wire = await listen(node, "a")
+        for number in range(20):
+            await publish(node, "a", str(number))
+            await asyncio.sleep(10)
+        assert heartbeats(wire) == 0
+
+
+@virtual
+async def test_who_joins_late_is_not_silent_too_long() -> None:
+    async with open_node(heartbeat=15) as node:
+        first = await listen(node, "a")
+        await asyncio.sleep(20)
+        second = await listen(node, "a", since=node.window.position(0))
+        start = now()
+        await asyncio.sleep(60)
+        assert second.times[0] - start <= 16
+        assert len(second.times) >= 4
+        assert first.subscriber
+        assert second.subscriber
+        assert first.subscriber.cohort is second.subscriber.cohort
+
+
+@virtual
+async def test_a_paused_reader_gets_no_heartbeat() -> None:
+    async with open_node(heartbeat=15) as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1")
+        await quiet()
+        await asyncio.sleep(60)
+        assert (heartbeats(wire), wire.overrun) == (0, 0)
+        wire.take()
+        await asyncio.sleep(20)
+        assert heartbeats(wire) == 1
+
+
+@virtual
+async def test_the_idle_are_moved_along_before_their_position_is_trimmed() -> None:
+    async with open_node(heartbeat=15, retention_entries=100) as node:
+        live = await listen(node, "idle")
+        paused = await listen(node, "idle")
+        assert paused.subscriber
+        for number in range(300):
+            await publish(node, "busy", str(number))
+            await asyncio.sleep(1)
+        for wire in (live, paused):
+            moves = positions(wire.of_type("hub.position"))
+            assert moves == sorted(moves)
+            assert len(moves) > 3
+            # Whenever its connection drops, its id is still kept.
+            assert wire.last_id.offset >= node.window.floor
+            assert wire.data == wire.gaps == []
+            again = await listen(node, "idle", since=wire.last_id)
+            assert again.gaps == []
+
+
+@virtual
+async def test_who_resumes_from_before_the_floor_without_loss_is_moved_along() -> None:
+    async with open_node(heartbeat=15, retention_entries=10) as node:
+        (position,) = await publish(node, "idle", "1")
+        await publish(node, "busy", *numbers(1, 50))
+        wire = await listen(node, "idle", since=position)
+        await asyncio.sleep(20)
+        assert wire.gaps == []
+        assert positions(wire.of_type("hub.position")) == [node.window.position(51)]
+
+
+@virtual
+async def test_streams_end_at_their_age_and_not_together() -> None:
+    async with open_node(max_age=600, max_age_portable=100, heartbeat=15) as node:
+        wires = [await listen(node, "a") for _ in range(50)]
+        portable = await listen(node, "a", framing="asgi")
+        start = now()
+        ended: dict[int, float] = {}
+        while len(ended) < 50:
+            await asyncio.sleep(1)
+            for index, wire in enumerate(wires):
+                if wire.ended and index not in ended:
+                    ended[index] = now() - start
+            assert portable.ended or now() - start < 112
+        assert 540 <= min(ended.values()) <= max(ended.values()) <= 662
+        assert max(ended.values()) - min(ended.values()) > 60
+        assert not any(wire.aborted for wire in wires)
+        assert sample(node, "ended_streams_total", reason="age") == 51
+
+
+# -- the engine away, slow, or another
+
+
+@virtual
+async def test_an_outage() -> None:
+    # G15
+    log = FakeLog()
+    engine, other = FakeEngine(log), FakeEngine(log)
+    async with open_node(engine) as node, open_node(other) as node2:
+        live = await listen(node, "a")
+        made = await publish(node, "a", "1")
+        engine.down()
+        assert not node.ready
+        with pytest.raises(Unavailable) as refused:
+            await publish(node, "a", "x")
+        assert (refused.value.stored, refused.value.retry_after) == (False, 1)
+        await publish(node2, "a", "2")
+        # Accepted at once, with heartbeats; nothing is judged.
+        behind = {
+            since: await listen(node, "a", since=since)
+            for since in (made[0], INVALID, NOW, START, Since("last", 1), Position("other1", 1))
+        }
+        future = await listen(node, "a", since=node2.window.position(2))
+        await asyncio.sleep(40)
+        for wire in (live, future, *behind.values()):
+            assert heartbeats(wire) >= 2
+            assert wire.data in ([], ["1"])
+        assert future.everything == []
+        await publish(node2, "a", "3")
+        engine.up()
+        # They find their places only after this one; it came when they were there.
+        await publish(node, "a", "4")
+        await quiet()
+        assert live.data == numbers(1, 4)
+        assert future.data == ["3", "4"]
+        assert future.gaps == []
+        assert {since: wire.data for since, wire in behind.items()} == {
+            made[0]: numbers(2, 4),
+            INVALID: numbers(2, 4),
+            NOW: numbers(2, 4),  # from when it came, by what this node knew then
+            START: numbers(1, 4),
+            Since("last", 1): numbers(2, 4),
+            Position("other1", 1): numbers(1, 4),
+        }
+        assert behind[Position("other1", 1)].gaps[0]["reason"] == "foreign"
+        assert behind[made[0]].gaps == behind[NOW].gaps == []
+
+
+@virtual
+async def test_a_page_that_fails_is_read_again() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, window_entries=2) as node:
+        made = await publish(node, "a", *numbers(1, 20))
+        engine.slow()
+        wire = await listen(node, "a", since=made[0])
+        await quiet()
+        # It fails, and is up again before the reader hears of it.
+        engine.down()
+        engine.up()
+        await asyncio.sleep(5)
+        assert wire.data == numbers(2, 20)
+
+
+@virtual
+async def test_an_engine_that_breaks_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FakeEngine):
+        async def read(self, *_: Any) -> Any:
+            raise RuntimeError("disk on fire")
+
+    async with open_node(Broken(), window_entries=2) as node:
+        made = await publish(node, "a", *numbers(1, 20))
+        with caplog.at_level(logging.ERROR, "tidewire"):
+            wire = await listen(node, "a", since=made[0])
+            await quiet()
+        assert wire.ended
+        assert "a page of the log could not be read" in caplog.text
+        live = await listen(node, "a")
+        await publish(node, "a", "21")
+        await quiet()
+        assert live.data == ["21"]
+
+
+@virtual
+async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
+    # G13
+    log = FakeLog()
+    engine, other = FakeEngine(log), FakeEngine(log)
+    async with open_node(engine) as node, open_node(other) as node2:
+        engine.hold()
+        made = await publish(node2, "a", *numbers(1, 5))
+        asyncio.get_running_loop().call_later(0.2, engine.release)
+        soon = await listen(node, "a", since=made[2])
+        await quiet()
+        assert (soon.data, soon.gaps) == (["4", "5"], [])
+        engine.hold()
+        made += await publish(node2, "a", "6", "7")
+        later = await listen(node, "a", since=made[5])  # accepted, as behind
+        assert later.everything == []
+        await asyncio.sleep(20)
+        assert (later.everything, heartbeats(later)) == ([], 1)
+        engine.release()
+        await quiet()
+        assert (later.data, later.gaps) == (["7"], [])
+        wrong = await listen(node, "a", since=made[6]._replace(offset=8))
+        assert wrong.gaps[0]["reason"] == "future"
+
+
+@virtual
+async def test_no_engine_call_carries_what_a_client_brought() -> None:
+    # B03: there is no way for it; a position is arithmetic.
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        await publish(node, "a", "1")
+        engine.calls.clear()
+        for since in (INVALID, Position("other1", 1), node.window.position(1)):
+            await listen(node, "a", since=since)
+        assert engine.calls == []
+
+
+@pytest.mark.parametrize("where", ["window", "page"])
+@virtual
+async def test_a_foreign_writers_bad_field_is_dropped(where: str) -> None:
+    # A18
+    engine = FakeEngine()
+    async with open_node(engine, window_entries=1 if where == "page" else 100) as node:
+        wires = [await listen(node, "a"), await listen(node, "**")] if where == "window" else []
+        log = engine.log
+        start = log.write("a", "0")
+        log.write("a", "1", "x\r\ndata: y")
+        log.write("a", "2", "good", retry="5\nid: x")
+        log.write("a", "3", "hub.gap")
+        log.write("a\nevent: x", "4")
+        log.write("a", "5", "a\0", retry=7)
+        log.write("a", "6", "good", retry=700)
+        await quiet()
+        if where == "page":
+            wires = [await listen(node, term, since=start) for term in ("a", "**")]
+            log.write("a", "7")
+            await quiet()
+            assert {call[0] for call in engine.calls} >= {"read"}
+        last = ["7"] if where == "page" else []
+        for wire in wires:
+            events = [event for event in wire.events if event.data != "0"]
+            assert [event.data for event in events] == ["1", "2", "3", "5", "6", *last]
+            assert [event.event for event in events][:5] == ["message", "good", "message", "message", "good"]
+            assert wire.gaps == []
+            assert wire.decoder.retry == 700
+        assert sample(node, "bad_events_total") == 5
+
+
+# -- a log that goes back
+
+
+@virtual
+async def test_a_log_that_goes_back_is_told_to_those_who_were_further() -> None:
+    # F14
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        wires = {"live": await listen(node, "a"), "far": await listen(node, "b")}
+        made = await publish(node, "a", *numbers(1, 10))
+        await quiet()
+        assert wires["live"].subscriber
+        slow = await listen(node, "a", since=made[3], room=0)
+        await quiet()
+        engine.log.go_back(6)
+        after = await publish(node, "a", "7b", "8b")
+        slow.take()
+        await quiet()
+        assert wires["live"].data == [*numbers(1, 10), "7b", "8b"]
+        (gap,) = wires["live"].gaps
+        assert (gap["reason"], gap["requested"]) == ("foreign", str(made[9]))
+        assert positions(wires["live"].of_type("hub.gap")) == [node.window.position(6)]
+        assert wires["far"].gaps == [], "nothing of what was lost was for it"
+        assert {p.life for p in after} & {p.life for p in made} == set()
+        # One that resumes, of either life.
+        for position, data, gaps in [
+            (made[5], ["7b", "8b"], 0),
+            (made[7], ["7b", "8b"], 1),
+            (after[0], ["8b"], 0),
+        ]:
+            wire = await listen(node, "a", since=position)
+            await quiet()
+            assert (wire.data, len(wire.gaps)) == (data, gaps)
+
+
+@virtual
+async def test_a_reader_before_the_point_where_the_log_went_back_misses_nothing() -> None:
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1")
+        await quiet()
+        await publish(node, "a", *numbers(2, 9))
+        engine.log.go_back(3)
+        await publish(node, "a", "4b")
+        wire.take()
+        await quiet()
+        assert (wire.data, wire.gaps) == (["1", "2", "3", "4b"], [])
+
+
+@virtual
+async def test_a_log_that_goes_back_between_the_head_and_the_socket() -> None:
+    engine = FakeEngine()
+    async with open_node(engine) as node:
+        await publish(node, "a", *numbers(1, 9))
+        wire = await ask(node, "a", attach=False)
+        assert wire
+        assert wire.subscriber
+        engine.log.go_back(4)
+        await publish(node, "a", *(f"{n}b" for n in range(5, 12)))
+        wire.subscriber.attach(wire, "raw")
+        await quiet()
+        assert wire.gaps[0]["reason"] == "foreign"
+        assert wire.data == [f"{n}b" for n in range(5, 12)]
+
+
+@virtual
+async def test_a_log_that_goes_back_while_a_page_is_read() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, window_entries=2) as node:
+        made = await publish(node, "a", *numbers(1, 20))
+        engine.slow()
+        old, last = await listen(node, "a", since=made[0]), await listen(node, "a", since=Since("last", 5))
+        await quiet()
+        engine.log.go_back(10)
+        engine.fast()
+        await publish(node, "a", "11b")
+        await quiet()
+        assert (old.data, old.gaps) == ([*numbers(2, 10), "11b"], [])
+        assert last.data[-2:] == ["10", "11b"]
+        assert last.gaps == []
+
+
+@virtual
+async def test_during_an_outage_nobody_is_moved_to_another_log() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, heartbeat=15) as node:
+        wire = await listen(node, "a")
+        made = await publish(node, "a", *numbers(1, 9))
+        await quiet()
+        engine.down()
+        node.log.reset(engine.log.state()._replace(lives=(("other1", 1),), position=Position("other1", 3)))
+        await asyncio.sleep(60)
+        assert heartbeats(wire) >= 3
+        assert wire.last_id == made[-1], "no id of a log that it was not judged by"
+
+
+@virtual
+async def test_checks_tell_a_tail_that_was_lost_unseen() -> None:
+    log = FakeLog()
+    async with open_node(FakeEngine(log)) as node:
+        made = await publish(node, "a", *numbers(1, 5))
+    log.go_back(3, in_silence=True)
+    async with open_node(FakeEngine(log)) as node:
+        again = await publish(node, "a", "4b", "5b", "6b")
+        assert [p.offset for p in again] == [4, 5, 6]
+        wires = [
+            await listen(node, "a", since=position) for position in (made[2], made[3], made[4], again[0])
+        ]
+        await quiet()
+        assert [[gap["reason"] for gap in wire.gaps] for wire in wires] == [[], ["foreign"], ["foreign"], []]
+        assert len({str(p) for p in made + again}) == 8, "no id names two events"
+
+
+# -- any node
+
+
+@virtual
+async def test_a_stream_that_begins_ahead_of_this_node_waits() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", since=Since("after", 3))
+        await publish(node, "a", *numbers(1, 2))
+        await publish(node, "b", "3")
+        await publish(node, "a", *numbers(4, 5))
+        await quiet()
+        assert wire.data == ["4", "5"]
+
+
+@virtual
+async def test_two_nodes_have_one_log() -> None:
+    log = FakeLog()
+    async with open_node(FakeEngine(log)) as one, open_node(FakeEngine(log)) as two:
+        wires = [await listen(one, "**"), await listen(two, "**")]
+        for number in range(30):
+            await publish(random.choice([one, two]), "a", str(number))
+        await quiet()
+        assert wires[0].everything[1:] == wires[1].everything[1:]
+        assert wires[0].data == [str(number) for number in range(30)]
+        for position in positions(wires[0].events)[::7]:
+            again = await listen(two, "**", since=position)
+            await quiet()
+            assert again.data == [str(number) for number in range(position.offset, 30)]
+
+
+# -- the drain
+
+
+@virtual
+async def test_the_drain_of_a_single_node() -> None:
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, retry=2, drain=10) as node:
+        wires = [await listen(node, "a", framing="chunked") for _ in range(200)]
+        engine.slow()
+        publishing = asyncio.ensure_future(publish(node, "a", "last words"))
+        await quiet()
+        start = now()
+        draining = asyncio.ensure_future(node.drain())
+        await asyncio.sleep(0)
+        assert not node.ready
+        assert isinstance(node.refusal(), Draining)
+        with pytest.raises(Draining) as refused:
+            await publish(node, "a", "x")
+        assert refused.value.stored is False
+        await asyncio.sleep(0.3)
+        engine.fast()
+        await draining
+        assert len(await publishing) == 1
+        assert now() - start < 1.5
+        assert engine.closed
+        retries = []
+        for wire in wires:
+            assert wire.data == ["last words"]
+            assert (wire.ended, wire.aborted) == (True, False)
+            assert wire.raw.endswith(b"0\r\n\r\n")
+            retries.append(wire.decoder.retry or 0)
+        assert 2000 <= min(retries) < 2500
+        assert 11_000 < max(retries) <= 12_000
+        # A stream that comes too late is sent away as well.
+        late = await listen(node, "a")
+        assert late.ended
+        assert late.decoder.retry
+        assert node.streams_open == 0
+        await node.drain()
+
+
+@virtual
+async def test_the_drain_of_a_shared_engine_is_spread() -> None:
+    async with open_node(FakeEngine(), retry=2, drain=10) as node:
+        wires = [await listen(node, "a", framing="chunked") for _ in range(100)]
+        start = now()
+        draining = asyncio.ensure_future(node.drain())
+        ended = []
+        while not draining.done():
+            await asyncio.sleep(1)
+            ended.append(sum(wire.ended for wire in wires))
+        assert 9 <= now() - start <= 12
+        steps = [b - a for a, b in pairwise([0, *ended[:10]])]
+        assert max(steps) <= 12
+        retries = {wire.decoder.retry for wire in wires if wire.read()}
+        assert len(retries) > 30, "they do not come back together"
+        assert all(2000 <= retry <= 2200 for retry in retries if retry)
+
+
+@virtual
+async def test_a_drain_cuts_off_the_slow() -> None:
+    async with open_node() as node:
+        wire = await listen(node, "a", room=0)
+        await publish(node, "a", "1", "2")
+        await quiet()
+        had = bytes(wire.raw)
+        await node.drain()
+        assert wire.ended
+        assert (bytes(wire.raw), wire.overrun) == (had, 0)
+
+
+@virtual
+async def test_a_publish_that_never_ends_does_not_hold_up_the_drain() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, drain=1) as node:
+        engine.slow()
+        publishing = asyncio.ensure_future(publish(node, "a", "x"))
+        await quiet()
+        start = now()
+        await node.drain()
+        assert now() - start < 7
+        with pytest.raises(Unknown):
+            await publishing
+
+
+# -- for programs
+
+
+@virtual
+async def test_subscribers_are_counted() -> None:
+    async with open_node() as node:
+        wires = [await listen(node, *terms) for terms in [("a",), ("a",), ("a", "b/*"), ("**",)]]
+        counts = [node.subscribers(topic) for topic in ("a", "b/1", "c", "b/1/2")]
+        assert counts == [4, 2, 1, 1]
+        assert node.streams_open == 4
+        assert wires[0].subscriber
+        wires[0].subscriber.pause_writing()
+        assert node.subscribers("a") == 4
+        wires[0].leave()
+        wires[3].leave()
+        wires[3].leave()
+        assert [node.subscribers(topic) for topic in ("a", "b/1", "c")] == [2, 1, 0]
+        assert len(node.subscribers_of("a")) == 2
+
+
+@virtual
+async def test_the_first_and_the_last() -> None:
+    calls: list[str] = []
+
+    async def first(topic: str) -> None:
+        await asyncio.sleep(0)
+        calls.append(f"+{topic}")
+
+    async with open_node() as node:
+        early = await listen(node, "a")
+        for term in ("a", "demo/*"):
+            node.watch(Watch(term, first, lambda topic: calls.append(f"-{topic}")))
+        await quiet()
+        assert calls == ["+a"], "those there are count"
+        wires = [await listen(node, *terms) for terms in [("a",), ("demo/1", "demo/2"), ("demo/1",), ("**",)]]
+        await quiet()
+        assert sorted(calls) == ["+a", "+demo/1", "+demo/2"]
+        calls.clear()
+        # A pattern counts for a topic that is named, and not for each topic of a pattern.
+        early.leave()
+        wires[0].leave()
+        wires[1].leave()
+        await quiet()
+        assert calls == ["-demo/2"]
+        wires[3].leave()
+        await quiet()
+        assert calls == ["-demo/2", "-a"]
+        again = await listen(node, "a")
+        await quiet()
+        assert calls == ["-demo/2", "-a", "+a"]
+        calls.clear()
+        assert again
+        await node.drain()
+        assert sorted(calls) == ["-a", "-demo/1"]
+
+
+@virtual
+async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(topic: str) -> None:
+        raise RuntimeError("broken")
+
+    async with open_node() as node:
+        node.watch(Watch("a", fail, fail))
+        with caplog.at_level(logging.ERROR, "tidewire"):
+            wire = await listen(node, "a")
+            await publish(node, "a", "1")
+            await quiet()
+            wire.leave()
+            await quiet()
+        assert wire.data == ["1"]
+        assert caplog.text.count("on_first or on_last of 'a' failed") == 2
+
+
+@virtual
+async def test_a_watch_of_no_topic_is_refused() -> None:
+    with pytest.raises(TidewireError):
+        Watch("a*", None, None)
+
+
+# -- the JSON page
+
+
+async def history(
+    node: Node, *terms: str, since: Since | Position = START, limit: int = 1000
+) -> dict[str, Any]:
+    page = await node.history(Selector(terms), since, limit)
+    json.dumps(page)
+    return page
+
+
+@virtual
+async def test_retention_that_overtakes_a_page_of_history() -> None:
+    """What is trimmed between the pages that one answer is made of is told, and never left out in silence."""
+    log = FakeLog(checks=False)
+    engine = FakeEngine(log)
+    async with open_node(engine) as node:
+        for number in range(1, 41):
+            log.write("b" if number % 2 else "a", str(number))
+        engine.page_entries = 10
+
+        def trim_after(first: int, count: int) -> None:
+            engine.before_read = lambda after: log.trim(count) if after == first else None
+
+        trim_after(10, 20)
+        page = await history(node, "a", since=START)
+        assert [event["data"] for event in page["events"]] == ["2", "4", "6", "8", "10"]
+        assert (page["more"], page["gap"]) == (True, None)
+        page = await history(node, "a", since=parse(page["next"]))
+        assert page["gap"]["reason"] == "trimmed"
+        assert page["events"][0]["data"] == "22"
+        # Overtaken by its first page: judged once more.
+        trim_after(22, 5)
+        page = await history(node, "a", since=log.everything[21].position)
+        assert page["gap"]["reason"] == "trimmed"
+        assert page["events"][0]["data"] == "26"
+        # What was not asked for is nobody's loss.
+        page = await history(node, "nobody", since=log.everything[2].position)
+        assert (page["gap"], page["events"]) == (None, [])
+
+
+@virtual
+async def test_a_page_of_history() -> None:
+    async with open_node(window_entries=3) as node:
+        made = [p for n in range(10) for p in await publish(node, "ab"[n % 2], str(n))]
+        page = await history(node, "a", limit=3)
+        assert page["events"] == [
+            {"id": str(made[n]), "topic": "a", "event": "message", "data": str(n)} for n in (0, 2, 4)
+        ]
+        assert (page["head"], page["more"], page["ended"], page["gap"]) == (str(made[9]), True, False, None)
+        seen = page["events"]
+        while page["more"]:
+            page = await history(node, "a", since=parse(page["next"]), limit=3)
+            seen = seen + page["events"]
+        assert [event["data"] for event in seen] == list("02468")
+        assert page["next"] == page["head"]
+        assert (await history(node, "a", since=NOW))["events"] == []
+        assert [e["data"] for e in (await history(node, "b", since=Since("last", 2)))["events"]] == ["7", "9"]
+
+
+def parse(text: str) -> Position:
+    life, offset = text.split(".")
+    return Position(life, int(offset))
+
+
+@virtual
+async def test_a_page_that_found_nothing_still_moves_on() -> None:
+    engine = FakeEngine(shared=False)
+    async with open_node(engine) as node:
+        await publish(node, "b", *numbers(1, 30))
+        await publish(node, "a", "found")
+        read = engine.read
+
+        async def short(after: int, limit: int, selector: Selector | None) -> Any:
+            page = await read(after, limit, selector)
+            through = min(after + 1, page.through)
+            return page._replace(entries=[e for e in page.entries if e.offset <= through], through=through)
+
+        engine.read = short  # type: ignore[method-assign]
+        page = await history(node, "a")
+        assert (page["events"], page["more"]) == ([], True)
+        page = await history(node, "a", since=parse(page["next"]))
+        assert [event["data"] for event in page["events"]] == ["found"]
+
+
+@virtual
+async def test_a_page_tells_a_gap_and_an_end() -> None:
+    async with open_node(retention_entries=3) as node:
+        made = await publish(node, "a", *numbers(1, 5))
+        receipt = await end(node, "a", "over")
+        page = await history(node, "a", since=made[0])
+        assert page["gap"]["reason"] == "trimmed"
+        assert page["ended"]
+        assert page["events"][-1] == {
+            "id": str(receipt.position),
+            "topic": "a",
+            "event": "hub.end",
+            "data": '{"topic":"a","reason":"over"}',
+        }
+        assert (await history(node, "a", since=receipt.position))["ended"]
+
+
+@virtual
+async def test_a_page_while_the_engine_is_away() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, engine_timeout=4) as node:
+        engine.slow()
+        with pytest.raises(Unavailable) as refused:
+            await history(node, "a")
+        engine.down()
+        with pytest.raises(Unavailable) as refused:
+            await history(node, "a")
+        assert refused.value.code == "engine_unavailable"
+
+
+# -- the seam
+
+
+@virtual
+async def test_streams_opened_while_publishing() -> None:
+    # F21: 1,000 streams during 2,000 events, each from the id it was told or a recent one.
+    rng = random.Random(21)
+    async with open_node(window_entries=50) as node:
+        made: list[Position] = []
+        wires: list[tuple[RecordingWire, int]] = []
+        total = 2000
+        drift(0.0002)
+
+        async def produce() -> None:
+            while len(made) < total:
+                count = rng.randrange(1, 8)
+                first = len(made)
+                drafts = [Draft("a" if n % 3 else "b", str(n)) for n in range(first, first + count)]
+                made.extend(receipt.position for receipt in await node.append(drafts))
+                for _ in range(rng.randrange(3)):
+                    await asyncio.sleep(0)
+
+        async def subscribe() -> None:
+            while len(wires) < 1000:
+                since: Any = NOW
+                if made and rng.random() < 0.7:
+                    since = made[-1 - min(rng.randrange(120), len(made) - 1)]
+                wire = await ask(node, *rng.choice([("a",), ("a", "b"), ("**",)]), since=since, attach=False)
+                assert wire
+                assert wire.subscriber
+                for _ in range(rng.randrange(3)):
+                    await asyncio.sleep(0)
+                began = since.offset if since is not NOW else wire.last_id.offset
+                wire.subscriber.attach(wire, "raw")
+                wires.append((wire, began))
+                if rng.random() < 0.2:
+                    wire.stall()
+                if rng.random() < 0.3:
+                    rng.choice(wires)[0].take()
+                await asyncio.sleep(0)
+
+        await asyncio.gather(produce(), subscribe())
+        drift(0)
+        for wire, _ in wires:
+            wire.take()
+        await quiet()
+        everything = [("a" if n % 3 else "b", str(n)) for n in range(len(made))]
+        for wire, began in wires:
+            assert wire.subscriber
+            matches = wire.subscriber.selector.matches
+            assert wire.data == [text for topic, text in everything[began:] if matches(topic)]
+            assert (wire.gaps, wire.overrun) == ([], 0)

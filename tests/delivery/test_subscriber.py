@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from support.fakes import RecordingWire
+from tidewire.delivery.framing import Framing
+from tidewire.delivery.subscriber import Subscriber
+from tidewire.topics import Selector
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def attached(self, subscriber: Subscriber, framing: Framing) -> None:
+        assert subscriber.wire
+        self.calls.append(f"attached {framing}")
+
+    def paused(self, subscriber: Subscriber) -> None:
+        self.calls.append("paused")
+
+    def resumed(self, subscriber: Subscriber) -> None:
+        self.calls.append("resumed")
+
+    def lost(self, subscriber: Subscriber) -> None:
+        self.calls.append("lost")
+
+    def tick(self, subscriber: Subscriber, now: float) -> float | None:
+        return now + 7
+
+    def server_stopping(self) -> None:
+        self.calls.append("stopping")
+
+
+def made() -> tuple[Owner, Subscriber]:
+    owner = Owner()
+    return owner, Subscriber(owner, Selector(["a"]), None, 5)
+
+
+def test_what_happens_on_the_socket_is_told() -> None:
+    owner, subscriber = made()
+    subscriber.attach(RecordingWire(), "chunked")
+    subscriber.pause_writing()
+    subscriber.pause_writing()
+    subscriber.resume_writing()
+    subscriber.resume_writing()
+    subscriber.server_stopping()
+    subscriber.lost()
+    assert owner.calls == ["attached chunked", "paused", "resumed", "stopping", "lost"]
+    assert not subscriber.open
+    assert subscriber.tick(1.0) == 8.0
+
+
+def test_it_begins_behind() -> None:
+    _, subscriber = made()
+    assert (subscriber.open, subscriber.live, subscriber.paused) == (True, False, False)
+    assert (subscriber.offset, subscriber.announced) == (5, 5)
+
+
+def test_ten_thousand_of_them_are_held_at_once() -> None:
+    # No dictionary for each: that would cost more than all it holds.
+    _, subscriber = made()
+    assert not hasattr(subscriber, "__dict__")

@@ -1,0 +1,279 @@
+"""The code in the documentation runs: programs, commands, JSON. JavaScript does in tests/browser."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from support.documents import PAGES, ROOT, Block, blocks, read, serving
+from support.terminal import Terminal
+from tidewire import Hub
+from tidewire.client.sync import connect, end, publish
+from tidewire.engines.sqlite.read_only import ReadOnly
+from tidewire.engines.sqlite.transfer import Export, Import
+from tidewire.log.drafts import draft_of
+from tidewire.log.entries import Since
+
+Program = dict[str, Any]
+
+# Checked here, in tests/browser/test_docs_js.py, or (the proxies' own) by no program that the tests install.
+LANGUAGES = {"", "console", "html", "http", "js", "json", "python"} | {"nginx", "haproxy", "caddy"}
+
+TUTORIAL = "docs/tutorials/first-stream.md"
+BACKUP = "docs/how-to/backup.md"
+
+
+def test_every_language_is_known() -> None:
+    assert {block.language for page in PAGES for block in read(page).blocks} <= LANGUAGES
+
+
+# -- Python
+
+
+def is_sketch(block: Block) -> bool:
+    """Explanations show how something is built, not a program."""
+    return block.page.startswith("docs/explanation/")
+
+
+PROGRAMS = [block for block in blocks("python") if not is_sketch(block)]
+
+
+def run(block: Block, text: str | None = None) -> Program:
+    """Run a block as a program of its own and return its names."""
+    program: Program = {"__name__": "main"}
+    exec(compile(text or block.text, block.place, "exec"), program)
+    return program
+
+
+def check_starts(program: Program, url: str) -> None:
+    assert httpx2.get(f"{url}/openapi.json").status_code == 200
+    assert program["hub"].node.ready
+
+
+def check_orders(program: Program, url: str) -> None:
+    with connect(f"{url}/orders/7/events") as stream:
+        httpx2.post(f"{url}/orders/7/pay").raise_for_status()
+        event = next(iter(stream))
+        assert (event.event, event.json()) == ("status", {"status": "paid"})
+
+
+def check_may_read(program: Program, url: str) -> None:
+    assert httpx2.get(f"{url}/orders/7/events").status_code == 403
+    with connect(f"{url}/orders/7/events", headers={"X-User": "ada"}) as stream:
+        program["hub"].publish_soon("orders/8", "not yours").result(5)
+        program["hub"].publish_soon("announcements", "hello").result(5)
+        event = next(iter(stream))
+        assert (event.topic, event.data) == ("announcements", "hello")
+
+
+def check_mounted(program: Program, url: str) -> None:
+    with connect(f"{url}/hub/events/orders/7") as stream:
+        httpx2.post(f"{url}/hub/events/orders/7", content="paid").raise_for_status()
+        assert next(iter(stream)).data == "paid"
+    origin = {"Origin": "https://app.example.com"}
+    assert httpx2.post(f"{url}/hub/events/orders/7", content="paid", headers=origin).status_code == 200
+
+
+def check_other_framework(program: Program, url: str) -> None:
+    with connect(url) as stream:
+        program["hub"].publish_soon("news", "hello").result(5)
+        assert next(iter(stream)).data == "hello"
+
+
+def check_clock(program: Program, url: str) -> None:
+    with connect(f"{url}/clock") as stream:
+        assert next(iter(stream)).event == "tick"
+
+
+def check_state(program: Program, url: str) -> None:
+    httpx2.put(f"{url}/orders/7", params={"status": "open"}).raise_for_status()
+    state = httpx2.get(f"{url}/orders").json()
+    assert state["orders"] == {"7": "open"}
+    httpx2.put(f"{url}/orders/7", params={"status": "paid"}).raise_for_status()
+    with connect(f"{url}/orders/changes", last_event_id=state["position"]) as stream:
+        assert next(iter(stream)).json() == {"id": "7", "status": "paid"}
+
+
+# What is asked of each program that can be served, by the place where it stands.
+SERVED: dict[str, Callable[[Program, str], None]] = {
+    "README.md#a-running-stream": check_orders,
+    f"{TUTORIAL}#in-your-own-program": check_orders,
+    "docs/how-to/fastapi.md#open-it-with-the-program": check_starts,
+    "docs/how-to/fastapi.md#stream": check_may_read,
+    "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
+    "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
+    "docs/how-to/generators.md#stream-from-a-generator": check_clock,
+    "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
+}
+
+
+async def check_publishing(program: Program) -> None:
+    async with program["hub"].lifespan():
+        await program["pay"](7)
+        await asyncio.to_thread(program["from_a_thread"], 7)
+        await program["hub"].publish("orders/7", "last")
+        assert (await program["hub"].head()).offset == 3
+
+
+async def check_stopping(program: Program) -> None:
+    async with program["hub"].lifespan():
+        await program["stop"]()
+        assert program["hub"].node.draining
+
+
+async def check_told(program: Program) -> None:
+    await asyncio.to_thread(program["test_the_customer_is_told"])
+
+
+async def check_admitted(program: Program) -> None:
+    suite = program["TestMemory"]()
+    tests = [name for name in dir(suite) if name.startswith("test_") and getattr(suite, name)]
+    assert len(tests) > 40
+    await asyncio.to_thread(suite.test_pages)
+
+
+# The same for what has coroutines to call.
+CALLED = {
+    "docs/how-to/fastapi.md#publish": check_publishing,
+    "docs/how-to/stopping.md#stop-cleanly": check_stopping,
+    "docs/reference/testing.md#a-program-and-its-subscribers": check_told,
+    "docs/reference/testing.md#admit-an-engine": check_admitted,
+}
+
+# What connects to a hub or a model has tests of its own, in this file or in tests/test_client_docs.py.
+CLIENT_PAGE = "docs/reference/python-client.md"
+CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "docs/how-to/llm.md")}
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in PROGRAMS if block.place not in CLIENTS], ids=lambda b: b.place
+)
+def test_program(block: Block) -> None:
+    program = run(block)
+    assert ("app" in program) == (block.place in SERVED)
+    if "app" in program:
+        with serving(program["app"]) as url:
+            SERVED[block.place](program, url)
+    elif block.place in CALLED:
+        asyncio.run(CALLED[block.place](program))
+
+
+def test_every_check_has_its_program() -> None:
+    assert {*SERVED, *CALLED} <= {block.place for block in PROGRAMS}
+
+
+def test_what_the_client_page_says_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them keeps its position in a file
+    with serving(Hub(per_process=True).app) as url:
+        receipt = publish(url, "orders/7", {"status": "paid"}, event="status")
+        end(url, "orders/7")
+        for block in blocks("python", CLIENT_PAGE):
+            run(block, block.text.replace("http://localhost:8000", url))
+    printed = capsys.readouterr().out.splitlines()
+    listened = [f'{receipt["id"]} status {{"status":"paid"}}', f"{receipt['id'][:-1]}2 hub.end"]
+    assert [line.partition(' {"topic')[0] for line in printed[:4]] == listened * 2
+    assert printed[4:6] == ["status {'status': 'paid'}", "orders/7 is over: ended"]
+    assert [line.partition("] ")[0] for line in printed[7:10]] == ["[1, 1000", "[1001, 2000", "[2001, 2500"]
+    assert printed[10:] == ["10 False"]
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("python") if is_sketch(block)], ids=lambda block: block.place
+)
+def test_sketch(block: Block) -> None:
+    compile(block.text, block.place, "exec")
+
+
+# -- JSON
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=lambda block: block.place)
+def test_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+def test_the_event_of_the_reference_can_be_published() -> None:
+    (block,) = [item for item in blocks("json") if item.section == "publish"]
+    draft = draft_of(json.loads(block.text), max_event=1000)
+    assert (draft.topic, draft.event, draft.key) == ("orders/7", "status", "paid-7")
+
+
+def test_the_line_of_an_export_is_a_real_one(tmp_path: Path) -> None:
+    (block,) = blocks("json", "docs/reference/cli.md")
+    path = tmp_path / "log.db"
+    task = Import(str(path))
+    task.run(io.BytesIO(block.text.encode()), lambda done, of: None)
+    export = Export(ReadOnly(str(path)), None, Since("start"))
+    (line,) = [json.loads(page) for page in export.pages(lambda done, of: None)]
+    assert {**line, "id": "q7Zp2K.42"} == json.loads(block.text)
+
+
+def test_the_page_of_history_is_a_real_one() -> None:
+    (block,) = [item for item in blocks("json") if item.section == "a-page-of-history"]
+    with serving(Hub(per_process=True).app) as url:
+        publish(url, "news", "hello")
+        page = httpx2.get(f"{url}/events/news", headers={"Accept": "application/json"})
+    life = page.json()["head"].partition(".")[0]
+    assert json.loads(page.text.replace(life, "q7Zp2K")) == json.loads(block.text)
+
+
+# -- commands
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@needs_curl
+def test_readme(tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        for block in read("README.md").blocks:
+            if block.language == "console":
+                terminal.read_out(block.text)
+            elif block.language == "":
+                terminal.expect_printed(block.text)
+
+
+@needs_curl
+def test_first_stream(tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        for block in read(TUTORIAL).blocks:
+            if block.language == "console":
+                terminal.read_out(block.text)
+            elif block.language == "python":
+                terminal.stop_server()
+                (tmp_path / "main.py").write_text(block.text)
+            else:
+                terminal.expect_printed(block.text)
+
+
+def test_backup(tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.read_out("$ tidewire serve &\n$ tidewire publish news one\n$ tidewire publish news two\n")
+        for block in blocks("console", BACKUP):
+            if block.section == "restore-it":
+                terminal.stop_server()
+            terminal.read_out(block.text)
+
+
+def test_examples(tmp_path: Path) -> None:
+    with Terminal(tmp_path, cwd=ROOT) as terminal:
+        for block in blocks("console", "examples/README.md"):
+            terminal.read_out(block.text)
+
+
+def test_every_command_is_run() -> None:
+    assert {block.page for block in blocks("console")} == {
+        "README.md",
+        TUTORIAL,
+        BACKUP,
+        "examples/README.md",
+    }

@@ -1,0 +1,317 @@
+"""What the documentation says is so: links, settings, options, error codes, events, signatures."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import click
+import pytest
+import uvicorn
+
+import tidewire
+from support.documents import PAGES, ROOT, blocks, code_spans, links, read, tables
+from support.error_codes import SRC, calls, raised, words
+from tidewire import Event, Hub, encode, hub_events
+from tidewire.cli import EXIT_CODES, main
+from tidewire.cli import log as log_module
+from tidewire.cli import serve as serve_module
+from tidewire.client import sync
+from tidewire.http.answers import stream_head
+from tidewire.http.app import FIXED
+from tidewire.settings import ROWS, Settings
+
+HTTP = "docs/reference/http.md"
+LIBRARY = "docs/reference/library.md"
+PYTHON = "docs/reference/python-client.md"
+WIRE = "docs/reference/wire.md"
+CLI = "docs/reference/cli.md"
+
+
+# -- links
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in read(target.relative_to(ROOT).as_posix()).anchors, link
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    assert set(PAGES) - {"README.md"} <= set(links("README.md"))
+
+
+# -- settings
+
+
+def settings_page() -> Any:
+    """Return the script that writes the page."""
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "scripts" / "settings_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_settings_are_those_of_the_table() -> None:
+    script = settings_page()
+    assert script.PAGE.read_text("utf-8") == script.page(), "write it anew: python scripts/settings_page.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("retry", "2 s, at least 0.5 s"),
+        ("max_age_portable", "10 min, at least 1 s"),
+        ("retention_age", "24 h, at least 1 s"),
+        ("window_bytes", "64 MiB, at least 1 KiB"),
+        ("window_entries", "10,000"),
+        ("stream_rate", "200 a second, 0 is no limit"),
+        ("max_streams", "0, which is 80 % of the descriptor limit"),
+    ],
+)
+def test_defaults_are_readable(name: str, said: str) -> None:
+    part = settings_page().page().partition(f"### {name}\n")[2].partition("###")[0]
+    assert f"- Default: {said}\n" in part
+
+
+# -- the command line
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+ANY_OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][a-z-]*")
+
+
+def command_of(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, name
+    return command
+
+
+COMMANDS = {name: command_of(name) for name in main.list_commands(click.Context(main))}
+
+
+def options(command: click.Command) -> list[click.Option]:
+    """Return the options of a command, and of all below it."""
+    own = [item for item in command.params if isinstance(item, click.Option)]
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*own, *(option for item in below for option in options(item))]
+
+
+def names(command: click.Command) -> set[str]:
+    return {"--help", *(name for option in options(command) for name in option.opts)}
+
+
+def sections(page: str) -> dict[str, str]:
+    """Return the text below each heading of the second level."""
+    parts = re.split(r"^## (.+)\n", "\n".join(read(page).prose), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_exist(page: str) -> None:
+    known = {name for command in [main, uvicorn.main, *COMMANDS.values()] for name in names(command)}
+    benchmarks = (ROOT / "benchmarks" / "run.py").read_text()
+    text = "\n".join([*code_spans(page), *(block.text for block in read(page).blocks)])
+    assert set(OPTION.findall(text)) <= known | set(re.findall(r'"(--[a-z-]+)"', benchmarks))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_belong_to_their_command(page: str) -> None:
+    text = "\n".join([*code_spans(page), *(block.text for block in blocks("console", page))])
+    for name, below, rest in re.findall(
+        r"^(?:\$ )?tidewire ([a-z]+)\b(?: ([a-z]+)\b)?(.*)", text, re.MULTILINE
+    ):
+        command = COMMANDS[name]
+        if isinstance(command, click.Group) and below:
+            command = command.commands[below]
+        assert set(OPTION.findall(rest)) <= names(command)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_in_the_reference(name: str) -> None:
+    said = set(ANY_OPTION.findall(sections(CLI)[name]))
+    for option in options(COMMANDS[name]):
+        assert option.name in ROWS or set(option.opts) <= said
+
+
+def test_variables_exist() -> None:
+    known = {str(option.envvar) for command in COMMANDS.values() for option in options(command)}
+    for page in PAGES:
+        assert set(re.findall(r"TIDEWIRE_[A-Z_]+", (ROOT / page).read_text("utf-8"))) <= known
+
+
+@pytest.mark.parametrize(
+    ("section", "codes"),
+    [
+        ("serve", serve_module.EXIT_CODES),
+        ("log", log_module.EXIT_CODES),
+        ("Exit codes of publish and listen", EXIT_CODES),
+    ],
+)
+def test_exit_codes(section: str, codes: str) -> None:
+    said = re.findall(r"^\| ([0-9]+) \|", sections(CLI)[section], re.MULTILINE)
+    assert said == re.findall(r"^  ([0-9]+) ", codes, re.MULTILINE)
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        assert {span[5:] for span in code_spans(page) if span.startswith("make ")} <= targets
+
+
+def test_every_example_is_in_the_list() -> None:
+    (rows,) = tables("examples/README.md", "program", "shows")
+    assert {row[0].strip("`") for row in rows} == {path.name for path in ROOT.glob("examples/*.py")}
+
+
+# -- errors
+
+# What no request to a hub meets: who asks it, who starts it, and the demo with a surface of its own.
+NO_ANSWERS = (
+    "cli/",
+    "client/",
+    "engines/sqlite/file_lock",
+    "demo/",
+    "hub",
+    "position",
+    "reconnect",
+    "server/run",
+    "settings",
+    "workers",
+)
+
+# Raised by the same modules as the answers, and by no request.
+FOR_PROGRAMS = {
+    "invalid_comment",
+    "invalid_data",
+    "invalid_engine",
+    "invalid_event",
+    "invalid_id",
+    "invalid_origin",
+    "log_damaged",
+    "start_refused",
+}
+
+
+def documented(page: str, *header: str) -> set[tuple[str, ...]]:
+    """Return what stands left of the codes in a page's tables, and the codes."""
+    rows = [row for table in tables(page, *header) for row in table]
+    return {(*row[:-2], code) for row in rows for code in re.findall(r"`([a-z0-9_]+)`", row[-2])}
+
+
+def test_every_answer_is_documented() -> None:
+    answers = {(str(status), code) for status, code in raised(without=NO_ANSWERS) if code not in FOR_PROGRAMS}
+    assert documented(HTTP, "status", "code", "when") == answers
+
+
+def test_every_other_error_is_documented() -> None:
+    said = documented(LIBRARY, "code", "when") | documented(PYTHON, "code", "when")
+    answers = {code for _, code in documented(HTTP, "status", "code", "when")}
+    made = {code for _, code in raised(without=("demo/",))}
+    passed_on = {"not_a_stream", "redirected"}  # made without one of the kinds' names
+    assert made - answers == {code for (code,) in said} - passed_on
+
+
+def test_statuses_are_those_of_http() -> None:
+    for status, _ in documented(HTTP, "status", "code", "when"):
+        assert HTTPStatus(int(status)) >= 400
+
+
+# -- the wire
+
+
+def test_head_by_value() -> None:
+    (block,) = blocks("http", WIRE)
+    shown = [line.split(": ") for line in block.text.splitlines()]
+    head = stream_head("1.1", Settings().heartbeat)
+    assert [(name.lower().encode(), value.encode()) for name, value in shown] == head
+
+
+@cache
+def event_types() -> set[str]:
+    """Return the types of all events that the hub makes."""
+    made = {hub_events.END}
+    for path in SRC.rglob("*.py"):
+        for call in calls(ast.parse(path.read_text("utf-8"))):
+            if ast.unparse(call.func) in ("control", "hub_events.control"):
+                made.update(hub_events.RESERVED + word for word in words(call.args[0]))
+    return made
+
+
+def test_every_event_of_the_hub_is_documented() -> None:
+    assert {line[4:] for line in read(WIRE).prose if line.startswith("### ")} == event_types()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_events_of_the_hub_exist(page: str) -> None:
+    named = {span for span in code_spans(page) if re.fullmatch(r"hub\.[a-z_]+", span)}
+    assert named <= event_types() | {f"hub.{member}" for member in dir(Hub)}
+
+
+def test_an_event_as_it_is_shown() -> None:
+    (block,) = blocks("", WIRE)
+    event = Event('{"status":"paid"}', "status", "q7Zp2K.42", topic="orders/7")
+    assert encode(event).decode() == block.text + "\n"
+
+
+def test_every_path_is_in_the_reference() -> None:
+    for path in FIXED:
+        assert f"`GET {path}`" in "\n".join(read(HTTP).prose)
+
+
+# -- signatures
+
+HOMES = {LIBRARY: (tidewire, Hub), PYTHON: (sync, sync.Publisher)}
+
+Signature = list[tuple[str, Any, object]]
+
+
+def shown_calls(page: str) -> list[str]:
+    """Return what is shown as a call with its parameters, defaults and all."""
+    spans = [span for span in code_spans(page) if re.fullmatch(r"(await )?[A-Za-z_]+\(.*\)", span)]
+    return [span for span in spans if "=" in span and "Event(" not in span]
+
+
+@pytest.mark.parametrize("page", HOMES)
+def test_signatures(page: str) -> None:
+    for call in shown_calls(page):
+        text = call.removeprefix("await ")
+        name = text.partition("(")[0]
+        functions = [getattr(home, name) for home in HOMES[page] if hasattr(home, name)]
+        shown = signature(defined(text, name)), call.startswith("await ")
+        assert shown in [(signature(item), inspect.iscoroutinefunction(item)) for item in functions], call
+
+
+def defined(text: str, name: str) -> Callable[..., Any]:
+    program: dict[str, Any] = {}
+    exec(f"def {text}: ...", program)
+    function: Callable[..., Any] = program[name]
+    return function
+
+
+def signature(function: Callable[..., Any]) -> Signature:
+    items = inspect.signature(function).parameters.values()
+    return [(item.name, item.kind, item.default) for item in items if item.name != "self"]
+
+
+def test_every_member_of_the_hub_exists() -> None:
+    (rows,) = tables(LIBRARY, "member", "")
+    assert {name for row in rows for name in re.findall(r"`(?:await )?([a-z_]+)", row[0])} <= set(dir(Hub))
+
+
+def test_every_public_name_is_shown() -> None:
+    (first, *_) = blocks("python", LIBRARY)
+    assert set(re.findall(r"[A-Z]\w+|encode", first.text)) == set(tidewire.__all__)

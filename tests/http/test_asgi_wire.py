@@ -1,0 +1,139 @@
+"""http.asgi_wire: a subscriber over plain ASGI `send`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from support.waiting import wait_until_async
+from tidewire.http.asgi_wire import AsgiWire
+
+
+class Subscriber:
+    """Stands in for a hub's subscriber: writes what it is told when it is not paused."""
+
+    def __init__(self) -> None:
+        self.wire: AsgiWire | None = None
+        self.paused = False
+        self.calls: list[str] = []
+
+    def attach(self, wire: AsgiWire, framing: str) -> None:
+        self.wire = wire
+        self.calls.append(framing)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+    def lost(self) -> None:
+        self.calls.append("lost")
+
+
+class Server:
+    """An ASGI server's side: `send` blocks while `full`, and the client leaves when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.ended = False
+        self.full = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.left = asyncio.Event()
+
+    async def send(self, message: Any) -> None:
+        await self.room.wait()
+        self.sent.append(message["body"])
+        self.ended = not message["more_body"]
+
+    async def receive(self) -> Any:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+def start() -> tuple[Subscriber, Server, asyncio.Task[None]]:
+    subscriber, server = Subscriber(), Server()
+    wire = AsgiWire(subscriber, server.send)  # type: ignore[arg-type]
+    return subscriber, server, asyncio.ensure_future(wire.run(server.receive))
+
+
+async def test_what_is_written_is_sent_and_the_end_ends_the_body() -> None:
+    subscriber, server, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+    wire = subscriber.wire
+    assert wire is not None
+    wire.write(b"a")
+    await wait_until_async(lambda: server.sent == [b"a"])
+    assert not subscriber.paused
+    wire.write(b"b")
+    wire.end()
+    await task
+    assert (server.sent, server.ended) == ([b"a", b"b", b""], True)
+    assert subscriber.calls == ["asgi", "lost"]
+
+
+async def test_at_most_one_join_waits_behind_the_one_being_sent() -> None:
+    subscriber, server, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+    wire = subscriber.wire
+    assert wire is not None
+    server.room.clear()
+    wire.write(b"a")
+    await asyncio.sleep(0)  # the task takes it and blocks in `send`
+    await asyncio.sleep(0)
+    assert not subscriber.paused
+    wire.write(b"b")
+    assert subscriber.paused
+    server.room.set()
+    await wait_until_async(lambda: not subscriber.paused)
+    await wait_until_async(lambda: server.sent == [b"a", b"b"])
+    server.left.set()
+    await task
+
+
+async def test_a_client_that_leaves_frees_the_stream() -> None:
+    subscriber, server, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+    server.left.set()
+    await asyncio.wait_for(task, 5)
+    assert "lost" in subscriber.calls
+    assert not server.ended
+
+
+async def test_abort_ends_a_send_that_blocks() -> None:
+    subscriber, server, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+    wire = subscriber.wire
+    assert wire is not None
+    server.room.clear()
+    wire.write(b"a")
+    await asyncio.sleep(0)
+    wire.abort()
+    await asyncio.wait_for(task, 5)
+    assert server.sent == []
+    assert subscriber.calls[-1] == "lost"
+
+
+async def test_a_send_that_raises_for_a_closed_connection() -> None:
+    subscriber, _, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+
+    async def broken(message: Any) -> None:
+        raise OSError("gone")
+
+    wire = subscriber.wire
+    assert wire is not None
+    wire._send = broken
+    wire.write(b"a")
+    await asyncio.wait_for(task, 5)
+    assert subscriber.calls[-1] == "lost"
+
+
+async def test_cancelling_the_request_frees_the_stream() -> None:
+    subscriber, _, task = start()
+    await wait_until_async(lambda: subscriber.wire)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert subscriber.calls[-1] == "lost"

@@ -1,0 +1,53 @@
+"""What is made of js/src is up to date, and the npm package is what bundlers and TypeScript expect."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from support.nodejs import JS, run_npm
+
+pytestmark = pytest.mark.timeout(120)
+
+PUBLINT = "publint@0.3.25"
+ATTW = "@arethetypeswrong/cli@0.18.5"
+
+
+def test_what_is_built_is_up_to_date(tmp_path: Path) -> None:
+    run_npm("run", "build", "--", str(tmp_path))
+    built = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text() for path in (JS / "types").iterdir()}
+    kept["tidewire.js"] = (JS.parent / "src/tidewire/web/tidewire.js").read_text()
+    assert built == kept, "build it anew: npm run build, in js"
+
+
+def test_what_the_package_holds() -> None:
+    (package,) = json.loads(run_npm("pack", "--dry-run", "--json"))
+    held = {file["path"] for file in package["files"]}
+    sources = {f"src/{path.name}" for path in (JS / "src").iterdir()}
+    types = {f"types/{path.stem}.d.ts" for path in (JS / "src").iterdir()}
+    assert held == sources | types | {"package.json", "README.md", "LICENSE"}
+    assert (JS / "LICENSE").read_bytes() == (JS.parent / "LICENSE").read_bytes()
+
+
+def packed(folder: Path) -> Path:
+    """Return the package as npm packs it."""
+    run_npm("pack", "--pack-destination", str(folder))
+    (found,) = folder.glob("*.tgz")
+    return found
+
+
+def test_publint(tmp_path: Path) -> None:
+    with tarfile.open(packed(tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    command = ("publint", "--strict", "--pack", "false")
+    run_npm("exec", "--yes", f"--package={PUBLINT}", "--", *command, cwd=tmp_path / "package")
+
+
+def test_are_the_types_wrong(tmp_path: Path) -> None:
+    # It unpacks what npm packs; the rule left out is about programs that cannot load modules.
+    command = ("attw", str(packed(tmp_path)), "--profile", "esm-only")
+    run_npm("exec", "--yes", f"--package={ATTW}", "--", *command)

@@ -1,0 +1,32 @@
+"""How large the browser client is: what a page loads, and nothing of it from elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+
+import tidewire
+from support.nodejs import JS
+
+SERVED = JS.parent / "src" / "tidewire" / "web" / "tidewire.js"
+MOST = 5_000
+
+
+def test_js_size(record_property: Callable[[str, object], None]) -> None:
+    size = len(gzip.compress(SERVED.read_bytes(), 9))
+    record_property("tidewire.js, bytes gzipped", size)
+    assert size <= MOST, f"{size} bytes gzipped, {size - MOST} too many"
+
+
+def test_it_loads_nothing() -> None:
+    assert not re.search(r"\bimport\b|\beval\b|https?://", SERVED.read_text())
+
+
+def test_its_version_is_the_package_s() -> None:
+    package = json.loads((JS / "package.json").read_text())
+    (said,) = re.findall(
+        r'^export const VERSION = "(.+)";$', (JS / "src/request.js").read_text(), re.MULTILINE
+    )
+    assert {said, package["version"]} == {tidewire.__version__}

@@ -1,0 +1,100 @@
+"""What other tests rest on: the helpers of `support` fail when they should, and in CI a skip is red."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.processes import Process, group_members
+from support.waiting import wait_until, wait_until_async
+
+
+def python(program: str) -> Process:
+    return Process([sys.executable, "-c", program])
+
+
+def test_a_process_is_read_and_stopped() -> None:
+    with python("import time; print('ready on 7'); time.sleep(60)") as process:
+        assert process.wait_line(r"ready on (\d)")[1] == "7"
+        assert process.stop() == -15
+    assert process.output == "ready on 7\n"
+
+
+def test_a_process_that_exits_too_early_fails_at_once_with_its_output() -> None:
+    with python("print('no such engine'); raise SystemExit(3)") as process:
+        with pytest.raises(AssertionError, match=r"exited with 3(.|\n)*no such engine"):
+            process.wait_line("ready")
+
+
+def test_what_a_process_leaves_behind_is_found_and_ended() -> None:
+    with pytest.raises(AssertionError, match="left behind"):
+        with python("import subprocess; subprocess.Popen(['sleep', '60']); print('ready')") as process:
+            process.wait_line("ready")
+    wait_until(lambda: not group_members(process.pid))
+
+
+def test_a_failing_block_tells_what_the_process_said() -> None:
+    with pytest.raises(ValueError, match="wrong") as caught:
+        with python("print('its own words')") as process:
+            process.wait()
+            raise ValueError("wrong")
+    assert "its own words" in caught.value.__notes__[0]
+
+
+def test_waiting_returns_what_came_true() -> None:
+    values = iter([0, None, "", "there"])
+    assert wait_until(lambda: next(values)) == "there"
+
+
+def test_waiting_ends_at_its_deadline() -> None:
+    with pytest.raises(AssertionError, match="still 0 after 0.05 s: line [0-9]+ of test_support.py"):
+        wait_until(lambda: 0, timeout=0.05)
+
+
+async def test_a_coroutine_waits_too() -> None:
+    async def there() -> str:
+        return "there"
+
+    assert await wait_until_async(there) == "there"
+    assert await wait_until_async(lambda: 1) == 1
+    with pytest.raises(AssertionError, match="still 0 after 0.05 s"):
+        await wait_until_async(lambda: 0, timeout=0.05)
+
+
+SKIPS = """
+import pytest
+
+def test_runs(): ...
+
+def test_inside(): pytest.skip("no browser")
+
+@pytest.mark.skipif(True, reason="no browser")
+def test_marked(): ...
+
+@pytest.mark.xfail
+def test_known_to_fail(): assert False
+"""
+
+
+@pytest.mark.parametrize(
+    ("ci", "code", "summary"),
+    [
+        ("", 0, "1 passed, 3 skipped, 1 xfailed"),
+        ("true", 1, "1 failed, 1 passed, 1 xfailed, 2 errors"),
+    ],
+    ids=["by hand", "in CI"],
+)
+def test_a_skip_is_red_in_ci_and_only_there(tmp_path: Path, ci: str, code: int, summary: str) -> None:
+    (tmp_path / "test_some.py").write_text(SKIPS)
+    (tmp_path / "test_none.py").write_text(
+        "import pytest\npytest.skip('no browser', allow_module_level=True)"
+    )
+    env = {"CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])}
+    options = ["-p", "conftest", "-n", "1", "-rfEs", f"--rootdir={tmp_path}"]
+    with Process([sys.executable, "-m", "pytest", *options], env=env, cwd=tmp_path) as run:
+        assert run.wait(timeout=40) == code
+    assert summary in run.output
+    assert run.output.count("no browser") >= 3
+    assert ("in CI no test may be" in run.output) == bool(ci)

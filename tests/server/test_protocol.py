@@ -1,0 +1,725 @@
+"""The takeover, over real sockets: every way in, every way out, and every reason to leave it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from support.stream_server import (
+    FIRST,
+    HEADERS,
+    LOOPS,
+    PORTABLE_BODY,
+    FakeSubscriber,
+    Serving,
+    StreamApp,
+    closed,
+    dechunk,
+    get,
+    head_of,
+    post,
+    read_all,
+    read_until,
+    responses,
+)
+from support.waiting import wait_until
+from tidewire.server import protocol, socket_wire
+from tidewire.server.protocol import StreamProtocol
+from tidewire.settings import Settings
+
+WAYS = ("plain", "http10", "tls", "unix")
+
+
+class Way:
+    """One way to the server, as a client sees it."""
+
+    def __init__(self, serving: Serving, name: str, trust: ssl.SSLContext | None) -> None:
+        self.serving = serving
+        self.name = name
+        self.trust = trust
+        self.version = "1.0" if name == "http10" else "1.1"
+        self.framing = "raw" if name == "http10" else "chunked"
+
+    def connect(self, **options: Any) -> socket.socket:
+        sock = self.serving.connect(**options)
+        if self.trust is None:
+            return sock
+        sock = self.trust.wrap_socket(sock, server_hostname="localhost")
+        self.serving.clients.append(sock)
+        return sock
+
+    def request(self, *headers: str) -> bytes:
+        return get("/stream", *headers, version=self.version)
+
+    def open(self, **options: Any) -> socket.socket:
+        """Return the client of a stream whose head and first chunk have been read."""
+        client = self.connect(**options)
+        client.sendall(self.request())
+        read_until(client, self.framed(FIRST))
+        return client
+
+    def framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.framing == "chunked" else data
+
+    def body(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what came and whether it ended properly. HTTP/1.0 cannot tell."""
+        return dechunk(data) if self.framing == "chunked" else (data, True)
+
+
+@pytest.fixture(scope="session")
+def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+@pytest.fixture
+def app() -> StreamApp:
+    return StreamApp()
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def serving(app: StreamApp, loop: str) -> Iterator[Serving]:
+    with Serving(app, loop=loop) as server:
+        yield server
+
+
+@pytest.fixture(params=WAYS)
+def way(
+    request: pytest.FixtureRequest,
+    app: StreamApp,
+    loop: str,
+    certificates: tuple[ssl.SSLContext, ssl.SSLContext],
+    tmp_path: Path,
+) -> Iterator[Way]:
+    server, client = certificates if request.param == "tls" else (None, None)
+    uds = str(tmp_path / "hub.sock") if request.param == "unix" else None
+    with Serving(app, loop=loop, tls=server, uds=uds) as serving:
+        yield Way(serving, request.param, client)
+
+
+def write(serving: Serving, subscriber: FakeSubscriber, data: bytes) -> None:
+    serving.call(subscriber.wire.write, subscriber.frame(data))
+
+
+# -- Taken over.
+
+
+def test_a_stream_is_taken_over_and_ended(way: Way, app: StreamApp) -> None:
+    client = way.connect()
+    client.sendall(way.request())
+    data = read_until(client, way.framed(FIRST))
+    subscriber = app.subscriber
+    assert subscriber.framing == way.framing
+    state = way.serving.server.server_state
+    wait_until(lambda: app.taken == [True] and not state.tasks and app.disconnects == 1)
+    assert state.total_requests == 1
+    assert list(state.connections) == [subscriber.wire]
+
+    write(way.serving, subscriber, b"data: later\n\n")
+    data = read_until(client, way.framed(b"data: later\n\n"), data)
+    way.serving.call(subscriber.wire.end)
+    data += read_all(client)
+
+    status, headers, body = head_of(data)
+    assert status == 200
+    assert ("transfer-encoding" in headers) == (way.framing == "chunked")
+    assert way.body(body) == (FIRST + b"data: later\n\n", True)
+    wait_until(lambda: not state.connections)
+    assert subscriber.calls == ["attach", "lost"]
+    client.close()
+
+
+class Labelled(BaseHTTPMiddleware):
+    async def dispatch(self, request: Any, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.headers["x-label"] = "yes"
+        return response
+
+
+def cors(app: Any) -> Any:
+    return CORSMiddleware(app, allow_origins=["https://page.example"])
+
+
+MIDDLEWARES: dict[str, Callable[[Any], Any]] = {
+    "CORS": cors,
+    "GZip": GZipMiddleware,
+    "BaseHTTP": Labelled,
+    "all": lambda app: cors(GZipMiddleware(Labelled(Labelled(app)))),
+}
+
+
+@pytest.mark.parametrize("name", MIDDLEWARES)
+def test_middleware_keeps_its_say_and_the_stream_is_taken_over(name: str, app: StreamApp, loop: str) -> None:
+    with Serving(MIDDLEWARES[name](app), loop=loop) as serving, serving.connect() as client:
+        client.sendall(get("/stream", "Origin: https://page.example", "Accept-Encoding: gzip"))
+        data = read_until(client, FIRST)
+        subscriber = app.subscriber
+        write(serving, subscriber, b"data: later\n\n")
+        wait_until(lambda: app.taken == [True] and not serving.server.server_state.tasks)
+        serving.call(subscriber.wire.end)
+        _, headers, body = head_of(data + read_all(client))
+    assert dechunk(body) == (FIRST + b"data: later\n\n", True)
+    if name in ("CORS", "all"):
+        assert headers["access-control-allow-origin"] == "https://page.example"
+    if name in ("BaseHTTP", "all"):
+        assert headers["x-label"] == "yes"
+
+
+def test_other_requests_are_uvicorns(serving: Serving) -> None:
+    """Keep-alive, pipelining, bodies: with the protocol in place everything else is as before."""
+    with serving.connect() as client:
+        client.sendall(get("/a") + post(b"b" * 100_000) + get("/c") + get("/d", "Connection: close"))
+        answers = list(responses(read_all(client)))
+    assert answers == [(200, b"ok /a"), (200, b"b" * 100_000), (200, b"ok /c"), (200, b"ok /d")]
+    assert serving.server.server_state.total_requests == 4
+
+
+def test_http_1_0_is_answered_without_chunks(serving: Serving) -> None:
+    """uvicorn alone answers HTTP/1.0 in chunks."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    with Serving(app) as server, server.connect() as client:
+        client.sendall(get(version="1.0"))
+        _, headers, body = head_of(read_all(client))
+    assert body == b"one two"
+    assert "transfer-encoding" not in headers
+    assert headers["connection"] == "close"
+
+
+# -- Not taken over, and whole.
+
+
+def portable(response: bytes) -> None:
+    assert dechunk(head_of(response)[2]) == (PORTABLE_BODY, True)
+
+
+def ask(app: Any, request: bytes, **options: Any) -> bytes:
+    with Serving(app, **options) as serving, serving.connect() as client:
+        client.sendall(request)
+        return read_all(client)
+
+
+def test_head_is_no_stream(app: StreamApp) -> None:
+    response = ask(app, get(method="HEAD") + get("/next", "Connection: close"))
+    assert app.taken == [False]
+    assert response.count(b"HTTP/1.1 200 OK") == 2
+    assert FIRST not in response
+
+
+def test_post_is_portable(app: StreamApp) -> None:
+    response = ask(app, post(b"", "Connection: close", path="/stream"))
+    assert app.taken == [False]
+    portable(response)
+
+
+def test_another_uvicorn_is_portable(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "TAKEOVER", False)
+    response = ask(app, get("/stream", "Connection: close"))
+    assert app.taken == [False]
+    portable(response)
+
+
+def test_the_versions_it_was_tested_with() -> None:
+    assert protocol.tested("0.54.0")
+    assert protocol.tested("0.54.7")
+    assert not protocol.tested("0.55.0")
+    assert not protocol.tested("1.0")
+
+
+def test_another_uvicorn_is_told_once_at_import() -> None:
+    code = """
+import uvicorn
+uvicorn.__version__ = "0.99.0"
+from tidewire.server import protocol
+assert not protocol.TAKEOVER
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert result.stderr == "uvicorn 0.99.0 is untested here: streams stay on the portable way\n"
+
+
+class Between:
+    """A middleware that changes what passes: `change` maps a message to those sent instead."""
+
+    def __init__(self, app: Any, change: Callable[[Any], list[Any]], delay: float = 0) -> None:
+        self.app, self.change, self.delay = app, change, delay
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def changed(message: Any) -> None:
+            for other in self.change(message):
+                await send(other)
+
+        await self.app(scope, receive, changed)
+
+
+def reversing(message: Any) -> list[Any]:
+    """Encode the content, as a compressing middleware does."""
+    if message["type"] == "http.response.start":
+        return [{**message, "headers": [*message["headers"], (b"content-encoding", b"reversed")]}]
+    return [{**message, "body": message["body"][::-1]}]
+
+
+def saying_encoded(message: Any) -> list[Any]:
+    """The bytes are the same; what the header says is another's business."""
+    return reversing(message) if message["type"] == "http.response.start" else [message]
+
+
+def with_length(message: Any) -> list[Any]:
+    if message["type"] == "http.response.start":
+        length = b"%d" % len(PORTABLE_BODY)
+        return [{**message, "headers": [*message["headers"], (b"Content-Length", length)]}]
+    return [message]
+
+
+def halving(message: Any) -> list[Any]:
+    if not message.get("body"):
+        return [message]
+    body, half = message["body"], len(message["body"]) // 2
+    return [{**message, "body": body[:half]}, {**message, "body": body[half:]}]
+
+
+def prefixing(message: Any) -> list[Any]:
+    """Send a first chunk of its own."""
+    if message["type"] == "http.response.start":
+        return [message, {"type": "http.response.body", "body": b": mine\n\n", "more_body": True}]
+    return [message]
+
+
+@pytest.mark.parametrize("change", [saying_encoded, with_length, halving, prefixing])
+def test_what_middleware_changes_stays_whole(change: Callable[[Any], list[Any]], app: StreamApp) -> None:
+    _, headers, body = head_of(ask(Between(app, change), get("/stream", "Connection: close")))
+    assert app.taken == [False]
+    if "transfer-encoding" in headers:
+        body, ended = dechunk(body)
+        assert ended
+    assert body.removeprefix(b": mine\n\n") == PORTABLE_BODY
+
+
+def test_a_compressed_stream_stays_whole(app: StreamApp) -> None:
+    _, headers, body = head_of(ask(Between(app, reversing), get("/stream", "Connection: close")))
+    assert app.taken == [False]
+    assert headers["content-encoding"] == "reversed"
+    chunks = [FIRST, b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+    assert dechunk(body) == (b"".join(chunk[::-1] for chunk in chunks), True)
+
+
+def test_an_empty_chunk_before_the_first_changes_nothing(app: StreamApp) -> None:
+    def preceded(message: Any) -> list[Any]:
+        empty = {"type": "http.response.body", "body": b"", "more_body": True}
+        return [message, empty] if message["type"] == "http.response.start" else [message]
+
+    with Serving(Between(app, preceded)) as serving, serving.connect() as client:
+        client.sendall(get())
+        read_until(client, FIRST)
+        assert app.subscriber.calls == ["attach"]
+
+
+@pytest.mark.parametrize("second", [get("/next"), get("/next")[:20], b"X"])
+def test_a_pipelined_request_keeps_the_stream_portable(second: bytes, app: StreamApp, loop: str) -> None:
+    with Serving(app, loop=loop) as serving, serving.connect() as client:
+        client.sendall(get() + second)
+        data = read_until(client, b"0\r\n\r\n")
+        if second == get("/next"):
+            data = read_until(client, b"ok /next", data)
+            (_, stream), (_, following) = responses(data)
+            assert following == b"ok /next"
+        else:
+            ((_, stream),) = responses(data)
+    assert stream == PORTABLE_BODY
+    assert app.taken == [False]
+
+
+def test_a_line_end_after_the_request_is_no_request(app: StreamApp) -> None:
+    with Serving(app) as serving, serving.connect() as client:
+        client.sendall(get() + b"\r\n")
+        read_until(client, FIRST)
+        assert app.subscriber.calls == ["attach"]
+
+
+def test_the_second_of_two_pipelined_streams_is_taken_over(app: StreamApp) -> None:
+    with Serving(app) as serving, serving.connect() as client:
+        client.sendall(get() + get())
+        data = read_until(client, b"0\r\n\r\n")
+        data = read_until(client, b": hello\n\n\r\n", data[data.index(b"0\r\n\r\n") + 5 :])
+        wait_until(lambda: app.taken == [False, True])
+        assert head_of(data)[0] == 200
+
+
+def test_a_body_that_comes_too_late_is_not_taken_over(app: StreamApp) -> None:
+    """`settled` gave up, the endpoint went the portable way: from then on nothing may take the socket."""
+
+    class Late:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            queue: asyncio.Queue[Any] = asyncio.Queue()
+            task = asyncio.create_task(self.app(scope, receive, queue.put))
+            await task  # holds everything back until the endpoint is done
+            while not queue.empty():
+                await send(queue.get_nowait())
+
+    app.wait = 0.05
+    response = ask(Late(app), get("/stream", "Connection: close"))
+    assert app.taken == [False]
+    portable(response)
+
+
+def test_arming_after_the_first_chunk_is_too_late() -> None:
+    subscriber = FakeSubscriber()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": FIRST, "more_body": True})
+        offer = scope["extensions"]["tidewire.stream"]
+        offer.arm(FIRST, subscriber)
+        assert not await offer.settled(5)
+        await send({"type": "http.response.body", "body": b"data: 0\n\n"})
+
+    response = ask(app, get("/stream", "Connection: close"))
+    assert dechunk(head_of(response)[2]) == (FIRST + b"data: 0\n\n", True)
+    assert subscriber.calls == []
+
+
+# -- Flow.
+
+
+def receive_slowly(client: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        received = client.recv(65536)
+        assert received, f"closed after {len(data)} of {size}"
+        data += received
+    return bytes(data)
+
+
+def test_a_stuck_reader_pauses_its_subscriber_and_loses_nothing(way: Way, app: StreamApp) -> None:
+    client = way.open(receive_buffer=4096)
+    subscriber = app.subscriber
+    chunk = bytes(range(256)) * 64
+    sent = 0
+
+    def fill() -> None:
+        nonlocal sent
+        while "pause" not in subscriber.calls:
+            subscriber.wire.write(subscriber.frame(chunk))
+            sent += 1
+
+    way.serving.call(fill)
+    wait_until(lambda: "pause" in subscriber.calls)
+    assert subscriber.wire.buffered() <= socket_wire.WRITE_LIMIT + 2 * len(chunk)
+    expected = way.framed(chunk) * sent
+    assert receive_slowly(client, len(expected)) == expected
+    wait_until(lambda: subscriber.calls == ["attach", "pause", "resume"])
+    client.close()
+
+
+def stick(way: Way, subscriber: FakeSubscriber) -> None:
+    """Write until the subscriber is told to pause, which TLS does one write after the socket is full."""
+    for _ in range(2):
+        write(way.serving, subscriber, b"x" * 16_000_000)
+    wait_until(lambda: "pause" in subscriber.calls)
+
+
+def test_a_write_pause_in_force_at_the_takeover_is_adopted(app: StreamApp, loop: str) -> None:
+    app.first = b": %b\n\n" % (b"x" * 16_000_000)
+    with Serving(app, loop=loop) as serving, serving.connect(receive_buffer=4096) as client:
+        client.sendall(get())
+        wait_until(lambda: app.subscriber.calls == ["attach", "pause"])
+        data = read_until(client, b"\r\n\r\n")
+        rest = len(head_of(data)[2])
+        receive_slowly(client, len(b"f42404\r\n") + len(app.first) + 2 - rest)
+        wait_until(lambda: app.subscriber.calls == ["attach", "pause", "resume"])
+
+
+def test_acknowledged_bytes_are_counted_and_stand_still_for_a_stuck_reader(app: StreamApp, loop: str) -> None:
+    with Serving(app, loop=loop) as serving, serving.connect() as client:
+        client.sendall(get())
+        head = len(read_until(client, FIRST + b"\r\n"))
+        subscriber = app.subscriber
+        # TCP counts the SYN too.
+        wait_until(lambda: subscriber.wire.acknowledged() in (head, head + 1))
+        write(serving, subscriber, b"x" * 1000)
+        wait_until(lambda: subscriber.wire.acknowledged() - head in (1007, 1008))
+        assert subscriber.wire.buffered() == 0
+
+
+def test_a_unix_socket_has_no_acknowledgements(app: StreamApp, loop: str, tmp_path: Path) -> None:
+    with Serving(app, loop=loop, uds=str(tmp_path / "s")) as serving, serving.connect() as client:
+        client.sendall(get())
+        read_until(client, FIRST)
+        assert app.subscriber.wire.acknowledged() is None
+        serving.call(app.subscriber.wire.abort)
+        assert closed(client, 1)
+
+
+def test_the_socket_is_tuned(way: Way, app: StreamApp) -> None:
+    client = way.open()
+    transport = app.subscriber.wire._transport
+    assert transport.get_write_buffer_limits()[1] == 1
+    if way.name != "unix":
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 65_536
+    client.close()
+
+
+def test_the_kernel_is_to_bear_a_reader_that_is_slow_and_alive(way: Way, app: StreamApp) -> None:
+    client = way.open()
+    wire = app.subscriber.wire
+    sock = wire._transport.get_extra_info("socket")
+    for patient in (True, True, False):
+        way.serving.call(wire.be_patient, patient)
+        timeout = 0 if patient else 30_000
+        wait_until(
+            lambda timeout=timeout: (
+                way.name == "unix" or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == timeout
+            )
+        )
+    client.close()
+
+
+# -- The end.
+
+
+def hang_up(client: socket.socket, how: str) -> None:
+    if how == "half-close":
+        client.shutdown(socket.SHUT_WR)
+        return
+    if how == "reset":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+@pytest.mark.parametrize("how", ["close", "half-close", "reset"])
+def test_the_peers_close_is_noticed_within_a_second(how: str, way: Way, app: StreamApp) -> None:
+    client = way.open()
+    subscriber = app.subscriber
+    hang_up(client, how)
+    wait_until(lambda: subscriber.calls == ["attach", "lost"], timeout=1)
+    wait_until(lambda: not way.serving.connections, timeout=1)
+    client.close()
+
+
+def test_reading_that_was_paused_goes_on(app: StreamApp, loop: str) -> None:
+    """A body of which nobody reads more than 64 KiB pauses the transport, which then reports no close."""
+    with Serving(app, loop=loop) as serving:
+        client = serving.connect()
+        client.sendall(get("/stream", "Content-Length: 65546") + b"b" * 65546)
+        read_until(client, FIRST)
+        subscriber = app.subscriber
+        client.close()
+        wait_until(lambda: subscriber.calls == ["attach", "lost"], timeout=1)
+
+
+def test_who_waits_for_the_client_meanwhile_hears_of_a_disconnect(loop: str) -> None:
+    subscriber = FakeSubscriber()
+    received: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        waiting = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        offer = scope["extensions"]["tidewire.stream"]
+        offer.arm(FIRST, subscriber)
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": FIRST, "more_body": True})
+        received.append((await waiting)["type"])
+
+    with Serving(app, loop=loop) as serving, serving.connect() as client:
+        client.sendall(get())
+        read_until(client, FIRST)
+        wait_until(lambda: received == ["http.disconnect"])
+        assert subscriber.calls == ["attach"]
+
+
+def test_the_close_of_a_stuck_reader_is_noticed_too(app: StreamApp, loop: str) -> None:
+    with Serving(app, loop=loop) as serving:
+        client = serving.connect(receive_buffer=4096)
+        client.sendall(get())
+        read_until(client, FIRST)
+        subscriber = app.subscriber
+        write(serving, subscriber, b"x" * 16_000_000)
+        wait_until(lambda: "pause" in subscriber.calls)
+        client.shutdown(socket.SHUT_WR)
+        wait_until(lambda: subscriber.calls == ["attach", "pause", "lost"], timeout=1)
+        client.close()
+
+
+def test_a_stuck_reader_does_not_hold_the_end_up(way: Way, app: StreamApp) -> None:
+    client = way.open(receive_buffer=4096)
+    subscriber = app.subscriber
+    stick(way, subscriber)
+    way.serving.call(subscriber.wire.end)
+    wait_until(lambda: "lost" in subscriber.calls, timeout=socket_wire.END_TIMEOUT + 1)
+    client.close()
+
+
+def test_abort_resets(app: StreamApp, loop: str) -> None:
+    with Serving(app, loop=loop) as serving, serving.connect() as client:
+        client.sendall(get())
+        read_until(client, FIRST + b"\r\n")
+        serving.call(app.subscriber.wire.abort)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        wait_until(lambda: app.subscriber.calls == ["attach", "lost"])
+
+
+def test_ending_twice_or_after_the_loss_does_nothing(way: Way, app: StreamApp) -> None:
+    client = way.open()
+    subscriber = app.subscriber
+    for _ in range(2):
+        way.serving.call(subscriber.wire.end)
+    assert way.body(read_all(client)) == (b"", True)
+    client.close()
+    wait_until(lambda: "lost" in subscriber.calls)
+    way.serving.call(subscriber.wire.end)
+    way.serving.call(subscriber.wire.abort)
+    way.serving.call(lambda: subscriber.calls.append(f"acknowledged {subscriber.wire.acknowledged()}"))
+    wait_until(lambda: subscriber.calls == ["attach", "lost", "acknowledged None"])
+
+
+KINDS = ("StreamProtocol", "RequestResponseCycle", "HttpRequestParser", "StreamOffer", "FlowControl")
+
+
+def alive(*kinds: str) -> int:
+    """Count the objects of some types. Those that wait for the collector count too."""
+    return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
+
+
+def test_the_request_its_task_and_its_parser_are_freed(app: StreamApp, loop: str) -> None:
+    """10,000 idle streams are 10,000 transports and little else."""
+    gc.collect()
+    before = alive(*KINDS)
+    with Serving(app, loop=loop) as serving, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(serving.connect()) for _ in range(20)]
+        for client in clients:
+            client.sendall(get())
+            read_until(client, FIRST)
+        wait_until(lambda: len(app.taken) == 20 and not serving.server.server_state.tasks)
+        app.scopes.clear()
+        gc.disable()
+        try:  # by reference counts alone
+            wait_until(lambda: alive(*KINDS) == before)
+        finally:
+            gc.enable()
+        assert len(serving.connections) == 20
+
+
+def test_a_lost_stream_is_freed(app: StreamApp, loop: str) -> None:
+    with Serving(app, loop=loop) as serving:
+        client = serving.connect()
+        client.sendall(get())
+        read_until(client, FIRST)
+        wait_until(lambda: app.taken == [True] and not serving.server.server_state.tasks)
+        gc.disable()
+        try:
+            before = alive("SocketWire", "FakeSubscriber")
+            client.close()
+            wait_until(lambda: "lost" in app.subscribers[0].calls)
+            app.subscribers.clear()
+            wait_until(lambda: alive("SocketWire", "FakeSubscriber") == before - 2)
+        finally:
+            gc.enable()
+
+
+def test_nothing_is_left_of_a_thousand_connections(app: StreamApp, loop: str) -> None:
+    requests = [b"", b"GET /str", get(), get() + b"x", get("/next"), b"\x00", get(), get(method="HEAD")]
+    with Serving(app, loop=loop) as serving:
+        for number in range(1000):
+            request = requests[number % len(requests)]
+            with serving.connect() as client:
+                client.sendall(request)
+                if number % 3 and len(request) not in (0, 8):
+                    client.recv(65536)
+                if number % 5 == 0:
+                    hang_up(client, "reset")
+        wait_until(lambda: not serving.connections and not serving.server.server_state.tasks)
+        assert all(s.calls.count("lost") == s.calls.count("attach") <= 1 for s in app.subscribers)
+
+
+# -- Stopping.
+
+
+def test_a_stopping_server_drains_fifty_streams(way: Way, app: StreamApp) -> None:
+    clients = [way.open() for _ in range(50)]
+    wait_until(lambda: all(subscriber.wire for subscriber in app.subscribers))
+    assert way.serving.stop() < 2
+    for client in clients:
+        assert way.body(read_all(client)) == (b"", True)
+        client.close()
+    assert {tuple(subscriber.calls) for subscriber in app.subscribers} == {("attach", "stopping", "lost")}
+
+
+def test_a_stopping_server_does_not_wait_for_the_stuck(way: Way, app: StreamApp) -> None:
+    client = way.open(receive_buffer=4096)
+    stick(way, app.subscriber)
+    assert way.serving.stop() < 2
+    client.close()
+
+
+def test_a_portable_stream_hears_of_the_stop_too() -> None:
+    stopping = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"]["tidewire.stream"].on_stopping(stopping.set)
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": FIRST, "more_body": True})
+        await stopping.wait()
+        await send({"type": "http.response.body", "body": b"data: bye\n\n"})
+
+    with Serving(app) as serving, serving.connect() as client:
+        client.sendall(get())
+        data = read_until(client, FIRST + b"\r\n")
+        assert serving.stop() < 2
+        data += read_all(client)
+    assert dechunk(head_of(data)[2]) == (FIRST + b"data: bye\n\n", True)
+
+
+def test_a_stopping_server_closes_idle_connections(way: Way) -> None:
+    with way.connect() as fresh, way.connect() as used:
+        used.sendall(get("/a", version="1.1"))
+        read_until(used, b"ok /a")
+        assert way.serving.stop() < 2
+        assert closed(fresh, 1)
+        assert closed(used, 1)
+
+
+# -- Settings.
+
+
+def test_limits_come_from_the_settings() -> None:
+    configured = StreamProtocol.configured(Settings(head_timeout=3, max_headers=7))
+    assert (configured.head_timeout, configured.max_headers) == (3, 7)
+    assert configured.body_timeout == Settings().body_timeout
+    assert StreamProtocol.head_timeout == Settings().head_timeout

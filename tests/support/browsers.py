@@ -1,0 +1,33 @@
+"""The browsers that the tests drive."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+# How to start each browser that Debian ships; Playwright's own builds are not needed.
+BROWSERS: dict[str, dict[str, Any]] = {
+    "chromium": {
+        "names": ("chromium", "chromium-browser", "google-chrome"),
+        # As root Chromium starts only without its sandbox. The rest keeps it from calling home.
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    },
+    # WebDriver BiDi, which a browser as Debian builds it speaks.
+    "firefox": {"names": ("firefox-esr", "firefox"), "channel": "moz-firefox"},
+}
+
+
+def browser_options(name: str) -> dict[str, Any] | None:
+    """Return the arguments for Playwright's `launch`, or None where that browser is not installed."""
+    options = dict(BROWSERS[name])
+    path = next(filter(None, map(shutil.which, options.pop("names"))), None)
+    return {"executable_path": path, **options} if path else None

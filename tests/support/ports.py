@@ -1,0 +1,20 @@
+"""TCP ports."""
+
+from __future__ import annotations
+
+import socket
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago. Where a server can tell its port, let it bind port 0."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def port_open(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0

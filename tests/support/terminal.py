@@ -1,0 +1,138 @@
+"""A terminal that types what a page has after its `$ `, and compares what comes with what the page shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.ports import free_port
+from support.processes import Process
+from support.waiting import wait_until
+
+# The life in the ids of every page, and the one in the page's false id.
+LIFE, FALSE_LIFE = "q7Zp2K", "AAAAAA"
+ID = re.compile(r"\b([A-Za-z0-9]{6})\.[0-9]")
+CLOCK = re.compile(r"\b[0-9]{2}:[0-9]{2}:[0-9]{2}\b")
+
+SERVERS = ("tidewire serve", "uvicorn ")
+STREAMS = ("curl -N ",)
+
+
+class Terminal:
+    """
+    What somebody types, in order, with port 8000 replaced by a free one and ids by those of the hub at hand.
+
+    `&` puts a command into the background, `kill %1` ends it. A server in front keeps running, as in
+    another terminal. A stream in front is left by Ctrl-C once it has printed what the page shows. `pip`
+    finds what it shall install in this environment, or fails: it may ask no index.
+    """
+
+    def __init__(self, folder: Path, cwd: Path | None = None) -> None:
+        self._port = free_port()
+        self._cwd = cwd or folder
+        # curl draws a progress meter where it does not write to a terminal.
+        (folder / ".curlrc").write_text("silent\nshow-error\n")
+        self._env = {
+            "CURL_HOME": str(folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INDEX": "1",
+            "TIDEWIRE_PORT": str(self._port),
+            "TIDEWIRE_URL": f"http://127.0.0.1:{self._port}",
+            "UVICORN_PORT": str(self._port),
+            # One directory for the whole page: a hub that is started again has its log.
+            "XDG_DATA_HOME": str(folder),
+        }
+        self._life = LIFE
+        self._jobs: list[Process] = []
+        self._server: Process | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def read_out(self, block: str) -> None:
+        """Type the commands of a console block; each must print what stands below it, if anything does."""
+        for command, shown in commands(block):
+            self._type(command, shown)
+
+    def expect_printed(self, shown: str) -> None:
+        """Wait until the last command in the background has printed this."""
+        self._wait(self._jobs[-1], f"[^…]*{pattern(shown)}[^…]*")
+
+    def stop_server(self) -> None:
+        """Press Ctrl-C where the server runs."""
+        assert self._server is not None
+        assert self._server.stop(signal.SIGINT) == 0, self._server.output
+
+    def _type(self, command: str, shown: str) -> None:
+        if killed := re.fullmatch(r"kill %([0-9]+)", command):
+            self._jobs[int(killed[1]) - 1].stop()
+            return
+        program = command.removesuffix(" &")
+        process = self._start(program)
+        if program.startswith(SERVERS):
+            self._server = process
+            process.wait_port(self._port)
+        elif program != command:
+            self._jobs.append(process)
+            wait_until(lambda: process.output or process.returncode is not None)
+        if shown:
+            self._wait(process, pattern(shown))
+        if program == command and not program.startswith(SERVERS):
+            self._finish(process, program)
+
+    def _start(self, program: str) -> Process:
+        typed = program.replace("localhost:8000", f"localhost:{self._port}").replace(LIFE, self._life)
+        return self._stack.enter_context(Process(["bash", "-c", typed], env=self._env, cwd=self._cwd))
+
+    def _finish(self, process: Process, program: str) -> None:
+        before = process.output
+        if program.startswith(STREAMS):
+            assert process.returncode is None, before
+            process.stop(signal.SIGINT)
+        else:
+            assert process.wait(20) == 0, process.output
+
+    def _wait(self, process: Process, wanted: str) -> None:
+        """Wait until all that a process has printed is what is wanted."""
+        try:
+            wait_until(lambda: re.fullmatch(wanted, self._as_shown(process.output)))
+        except AssertionError:
+            raise AssertionError(f"wanted:\n{wanted}\nprinted:\n{self._as_shown(process.output)}") from None
+
+    def _as_shown(self, output: str) -> str:
+        for life in set(ID.findall(output)) - {FALSE_LIFE}:
+            self._life = life
+            output = output.replace(life, LIFE)
+        return plain(output.replace(f":{self._port}", ":8000"))
+
+
+def commands(block: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of a console block with what is shown below it."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        yield command, shown
+
+
+def pattern(shown: str) -> str:
+    """Return the regular expression of what a page shows: `…` stands for anything."""
+    return re.escape(plain(shown)).replace("…", r"[\s\S]*")
+
+
+def plain(text: str) -> str:
+    """Return text without blanks that nobody sees, and with one time for all."""
+    lines = (line.rstrip() for line in CLOCK.sub("12:00:00", text).strip().split("\n"))
+    return "\n".join(lines)
