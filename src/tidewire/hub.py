@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from .delivery.node import Node
-from .delivery.topic_hooks import Hook, Watch
+from .delivery.topic_hooks import HookFunction, TopicHook
 from .engines.by_url import make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
@@ -72,7 +72,7 @@ class Hub:
         self._per_process = per_process
         self._engine = make_engine(url, self.settings)
         self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
-        self._watches: list[Watch] = []
+        self._hooks: list[TopicHook] = []
         self._node: Node | None = None
         self._opening: asyncio.Task[Node] | None = None
         self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
@@ -135,8 +135,8 @@ class Hub:
             await be_the_only_worker()
         node = Node(self._engine, self.settings, self.metrics)
         await node.open()
-        for watch in self._watches:
-            node.watch(watch)
+        for hook in self._hooks:
+            node.add_hook(hook)
         return node
 
     async def drain(self) -> None:
@@ -234,7 +234,7 @@ class Hub:
         """Return how many streams of this process match `topic`."""
         return 0 if self._node is None else self._node.subscribers(topic)
 
-    def on_first(self, term: str) -> Callable[[Hook], Hook]:
+    def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """
         Call the decorated function with the topic when its first subscriber in this process comes.
 
@@ -242,17 +242,17 @@ class Hub:
         pattern, for which those streams count that name a topic of it. The
         function may be async; what it raises is logged.
         """
-        return lambda hook: self._watch(Watch(term, hook, None), hook)
+        return lambda function: self._add_hook(TopicHook(term, function, None), function)
 
-    def on_last(self, term: str) -> Callable[[Hook], Hook]:
+    def on_last(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """Call the decorated function with the topic when its last subscriber in this process has gone."""
-        return lambda hook: self._watch(Watch(term, None, hook), hook)
+        return lambda function: self._add_hook(TopicHook(term, None, function), function)
 
-    def _watch(self, watch: Watch, hook: Hook) -> Hook:
-        self._watches.append(watch)
+    def _add_hook(self, hook: TopicHook, function: HookFunction) -> HookFunction:
+        self._hooks.append(hook)
         if self._node is not None:
-            self._node.watch(watch)
-        return hook
+            self._node.add_hook(hook)
+        return function
 
     def stream(self, request: Any, *topics: str, since: str | None = None) -> AsgiResponse:
         """

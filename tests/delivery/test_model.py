@@ -302,7 +302,7 @@ class Hub(RuleBasedStateMachine):
     def begin(self) -> None:
         limits = Settings(**self.settings_of_node)
         self.engine = Tapped(self, self.make_engine(limits))
-        self.node = Node(self.engine, limits, Metrics())
+        self.node = self.do(lambda: Node(self.engine, limits, Metrics()))
         self.streams: list[Stream] = []
         self.run(self.node.open())
         # Some who are there from the start, so that there always are cohorts of several.

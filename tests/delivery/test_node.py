@@ -35,7 +35,7 @@ from tidewire.delivery.cohort import JOIN_BYTES
 from tidewire.delivery.framing import Framing
 from tidewire.delivery.node import Node
 from tidewire.delivery.rounds import BATCH
-from tidewire.delivery.topic_hooks import Watch
+from tidewire.delivery.topic_hooks import TopicHook
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import Draining, KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
 from tidewire.event_stream import Comment, Event
@@ -414,19 +414,19 @@ async def test_the_kernel_is_to_bear_a_slow_reader_until_it_is_live() -> None:
         await quiet()
         assert wire.subscriber
         assert wire.subscriber.paused
-        assert not wire.patient  # it may be gone
+        assert not wire.tolerates_stalls  # it may be gone
         wire.acked = 10
-        await until(lambda: wire.patient, 0.1)  # it took something
+        await until(lambda: wire.tolerates_stalls, 0.1)  # it took something
         wire.take(room=None)
         await quiet()
         assert wire.subscriber.live
-        assert not wire.patient
+        assert not wire.tolerates_stalls
         # One that only fills up and empties again was slow, too, until it had caught up.
         wire.subscriber.pause_writing()
         wire.subscriber.resume_writing()
-        assert wire.patient
+        assert wire.tolerates_stalls
         await quiet()
-        assert not wire.patient
+        assert not wire.tolerates_stalls
 
 
 @virtual
@@ -596,8 +596,8 @@ async def test_only_so_many_replays_are_kept() -> None:
         wires = [await listen(node, "a", since=position) for position in made]
         await quiet()
         assert [len(wire.data) for wire in wires] == list(range(199, -1, -1))
-        assert len(node.readers._replays) <= SHARED
-        assert len(node.readers._pages) <= SHARED
+        assert len(node.catch_up._replays) <= SHARED
+        assert len(node.catch_up._pages) <= SHARED
 
 
 @virtual
@@ -992,7 +992,7 @@ async def test_an_engine_that_breaks_ends_the_stream(caplog: pytest.LogCaptureFi
             wire = await listen(node, "a", since=made[0])
             await quiet()
         assert wire.ended
-        assert "a page of the log could not be read" in caplog.text
+        assert "cannot read a page of the log" in caplog.text
         live = await listen(node, "a")
         await publish(node, "a", "21")
         await quiet()
@@ -1327,7 +1327,7 @@ async def test_the_first_and_the_last() -> None:
     async with open_node() as node:
         early = await listen(node, "a")
         for term in ("a", "demo/*"):
-            node.watch(Watch(term, first, lambda topic: calls.append(f"-{topic}")))
+            node.add_hook(TopicHook(term, first, lambda topic: calls.append(f"-{topic}")))
         await quiet()
         assert calls == ["+a"], "those there are count"
         wires = [await listen(node, *terms) for terms in [("a",), ("demo/1", "demo/2"), ("demo/1",), ("**",)]]
@@ -1358,7 +1358,7 @@ async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixtur
         raise RuntimeError("broken")
 
     async with open_node() as node:
-        node.watch(Watch("a", fail, fail))
+        node.add_hook(TopicHook("a", fail, fail))
         with caplog.at_level(logging.ERROR, "tidewire"):
             wire = await listen(node, "a")
             await publish(node, "a", "1")
@@ -1370,9 +1370,9 @@ async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixtur
 
 
 @virtual
-async def test_a_watch_of_no_topic_is_refused() -> None:
+async def test_a_hook_of_no_topic_is_refused() -> None:
     with pytest.raises(TidewireError):
-        Watch("a*", None, None)
+        TopicHook("a*", None, None)
 
 
 # -- the JSON page

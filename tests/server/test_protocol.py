@@ -498,9 +498,9 @@ def test_the_kernel_is_to_bear_a_reader_that_is_slow_and_alive(way: Way, app: St
     client = way.open()
     wire = app.subscriber.wire
     sock = wire._transport.get_extra_info("socket")
-    for patient in (True, True, False):
-        way.serving.call(wire.be_patient, patient)
-        timeout = 0 if patient else 30_000
+    for tolerate in (True, True, False):
+        way.serving.call(wire.tolerate_stalls, tolerate)
+        timeout = 0 if tolerate else 30_000
         wait_until(
             lambda timeout=timeout: (
                 way.name == "unix" or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == timeout

@@ -20,7 +20,7 @@ import pytest
 
 from support.fakes import NOW, START, listen, numbers, open_node, quiet, until
 from tidewire import hub_events
-from tidewire.delivery.catch_up import Readers
+from tidewire.delivery.catch_up import CatchUp
 from tidewire.delivery.cohort import JOIN_BYTES
 from tidewire.delivery.node import Node
 from tidewire.delivery.subscriber import Subscriber
@@ -30,7 +30,7 @@ from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.event_stream import Event, encode
 from tidewire.log import entries
 from tidewire.log.entries import Draft
-from tidewire.log.node_log import Log
+from tidewire.log.node_log import NodeLog
 from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
 from tidewire.settings import Settings
@@ -261,19 +261,19 @@ def key_check_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
 
 def join_before_the_read(patch: pytest.MonkeyPatch) -> None:
     """Who is behind becomes a member at once, and what it missed is written when it has been read."""
-    real = Readers.advance
+    real = CatchUp.advance
 
-    def advance(self: Readers, subscriber: Subscriber) -> None:
+    def advance(self: CatchUp, subscriber: Subscriber) -> None:
         cohort = subscriber.cohort
         if subscriber.live or cohort is None or subscriber.claim or subscriber.offset >= cohort.sent:
             real(self, subscriber)
             return
         missed, _ = self._window.read(subscriber.offset, cohort.sent, cohort.selector, JOIN_BYTES)
         subscriber.offset = cohort.sent
-        self.rounds.join(subscriber, cohort)
+        self._rounds.join(subscriber, cohort)
         self._loop.call_later(0.01, self.write, subscriber, b"".join(entry.frame(False) for entry in missed))
 
-    patch.setattr(Readers, "advance", advance)
+    patch.setattr(CatchUp, "advance", advance)
 
 
 def at_or_after(patch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def no_life_check(patch: pytest.MonkeyPatch) -> None:
 
 
 def gap_left_out(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Log, "gap", lambda self, verdict, claim: b"")
+    patch.setattr(NodeLog, "gap", lambda self, verdict, claim: b"")
 
 
 def unbounded_buffer(patch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """
-Readers that are behind: each reads the log from its position, at its own speed.
+Catching up: each subscriber that is behind reads the log from its position, at its own speed.
 
-A new stream, one that resumes, a slow one and one whose engine was away are the
-same thing here. Those who read from the same position share one read and one join.
+A new stream, a resumed one, a slow one and one whose engine was down are all the
+same here. Subscribers at the same position share one read and one join.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .. import hub_events
 from ..errors import Unavailable
 from ..log.entries import Entry, Page, Since
-from ..log.node_log import Log
+from ..log.node_log import NodeLog
 from ..log.window import Verdict
 from ..position import Position
 from ..topics import Selector
@@ -24,21 +24,22 @@ from .cohort import JOIN_BYTES, Cohort
 from .framing import framed
 from .rounds import Rounds, heartbeat
 from .subscriber import Subscriber
+from .tasks import Tasks
 
 logger = logging.getLogger("tidewire")
 
-# Entries in one page of the engine's.
+# Entries in one page that the engine returns.
 PAGE = 256
-# Replays and pages shared by readers that resume from the same position.
+# Replays and pages kept for subscribers that resume from the same position.
 SHARED = 64
-# Readers of the engine's pages at once; the others wait their turn.
-READERS = 16
-# A reader whose engine failed, though it is said to be up, tries again after this time.
+# Subscribers that read pages from the engine at the same time; the others wait their turn.
+MAX_READERS = 16
+# Seconds until a subscriber reads again after the engine failed without going down.
 READ_AGAIN = 1.0
 
 
 class Replay(NamedTuple):
-    """What a reader that is behind gets next, joined and framed once for all who need the same."""
+    """What a subscriber that is behind gets next: joined and framed once for all that need the same."""
 
     chunk: bytes
     through: int
@@ -46,47 +47,29 @@ class Replay(NamedTuple):
     ended: bool  # its last frame is a hub.end
 
 
-class Finish(Protocol):
-    """How a stream is ended: the node's way."""
+class CatchUp:
+    """Brings subscribers on until they can join their cohort. `heartbeat` is in seconds."""
 
-    def __call__(self, subscriber: Subscriber, reason: str, last: bytes = b"", /) -> None: ...
-
-
-class Readers:
-    """
-    Brings subscribers on until they can join their cohort.
-
-    `rounds` is given when the node is open. `spawn` starts a task that the node
-    cancels when it closes.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        seconds: float,
-        finish: Finish,
-        spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Future[Any]],
-    ) -> None:
+    def __init__(self, log: NodeLog, rounds: Rounds, tasks: Tasks, heartbeat: float) -> None:
         self._log = log
         self._window = log.window
-        self._heartbeat = seconds
-        self._finish = finish
-        self._spawn = spawn
-        self.rounds: Rounds
+        self._rounds = rounds
+        self._tasks = tasks
+        self._heartbeat = heartbeat
         self._loop = asyncio.get_running_loop()
         self._replays: OrderedDict[tuple[Cohort, int, int], Replay] = OrderedDict()
         self._pages: OrderedDict[tuple[int, Selector], asyncio.Future[Page]] = OrderedDict()
-        self._readers = asyncio.Semaphore(READERS)
+        self._turns = asyncio.Semaphore(MAX_READERS)
 
     def forget(self) -> None:
-        """Let go of what was read: the log is another one."""
+        """Drop what was read: the log is a different one now."""
         self._replays.clear()
         self._pages.clear()
 
     # -- one step
 
     def advance(self, subscriber: Subscriber) -> None:
-        """Bring a subscriber that is behind one step on: a write, a page, or into its cohort."""
+        """Take one step for a subscriber that is behind: a write, a page, or joining its cohort."""
         cohort = subscriber.cohort
         if (
             not subscriber.open
@@ -102,18 +85,18 @@ class Readers:
             self._advance_beyond_window(subscriber)
         elif subscriber.offset < cohort.sent:
             self._replay(subscriber, cohort, cohort.sent)
-            self.rounds.wake(subscriber)
+            self._rounds.wake(subscriber)
         elif subscriber.offset > cohort.sent:
             cohort.waiting.append(subscriber)
         elif self._window.all_ended(cohort.selector) and not cohort.pending:
             self._finish_ended(subscriber)
         else:
-            self.rounds.join(subscriber, cohort)
+            self._rounds.join(subscriber, cohort)
 
     def _advance_unsettled(self, subscriber: Subscriber, claim: Since | Position) -> None:
         if self._log.can_judge(claim):
             self.write(subscriber, self.settle(subscriber))
-            self.rounds.wake(subscriber)
+            self._rounds.wake(subscriber)
         elif self._log.up:
             self._read(subscriber)
 
@@ -123,10 +106,10 @@ class Readers:
             self._read(subscriber)
             return
         self._move(subscriber, verdict)
-        self.rounds.wake(subscriber)
+        self._rounds.wake(subscriber)
 
     def _move(self, subscriber: Subscriber, verdict: Verdict) -> None:
-        """Set a reader that retention overtook to what is kept, and tell it if it missed something."""
+        """Move a subscriber that retention overtook to what is kept; send a gap if it missed something."""
         stood = self._window.position(subscriber.offset)
         subscriber.offset = verdict.offset
         if verdict.reason is not None:
@@ -134,47 +117,47 @@ class Readers:
             self.write(subscriber, self._log.gap(verdict, stood))
 
     def _finish_ended(self, subscriber: Subscriber) -> None:
-        """End a stream whose topics have all ended, after it was told so."""
-        told = b""
-        if not subscriber.ended:
+        """End a stream whose topics have all ended, after a hub.end for each."""
+        last = b""
+        if not subscriber.end_sent:
             at = self._window.position(subscriber.offset)
-            told = b"".join(hub_events.end(topic, "ended", at) for topic in subscriber.selector.terms)
-        self._finish(subscriber, "topic", told)
+            last = b"".join(hub_events.end(topic, "ended", at) for topic in subscriber.selector.terms)
+        subscriber.finish("topic", last)
 
-    # -- where it stands
+    # -- where it starts
 
     def settle(self, subscriber: Subscriber) -> bytes:
-        """Judge what the client brought; return the frames that tell it where it stands."""
+        """Judge the claim of a subscriber. Return the events that tell its client where the stream starts."""
         claim, verdict = subscriber.claim, self._log.verdict(subscriber.claim, subscriber.selector)
         subscriber.claim = None
         subscriber.offset = verdict.offset
         at = self._window.position(verdict.offset)
-        resume, told = "complete", b""
+        resume, first = "complete", b""
         if verdict.reason is not None:
-            resume, told = "gap", self._log.gap(verdict, claim)
+            resume, first = "gap", self._log.gap(verdict, claim)
         elif isinstance(claim, Since):
-            resume, told = "fresh", hub_events.position(at)
-        if told:
+            resume, first = "fresh", hub_events.position(at)
+        if first:
             subscriber.announced = verdict.offset
         elif isinstance(claim, Position):
             subscriber.announced = min(subscriber.announced, claim.offset)
         subscriber.life = self._window.life_of(subscriber.announced)
-        if subscriber.opened:
-            subscriber.opened = False
-            told = hub_events.opened(self._heartbeat, resume, at) + told
-        return told
+        if subscriber.wants_hub_open:
+            subscriber.wants_hub_open = False
+            first = hub_events.opened(self._heartbeat, resume, at) + first
+        return first
 
     def keep_alive(self, subscriber: Subscriber) -> None:
-        """Fill the silence of one that is behind."""
+        """Send a heartbeat to a subscriber that is behind."""
         frame = hub_events.HEARTBEAT
         if subscriber.claim is None:
             frame, subscriber.announced = heartbeat(self._window, subscriber.announced, subscriber.offset)
         self.write(subscriber, frame)
 
-    # -- what the window holds
+    # -- from the window
 
     def _replay(self, subscriber: Subscriber, cohort: Cohort, through: int, page: Page | None = None) -> None:
-        """Give a reader what comes next, through `through`: one join, of the window's entries or a page's."""
+        """Write what comes next, through `through` at most: one join of entries of the window or `page`."""
         after, selector = subscriber.offset, cohort.selector
         replay = self._replays.get((cohort, after, through))
         if replay is None:
@@ -186,25 +169,25 @@ class Readers:
             self._window.forget_frames(joined[0])
             if len(self._replays) > SHARED:
                 self._replays.popitem(last=False)
-        self._give(subscriber, replay)
+        self._write_replay(subscriber, replay)
 
-    def _give(self, subscriber: Subscriber, replay: Replay) -> None:
+    def _write_replay(self, subscriber: Subscriber, replay: Replay) -> None:
         subscriber.offset = replay.through
         if replay.chunk:
-            subscriber.ended = replay.ended
+            subscriber.end_sent = replay.ended
             subscriber.announced = replay.announced or subscriber.announced
             self._put(subscriber, replay.chunk)
 
-    # -- what only the engine has
+    # -- from the engine
 
     def _read(self, subscriber: Subscriber) -> None:
-        """Let a subscriber read the engine, which is not done within this step."""
+        """Start a task in which a subscriber reads pages from the engine."""
         subscriber.reading = True
-        self._spawn(self._read_pages(subscriber))
+        self._tasks.spawn(self._read_pages(subscriber))
 
     async def _read_pages(self, subscriber: Subscriber) -> None:
         try:
-            async with self._readers:
+            async with self._turns:
                 if subscriber.claim is not None:
                     claim, selector, head = subscriber.claim, subscriber.selector, subscriber.offset
                     subscriber.claim = await self._log.locate(claim, selector, head)
@@ -217,17 +200,17 @@ class Readers:
                     await asyncio.sleep(0)
         except Unavailable:
             subscriber.reading = False
-            # Otherwise `available` wakes all who are behind.
+            # If the engine is down, `on_engine_up` wakes all subscribers that are behind.
             if self._log.up:
-                self._loop.call_later(READ_AGAIN, self.rounds.wake, subscriber)
+                self._loop.call_later(READ_AGAIN, self._rounds.wake, subscriber)
         except Exception:
-            logger.exception("a page of the log could not be read")
+            logger.exception("cannot read a page of the log")
             subscriber.reading = False
             if subscriber.open:
-                self._finish(subscriber, "engine")
+                subscriber.finish("engine")
         else:
             subscriber.reading = False
-            self.rounds.wake(subscriber)
+            self._rounds.wake(subscriber)
 
     async def _read_page(self, subscriber: Subscriber) -> None:
         page = await self._page(subscriber.offset, subscriber.selector)
@@ -242,10 +225,10 @@ class Readers:
         return subscriber.open and not subscriber.paused and subscriber.claim is None
 
     def _page(self, after: int, selector: Selector) -> asyncio.Future[Page]:
-        """Return a page of the engine's; readers from the same position share it."""
+        """Return a page from the engine; subscribers at the same position share it."""
         page = self._pages.get((after, selector))
         if page is None or (page.done() and (page.cancelled() or page.exception() is not None)):
-            page = self._spawn(self._log.read(after, PAGE, selector))
+            page = self._tasks.spawn(self._log.read(after, PAGE, selector))
             self._pages[after, selector] = page
             if len(self._pages) > SHARED:
                 self._pages.popitem(last=False)
@@ -255,7 +238,7 @@ class Readers:
     # -- writing
 
     def write(self, subscriber: Subscriber, data: bytes) -> None:
-        """Write bytes that only this subscriber gets."""
+        """Write bytes that are for this subscriber alone."""
         assert subscriber.cohort
         if data:
             self._put(subscriber, framed(data, subscriber.cohort.framing))
@@ -266,7 +249,7 @@ class Readers:
         try:
             subscriber.wire.write(chunk)
         except Exception:
-            # A closed transport raises; it must not end the step of all others.
+            # A closed transport raises; that must not end the step for the other subscribers.
             subscriber.lost()
 
 

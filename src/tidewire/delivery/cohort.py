@@ -1,15 +1,15 @@
 """
-Live subscribers that want exactly the same bytes, and the rounds in which they get them.
+Live subscribers that want exactly the same bytes, and the rounds that write to them.
 
 Rule 1: an entry is encoded once, a round is joined once, and the same bytes
         object is written to every member.
-Rule 2: `sent` is never stored. What is before the first pending entry has gone
-        out (or is in the round that is being written), so `sent` follows from
-        `pending` and cannot disagree with it.
-Rule 3: a round holds a snapshot of the members. Whoever leaves before its turn
+Rule 2: `sent` is never stored. Everything before the first pending entry has been
+        written (or is in the current round), so `sent` follows from `pending` and
+        cannot disagree with it.
+Rule 3: a round holds a snapshot of the members. A member that leaves before its turn
         is taken out of the snapshot and keeps the offset from before the round.
-Rule 4: something is pending only while there are members. What comes when there
-        are none is not put there, so what was left would be followed by a hole.
+Rule 4: entries are pending only while there are members. Entries that come while there
+        are none are not added, so keeping older ones would leave a hole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..log.entries import Entry
 from ..log.window import Window
@@ -25,23 +25,26 @@ from ..topics import Selector
 from .framing import Framing, framed
 from .subscriber import Subscriber, WriteMethod
 
+if TYPE_CHECKING:
+    from .rounds import Rounds
+
 # A join holds at most this much, or one event: more pending means more rounds.
 JOIN_BYTES = 64 * 1024
 
 
-class Owner(Protocol):
-    """Who acts on a cohort's deadlines: the node."""
-
-    def tick_cohort(self, cohort: Cohort, now: float) -> float | None: ...
-
-
 class Cohort:
-    """The members of one selector and framing, those of them who are behind, and what is pending for them."""
+    """
+    The streams of one selector and framing: members, and those that are behind.
+
+    `pending` are the entries that the members have not been sent. `waiting` are
+    streams that are behind and yet ahead of `sent`: they started at the head while
+    older entries were pending. `due` belongs to the timer.
+    """
 
     __slots__ = (
         "_before",
-        "_owner",
         "_round",
+        "_rounds",
         "_window",
         "announced",
         "behind",
@@ -55,13 +58,12 @@ class Cohort:
         "waiting",
     )
 
-    def __init__(self, owner: Owner, selector: Selector, framing: Framing, window: Window) -> None:
-        self._owner = owner
+    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing, window: Window) -> None:
+        self._rounds = rounds
         self.selector = selector
         self.framing = framing
         self.members: dict[Subscriber, WriteMethod] = {}
         self.behind: set[Subscriber] = set()
-        # Behind, but ahead of `sent`: they began at the head while older entries were pending.
         self.waiting: list[Subscriber] = []
         self.pending: deque[Entry] = deque()
         self.scheduled = False
@@ -77,23 +79,23 @@ class Cohort:
 
     @property
     def sent(self) -> int:
-        """Through which offset the members have everything, once the round going on is done."""
+        """The offset through which the members have everything once the current round is done."""
         return self.pending[0].offset - 1 if self.pending else self._window.head
 
     @property
     def in_round(self) -> bool:
-        return self._round.awaited > 0
+        return self._round.left > 0
 
     def tick(self, now: float) -> float | None:
-        return self._owner.tick_cohort(self, now)
+        return self._rounds.tick_cohort(self, now)
 
     # -- membership
 
     def join(self, subscriber: Subscriber) -> None:
-        """Make `subscriber` a member from the next round on; it has everything through `sent`."""
+        """Make `subscriber`, which has everything through `sent`, a member from the next round on."""
         assert subscriber.offset == self.sent
         assert subscriber.wire
-        # The one who heard least, and the longest silence, count for all.
+        # For all members the oldest announced id and the longest silence count.
         if not self.members:
             self.announced, self.silent_since = subscriber.announced, subscriber.silent_since
         self.announced = min(self.announced, subscriber.announced)
@@ -103,7 +105,7 @@ class Cohort:
         subscriber.live = True
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Make a member one that is behind, at the offset it really reached."""
+        """Move a member to those that are behind, at the offset that it really reached."""
         unwritten = self._round.skip(subscriber)
         subscriber.offset, subscriber.announced = self._before if unwritten else (self.sent, self.announced)
         subscriber.silent_since = self.silent_since
@@ -114,13 +116,13 @@ class Cohort:
             self.pending.clear()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Forget `subscriber` altogether."""
+        """Forget `subscriber`."""
         if subscriber.live:
             self.leave(subscriber)
         self.behind.discard(subscriber)
 
     def fall_behind(self) -> list[Subscriber]:
-        """Make all members ones that are behind, and return them."""
+        """Move all members to those that are behind, and return them."""
         members = list(self.members)
         for member in members:
             self.leave(member)
@@ -129,7 +131,7 @@ class Cohort:
     # -- rounds
 
     def begin(self) -> bool:
-        """Join what is pending into a round; return whether there is one."""
+        """Join what is pending into a round. Return False if nothing is pending."""
         if not self.pending:
             return False
         before = (self.sent, self.announced)
@@ -147,7 +149,7 @@ class Cohort:
         return True
 
     def begin_with(self, data: bytes, announced: int) -> None:
-        """Begin a round of bytes that are no entry: a heartbeat, or the position `announced` of the idle."""
+        """Begin a round of bytes that are not an entry: a heartbeat, or the position of `announced`."""
         before = (self.sent, self.announced)
         self.announced = announced
         self._start(data, before)
@@ -157,19 +159,19 @@ class Cohort:
         self._round = Round(framed(data, self.framing), self.members)
 
     def step(self, count: int) -> int:
-        """Write the round to up to `count` members that have not had it; return to how many."""
+        """Write the round to up to `count` more members. Return how many were written to."""
         return self._round.step(count)
 
 
 class Round:
     """
-    One write of the same bytes to all who are members when it begins, in the order in which they joined.
+    One write of the same bytes to every member at its start, in the order in which they joined.
 
-    Lists and an iterator, so that nothing but the write itself is done for each
-    member: to take each out of a dictionary made a delivery 5 % dearer.
+    It uses lists and an iterator, so that nothing but the write itself is done for
+    each member: taking each out of a dictionary made a delivery 5 % slower.
     """
 
-    __slots__ = ("_chunk", "_members", "_places", "_reached", "_turns", "_writes", "awaited")
+    __slots__ = ("_chunk", "_index", "_members", "_reached", "_turns", "_writes", "left")
 
     def __init__(self, chunk: bytes, members: Mapping[Subscriber, WriteMethod]) -> None:
         self._chunk = chunk
@@ -177,43 +179,43 @@ class Round:
         self._writes = list(members.values())
         self._turns = iter(self._writes)
         self._reached = 0
-        # Where each stands; made when the first one leaves, which most rounds never see.
-        self._places: dict[Subscriber, int] | None = None
-        self.awaited = len(self._members)
+        # The index of each member. Made when the first one leaves, which is rare.
+        self._index: dict[Subscriber, int] | None = None
+        self.left = len(self._members)
 
     def step(self, count: int) -> int:
-        """Write to up to `count` more members; return to how many."""
+        """Write to up to `count` more members. Return how many were written to."""
         chunk, start = self._chunk, self._reached
-        # `_reached` counts the write that is going on: who pauses in its own write has these bytes.
-        # The iterator reads the list as it is then: who left before its turn has `write_nothing` there.
+        # `_reached` includes the current write: a member that pauses during its own write has these bytes.
+        # The iterator reads the live list: a member that left before its turn has `write_nothing` there.
         for self._reached, write in enumerate(islice(self._turns, count), start + 1):  # noqa: B020
             try:
                 write(chunk)
             except Exception:
-                # A closed transport raises; it must not rob all who come after it.
+                # A closed transport raises; the members after it must still get their bytes.
                 self._members[self._reached - 1].lost()
-        skipped = self._writes[start : self._reached].count(write_nothing) if self._places is not None else 0
+        skipped = self._writes[start : self._reached].count(write_nothing) if self._index is not None else 0
         written = self._reached - start - skipped
-        self.awaited -= written
+        self.left -= written
         return written
 
     def awaits(self, member: Subscriber) -> bool:
-        """Whether the round has not reached `member` yet, but will."""
-        if not self.awaited or (self._reached and member is self._members[self._reached - 1]):
+        """Whether the round still has to reach `member`."""
+        if not self.left or (self._reached and member is self._members[self._reached - 1]):
             return False
-        if self._places is None:
-            self._places = {other: place for place, other in enumerate(self._members)}
-        return self._places.get(member, -1) >= self._reached
+        if self._index is None:
+            self._index = {other: place for place, other in enumerate(self._members)}
+        return self._index.get(member, -1) >= self._reached
 
     def skip(self, member: Subscriber) -> bool:
-        """Take `member` out of the round; return whether it had not been reached."""
+        """Take `member` out of the round. Return whether the round had not reached it."""
         if not self.awaits(member):
             return False
-        assert self._places is not None
-        self._writes[self._places.pop(member)] = write_nothing
-        self.awaited -= 1
+        assert self._index is not None
+        self._writes[self._index.pop(member)] = write_nothing
+        self.left -= 1
         return True
 
 
 def write_nothing(data: bytes, /) -> None:
-    """Take the turn of a member that left before it."""
+    """Stand in for a member that left before its turn."""

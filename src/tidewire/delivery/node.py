@@ -1,8 +1,8 @@
 """
-One process of a hub: a log, and the streams that follow it.
+A hub within one process: a log, and the streams that follow it.
 
-    publish -> log (engine, window) -> rounds (cohorts) -> one write per member
-                                    -> readers (those who are behind)
+    publish -> log (engine, window) -> rounds: one write per member of each cohort
+                                    -> catch_up: subscribers that are behind
 
 Everything here runs on one event loop.
 """
@@ -19,66 +19,68 @@ from .. import hub_events
 from ..errors import Draining, TidewireError, Unavailable
 from ..log.engine import Engine
 from ..log.entries import Draft, Entry, Receipt, Since
-from ..log.node_log import Log
+from ..log.node_log import NodeLog
 from ..log.window import Window
 from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
-from .catch_up import Readers
+from .catch_up import CatchUp
 from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
-from .topic_hooks import Watch, Watches
+from .tasks import Tasks
+from .topic_hooks import TopicHook, TopicHooks
 
-# How long a new stream waits for the engine to say where it begins: the first byte is due within 1 s.
+# Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
 LOCATE_TIMEOUT = 0.5
-# How often a drain looks whether something has finished.
+# Seconds between two looks of a drain at whether something has finished.
 POLL = 0.01
-# A paused stream is looked at every second: deadlines are kept to the next whole one.
+# A paused stream is looked at every second: deadlines are rounded up to whole seconds.
 PROGRESS_EVERY = 0.5
-# Streams vary their age and their retry by so much, so that they do not come back together.
+# The part by which streams vary their age and their retry, so that they do not reconnect together.
 JITTER = 0.1
 
 
 class Node:
-    """The hub within this process. Use it from one event loop."""
+    """
+    The hub within this process. Make it and use it on one event loop.
+
+    Its parts, each made with those above it: `log` stores and judges, `rounds`
+    writes to live subscribers, `catch_up` brings on those that are behind.
+    """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self.loop = asyncio.get_running_loop()
         self.engine = engine
         self.settings = settings
         self.metrics = metrics
-        self.log = Log(engine, settings, metrics, self)
+        self._tasks = Tasks()
+        self._hooks = TopicHooks(self._tasks.spawn)
+        self._deadlines = deadlines_of_loop()
+        self._drains = drains_of_loop()
+        self.log = NodeLog(engine, settings, metrics)
+        self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
+        self.catch_up = CatchUp(self.log, self.rounds, self._tasks, settings.heartbeat)
         self.streams_open = 0
         self.streams_by_address: Counter[str | None] = Counter()
         self.stopping = asyncio.Event()
-        self._watches = Watches(self._spawn)
         self._drain: asyncio.Task[None] | None = None
-        self._ending: set[Subscriber] = set()  # their last bytes are on the way
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._ending: set[Subscriber] = set()  # their last bytes are being sent
         metrics.gauge("open_streams", "Streams open now.", lambda: self.streams_open)
         metrics.gauge("head", "The offset of the newest entry.", lambda: self.window.head)
 
     async def open(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._deadlines = deadlines_of_loop()
-        self._drains = drains_of_loop()
-        heartbeat = self.settings.heartbeat
-        self.readers = Readers(self.log, heartbeat, self._finish, self._spawn)
-        self.rounds = Rounds(self.window, heartbeat, self.metrics, self._deadlines, self.readers.advance)
-        self.readers.rounds = self.rounds
-        await self.log.open()
+        """Open the log. Raises `StartRefused`."""
+        await self.log.open(self)
         self._drains.register(self)
 
     async def close(self) -> None:
         """Drain, if that was not done, and stop all that still runs."""
         await self.drain()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     @property
     def window(self) -> Window:
@@ -90,41 +92,41 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """Whether the node takes publishes and can judge positions."""
+        """Whether the node accepts publishes and can judge positions."""
         return self.log.up and not self.draining
 
     def refusal(self) -> TidewireError | None:
-        """Return why this node takes neither streams nor publishes now, or None."""
+        """Return why this node accepts neither streams nor publishes now, or None."""
         if self.draining:
-            return Draining("this process is stopping; come back in a moment", retry_after=1)
+            return Draining("this process is stopping; try again in a moment", retry_after=1)
         return None
 
-    # -- what happens to the log (Follower)
+    # -- what happens to the log (LogFollower)
 
-    def came(self, batch: Sequence[Entry]) -> None:
-        self.rounds.came(batch)
+    def on_entries(self, batch: Sequence[Entry]) -> None:
+        self.rounds.on_entries(batch)
 
-    def going_back(self) -> None:
+    def before_reset(self) -> None:
         for subscriber in self.rounds.subscribers():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
-            # What its client has is judged in the new log, and that is the last id it was told.
-            # Nothing for it came since, so what was lost of others' makes no gap.
+            # The new log judges what the client has: the last id that it was sent. Nothing for
+            # it came after that id, so what the log lost of other topics makes no gap.
             if subscriber.claim is None:
                 subscriber.claim = self.window.position(subscriber.announced)
             self.rounds.wake(subscriber)
         for cohort in self.rounds:
             cohort.waiting.clear()
 
-    def went_back(self) -> None:
-        self.readers.forget()
+    def after_reset(self) -> None:
+        self.catch_up.forget()
 
-    def came_up(self) -> None:
+    def on_engine_up(self) -> None:
         for subscriber in self.rounds.subscribers():
             if not subscriber.live:
                 self.rounds.wake(subscriber)
 
-    # -- for those who publish, subscribe and look back
+    # -- publishing, subscribing, history
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """
@@ -138,22 +140,21 @@ class Node:
         return await self.log.append(drafts)
 
     def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
-        """As `append`, for those who are called back: what is refused at once is raised."""
+        """As `append`, but return a future. What can be refused at once is raised at once."""
         if refusal := self.refusal():
             raise refusal
         return self.log.submit(drafts)
 
     async def subscribe(
-        self, selector: Selector, claim: Since | Position, opened: bool = False
+        self, selector: Selector, claim: Since | Position, wants_hub_open: bool = False
     ) -> tuple[Subscriber, bytes] | None:
         """
         Return a subscriber that is not attached yet, and its first bytes.
 
-        `opened`: it wants a hub.open. None: every topic has ended and nothing
-        is left to tell; the answer is 204.
+        Return None if every topic has ended and nothing is left to send: the answer is 204.
         """
         subscriber = Subscriber(self, selector, claim, self.window.head)
-        subscriber.opened = opened
+        subscriber.wants_hub_open = wants_hub_open
         first = hub_events.retry(self.settings.retry) + hub_events.GREETING
         if not self.log.can_judge(claim):
             if not self.log.up:
@@ -163,9 +164,9 @@ class Node:
                     subscriber.claim = await self.log.locate(claim, selector, subscriber.offset)
             except (TimeoutError, Unavailable):
                 return subscriber, first
-        if self.log.told_all(selector, self.log.verdict(subscriber.claim, selector)):
+        if self.log.is_finished(selector, self.log.verdict(subscriber.claim, selector)):
             return None
-        return subscriber, first + self.readers.settle(subscriber)
+        return subscriber, first + self.catch_up.settle(subscriber)
 
     async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
         """Return a page of the log as the JSON page shows it. Raise `Unavailable`."""
@@ -173,7 +174,7 @@ class Node:
             raise refusal
         return await self.log.history(selector, claim, limit)
 
-    # -- what happens on sockets (Owner)
+    # -- what happens on sockets
 
     def attached(self, subscriber: Subscriber, framing: Framing) -> None:
         assert subscriber.wire
@@ -191,12 +192,12 @@ class Node:
         self.streams_open += 1
         self._count_address(subscriber, +1)
         self.metrics.opened.inc()
-        self._watches.tell(subscriber.selector, +1)
+        self._hooks.count(subscriber.selector, +1)
         if self.draining:
-            self._finish(subscriber, "drain", self._farewell())
+            self.finish(subscriber, "drain", self._farewell())
             return
         self._deadlines.watch(subscriber, min(subscriber.until, now + self.rounds.silence))
-        self.readers.advance(subscriber)
+        self.catch_up.advance(subscriber)
 
     def paused(self, subscriber: Subscriber) -> None:
         if not subscriber.open:
@@ -210,7 +211,7 @@ class Node:
     def resumed(self, subscriber: Subscriber) -> None:
         if subscriber.open:
             assert subscriber.wire
-            subscriber.wire.be_patient(True)  # it takes what it can: slow, but there
+            subscriber.wire.tolerate_stalls(True)  # slow, but alive
             subscriber.silent_since = self.loop.time()
             self.rounds.wake(subscriber)
 
@@ -225,23 +226,23 @@ class Node:
         if not subscriber.open:
             return None
         if now >= subscriber.until:
-            self._finish(subscriber, "age")
+            self.finish(subscriber, "age")
             return None
         if subscriber.paused:
             return self._check_progress(subscriber, now)
         if subscriber.live:
             return subscriber.until
         if now - subscriber.silent_since >= self.rounds.silence:
-            self.readers.keep_alive(subscriber)
+            self.catch_up.keep_alive(subscriber)
         return min(subscriber.until, subscriber.silent_since + self.rounds.silence)
 
     def _check_progress(self, subscriber: Subscriber, now: float) -> float | None:
-        """End a stream that took nothing for too long, by the kernel's count: the buffer says little."""
+        """End a stream whose client acknowledged nothing for too long, as counted by the kernel."""
         assert subscriber.wire
         acknowledged = subscriber.wire.acknowledged()
         if acknowledged != subscriber.acknowledged:
             subscriber.acknowledged, subscriber.paused_at = acknowledged, now
-            subscriber.wire.be_patient(True)
+            subscriber.wire.tolerate_stalls(True)
         limit = self.settings.send_timeout if acknowledged is None else self.settings.stuck_timeout
         if now - subscriber.paused_at >= limit:
             wire = subscriber.wire
@@ -252,12 +253,12 @@ class Node:
 
     # -- ending streams
 
-    def _finish(self, subscriber: Subscriber, reason: str, last: bytes = b"") -> None:
-        """End a stream in good order, with `last` as its last bytes."""
+    def finish(self, subscriber: Subscriber, reason: str, last: bytes = b"") -> None:
+        """End a stream properly, with `last` as its last bytes; `reason` is for the metrics."""
         wire = subscriber.wire
         assert wire
         if last and not subscriber.paused:
-            self.readers.write(subscriber, last)
+            self.catch_up.write(subscriber, last)
         self._forget(subscriber, reason)
         self._ending.add(subscriber)
         wire.end()
@@ -271,7 +272,7 @@ class Node:
         self.streams_open -= 1
         self._count_address(subscriber, -1)
         self.metrics.ended.labels(reason).inc()
-        self._watches.tell(subscriber.selector, -1)
+        self._hooks.count(subscriber.selector, -1)
 
     def _count_address(self, subscriber: Subscriber, change: int) -> None:
         if subscriber.address is not None:
@@ -280,13 +281,13 @@ class Node:
                 del self.streams_by_address[subscriber.address]
 
     def _farewell(self) -> bytes:
-        # Nobody can reconnect to a single node until the process is back, so
-        # its streams end at once and the times to come back are spread.
+        # No client can reconnect to a single node until the process is back, so
+        # its streams end at once, and their `retry:` values are spread.
         retry = self.settings.retry
         return hub_events.spread_retry(retry, retry * JITTER if self.engine.shared else self.settings.drain)
 
     async def drain(self) -> None:
-        """Finish publishes, end all streams in good order, close the engine. Callers share one drain."""
+        """Finish publishes, end all streams properly, close the engine. Callers share one drain."""
         if self._drain is None:
             self.stopping.set()
             self._drain = self.loop.create_task(self._drain_once())
@@ -302,14 +303,14 @@ class Node:
         for index, subscriber in enumerate(subscribers):
             await self._pause_until(started + spread * index / len(subscribers))
             if subscriber.open:
-                self._finish(subscriber, "drain", self._farewell())
-        # Whoever awaits this may stop the server next. A program's `on_last` is told of these, too.
+                self.finish(subscriber, "drain", self._farewell())
+        # The caller may stop the server next. A program's `on_last` is called for these streams, too.
         await self._until(lambda: not (self._ending or self._tasks), END_TIMEOUT)
         self._drains.unregister(self)
         await self.engine.close()
 
     async def _pause_until(self, due: float) -> None:
-        """Wait until `due`, and hand over the event loop now and then in any case."""
+        """Wait until `due`; yield to the event loop now and then in any case."""
         wait = due - self.loop.time()
         if wait > 0 or wait < -STEP:
             await asyncio.sleep(max(wait, 0))
@@ -329,12 +330,6 @@ class Node:
     def subscribers_of(self, topic: str) -> list[Subscriber]:
         return [item for cohort in self.rounds.matching(topic) for item in (*cohort.members, *cohort.behind)]
 
-    def watch(self, watch: Watch) -> None:
-        """Have `watch` told about first and last subscribers, beginning with those there are."""
-        self._watches.add(watch, [subscriber.selector for subscriber in self.rounds.subscribers()])
-
-    def _spawn(self, work: Any) -> asyncio.Future[Any]:
-        task: asyncio.Future[Any] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def add_hook(self, hook: TopicHook) -> None:
+        """Add a hook. It starts with the streams that are open."""
+        self._hooks.add(hook, [subscriber.selector for subscriber in self.rounds.subscribers()])

@@ -1,16 +1,16 @@
 """
-The one loop that writes: rounds of cohorts, and turns of those who are behind.
+The one loop that writes: rounds of cohorts, and turns of subscribers that are behind.
 
-It hands the event loop back every few milliseconds, and begins a round only
-when a step of the event loop brings nothing new: what is published meanwhile
-is joined into it.
+It yields to the event loop every few milliseconds. It starts a round only when a
+step of the event loop brought nothing new: entries published meanwhile are joined
+into the round.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from .. import hub_events
 from ..log.entries import Entry
@@ -22,31 +22,23 @@ from .deadlines import STEP, Deadlines
 from .framing import Framing
 from .subscriber import Subscriber
 
-# How long publishes that keep coming may hold up the round they will be joined into.
+# Seconds that publishes which keep coming may delay the round that they are joined into.
 GATHER = 0.005
-# Portable streams woken in one step: to wake one is quick, and its task needs 20 us in the next step.
+# Portable streams woken in one step: waking one is quick, but its task takes 20 us of the next step.
 TASKS = 128
 # Members written to between two looks at the clock.
 BATCH = 32
 
 
 class Rounds:
-    """The cohorts of a node. `advance` brings a subscriber that is behind one step on."""
+    """The cohorts of a node. `heartbeat` is in seconds."""
 
-    def __init__(
-        self,
-        window: Window,
-        heartbeat: float,
-        metrics: Metrics,
-        deadlines: Deadlines,
-        advance: Callable[[Subscriber], None],
-    ) -> None:
+    def __init__(self, window: Window, heartbeat: float, metrics: Metrics, deadlines: Deadlines) -> None:
         self._window = window
-        # Deadlines are kept to the next whole second, so everything is due one earlier.
+        # The timer may be a second late, so everything is due a second early.
         self.silence = heartbeat - 1
         self._metrics = metrics
         self._deadlines = deadlines
-        self._advance = advance
         self._loop = asyncio.get_running_loop()
         self._cohorts: dict[tuple[Selector, Framing], Cohort] = {}
         self._index: TopicIndex[Cohort] = TopicIndex()
@@ -63,7 +55,7 @@ class Rounds:
 
     @property
     def busy(self) -> bool:
-        """Whether a round is being written or waits to be."""
+        """Whether a round is being written or is waiting to be written."""
         return bool(self._rounds)
 
     def matching(self, topic: str) -> Sequence[Cohort]:
@@ -73,9 +65,9 @@ class Rounds:
         return [item for cohort in self for item in (*cohort.members, *cohort.behind)]
 
     def add(self, subscriber: Subscriber, framing: Framing) -> None:
-        """Take a subscriber that is behind into its cohort."""
+        """Add a subscriber, which is behind, to its cohort."""
         cohort = self._cohort(subscriber.selector, framing)
-        # One selector for all: ten thousand subscribers hold the same one.
+        # Ten thousand subscribers share one selector.
         subscriber.cohort, subscriber.selector = cohort, cohort.selector
         cohort.behind.add(subscriber)
 
@@ -89,9 +81,9 @@ class Rounds:
             self._deadlines.unwatch(cohort)
 
     def join(self, subscriber: Subscriber, cohort: Cohort) -> None:
-        """Make a subscriber that has caught up a member."""
+        """Make a subscriber that has caught up a member of its cohort."""
         assert subscriber.wire
-        subscriber.wire.be_patient(False)
+        subscriber.wire.tolerate_stalls(False)
         cohort.join(subscriber)
         self._deadlines.watch(cohort, cohort.silent_since + self.silence)
 
@@ -103,17 +95,17 @@ class Rounds:
             self._index.add(selector, cohort)
         return cohort
 
-    # -- what there is to write
+    # -- what is to be written
 
-    def came(self, batch: Sequence[Entry]) -> None:
-        """Put each entry where it is wanted."""
+    def on_entries(self, batch: Sequence[Entry]) -> None:
+        """Add each new entry to the cohorts that want it."""
         self._arrivals += 1
         if not self._cohorts:
             return
         topic: str | None = None
         wanting: Sequence[Cohort] = ()
         for entry in batch:
-            if entry.topic != topic:  # one after the other they often have the same
+            if entry.topic != topic:  # entries in a row often have the same topic
                 topic = entry.topic
                 wanting = self._index.match(topic)
             for cohort in wanting:
@@ -124,7 +116,7 @@ class Rounds:
                     self._schedule(cohort)
 
     def wake(self, subscriber: Subscriber) -> None:
-        """Give a subscriber that is behind its next turn. It may have to wait, so it is kept alive."""
+        """Give a subscriber that is behind its next turn. Its heartbeat is due while it waits."""
         if not subscriber.open:
             return
         self._woken.append(subscriber)
@@ -135,7 +127,6 @@ class Rounds:
         if not cohort.members:
             return None
         silent = now - cohort.silent_since
-        # A second early: deadlines are kept to the second.
         if silent >= self.silence and not cohort.scheduled:
             cohort.begin_with(*heartbeat(self._window, cohort.announced, cohort.sent))
             cohort.silent_since = now
@@ -159,10 +150,10 @@ class Rounds:
 
     def _gather(self) -> None:
         """
-        Begin to write once a step of the event loop brings nothing new.
+        Start writing once a step of the event loop brought nothing new.
 
-        Publishes that wait on their sockets come one a step: joined, 64 of them
-        cost little more than one. When it is quiet this costs one empty step.
+        Publishes that wait in their sockets arrive one per step: joined, 64 of them
+        cost little more than one. When the hub is quiet this costs one empty step.
         """
         arrived, self._seen = self._arrivals != self._seen, self._arrivals
         if arrived and self._loop.time() < self._wait_until:
@@ -171,7 +162,7 @@ class Rounds:
             self._run()
 
     def _run(self) -> None:
-        """Write rounds and replays until all is written or the step has lasted long enough."""
+        """Write rounds and replays until everything is written or the step has lasted long enough."""
         now = self._loop.time
         until = now() + STEP
         tasks = 0
@@ -179,7 +170,7 @@ class Rounds:
             if self._rounds:
                 cohort = self._rounds[0]
                 if self._arrivals != self._seen and not cohort.in_round:
-                    # More came while the last round was written: gather again.
+                    # More entries came during the last round: gather again.
                     self._wait_until = now() + GATHER
                     self._loop.call_soon(self._gather)
                     return
@@ -188,7 +179,7 @@ class Rounds:
             if self._woken:
                 subscriber = self._woken.popleft()
                 tasks += subscriber.cohort is not None and subscriber.cohort.framing == "asgi"
-                self._advance(subscriber)
+                subscriber.advance()
             if now() > until or tasks >= TASKS:
                 self._loop.call_soon(self._run)
                 return
@@ -196,7 +187,7 @@ class Rounds:
 
     def _step(self, cohort: Cohort) -> None:
         if cohort.pending and cohort.pending[0].offset < self._window.start:
-            # More was published than this cohort can be written: its members read on at their own speed.
+            # Publishing is faster than this cohort can be written to: its members read on at their own speed.
             for subscriber in cohort.fall_behind():
                 self.wake(subscriber)
         if cohort.in_round or cohort.begin():
@@ -218,12 +209,12 @@ class Rounds:
             cohort.waiting.clear()
         if not cohort.pending and self._window.all_ended(cohort.selector):
             for subscriber in cohort.fall_behind():
-                subscriber.ended = True
+                subscriber.end_sent = True
                 self.wake(subscriber)
 
 
 def heartbeat(window: Window, announced: int, offset: int) -> tuple[bytes, int]:
-    """Return a comment, or a position if the last one told may soon be trimmed; and which is told now."""
+    """Return a comment, or a position if the announced one may soon be trimmed; and the one announced now."""
     middle = (window.floor + window.head) // 2
     if announced >= min(middle, offset):
         return hub_events.HEARTBEAT, announced

@@ -2,10 +2,10 @@
 One open stream: a position in the log, and a way to write.
 
 There is no queue here. A subscriber is *live* (a member of its cohort, which
-writes to it) or *behind* (it reads the log at its own speed), and either may be
-*paused* while its socket is full. A live subscriber that pauses is behind.
+writes to it) or *behind* (it reads the log at its own speed). In either state it
+can be *paused* while its socket is full. A live subscriber that pauses falls behind.
 
-It decides nothing: what happens on its socket is told to its owner, the node.
+It decides nothing: it reports what happens on its socket to its node.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .framing import Framing
 
 if TYPE_CHECKING:
     from .cohort import Cohort
+    from .node import Node
 
-
-# Seconds that a stream's last bytes may take, whichever way they go: TLS would wait 30 s
-# for the peer's goodbye, and a full socket for ever.
+# Seconds that the last bytes of a stream may take, on any wire: TLS would wait 30 s
+# for the peer's close_notify, and a full socket for ever.
 END_TIMEOUT = 1.0
 
 
@@ -31,52 +31,36 @@ class WriteMethod(Protocol):
 
 
 class Wire(Protocol):
-    """A way to the socket. `write` is the hot path: on our own server it is the transport's own."""
+    """A way to the socket. `write` is the hot path: on our own server it is the transport's own method."""
 
     @property
     def write(self) -> WriteMethod: ...
 
     def end(self) -> None:
-        """End the body in good order, then close."""
+        """End the body properly, then close."""
 
     def abort(self) -> None:
-        """Close at once; what is buffered is lost."""
+        """Close at once and drop what is buffered."""
 
     def acknowledged(self) -> int | None:
-        """Return how many bytes the peer has acknowledged, or None where that cannot be seen."""
+        """Return how many bytes the peer has acknowledged, or None if the server does not show it."""
 
-    def be_patient(self, patient: bool) -> None:
+    def tolerate_stalls(self, tolerate: bool) -> None:
         """
-        Bear a reader that is slow: whoever says so looks at its progress.
+        With True, leave a peer that acknowledges nothing connected: the node watches its progress.
 
-        Otherwise a peer that acknowledges nothing is ended by the kernel, as at the beginning.
+        With False, as at the start, the kernel ends the connection of such a peer.
         """
-
-
-class Owner(Protocol):
-    """Who acts on what happens on the socket: the node."""
-
-    def attached(self, subscriber: Subscriber, framing: Framing) -> None: ...
-
-    def paused(self, subscriber: Subscriber) -> None: ...
-
-    def resumed(self, subscriber: Subscriber) -> None: ...
-
-    def lost(self, subscriber: Subscriber) -> None: ...
-
-    def tick(self, subscriber: Subscriber, now: float) -> float | None: ...
-
-    def server_stopping(self) -> None: ...
 
 
 class Subscriber:
     """
     One stream.
 
-    `offset`: through where it has everything; while it is live the cohort's
-    `sent` counts instead. `claim`: what its client said about the start, as
-    long as nobody could judge it. `announced`: the offset of the last id that
-    its client got. Attributes are plain: 10,000 of these are held at once.
+    `offset`: it has everything through this offset; while it is live, the cohort's
+    `sent` counts instead. `claim`: what its client said about where to start, until
+    the node can judge it. `announced`: the offset of the last id that its client
+    got. Attributes are plain, since 10,000 of these are held at once.
     """
 
     __slots__ = (
@@ -86,37 +70,37 @@ class Subscriber:
         "claim",
         "cohort",
         "due",
-        "ended",
+        "end_sent",
         "life",
         "live",
+        "node",
         "offset",
         "open",
-        "opened",
-        "owner",
         "paused",
         "paused_at",
         "reading",
         "selector",
         "silent_since",
         "until",
+        "wants_hub_open",
         "wire",
     )
 
-    def __init__(self, owner: Owner, selector: Selector, claim: Since | Position | None, offset: int) -> None:
-        self.owner = owner
+    def __init__(self, node: Node, selector: Selector, claim: Since | Position | None, offset: int) -> None:
+        self.node = node
         self.selector = selector
         self.claim = claim
         self.offset = offset
         self.announced = offset
-        self.life = ""  # that of `announced`, when it was settled
+        self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
         self.cohort: Cohort | None = None
         self.wire: Wire | None = None
-        self.opened = False  # wants a hub.open, and has not got it
-        self.ended = False  # the last thing written was a hub.end
+        self.wants_hub_open = False  # asked for a hub.open and has not got it yet
+        self.end_sent = False  # the last thing written was a hub.end
         self.live = False
         self.open = True
-        self.reading = False  # a page of the engine's is on its way
+        self.reading = False  # waits for a page from the engine
         self.paused = False
         self.paused_at = 0.0
         self.acknowledged: int | None = None
@@ -125,32 +109,41 @@ class Subscriber:
         self.due = 0
 
     def attach(self, wire: Wire, framing: Framing) -> None:
-        """Begin: the head is sent and the socket is ours."""
+        """Start the stream on `wire`: the response head has been sent."""
         self.wire = wire
-        self.owner.attached(self, framing)
+        self.node.attached(self, framing)
 
     def pause_writing(self) -> None:
-        """Take no more for now: the socket is full."""
+        """Stop writing for now: the socket is full."""
         if not self.paused:
             self.paused = True
             if self.live and self.cohort:
                 self.cohort.leave(self)
-            self.owner.paused(self)
+            self.node.paused(self)
 
     def resume_writing(self) -> None:
+        """Write again: the socket has room."""
         if self.paused:
             self.paused = False
-            self.owner.resumed(self)
+            self.node.resumed(self)
+
+    def advance(self) -> None:
+        """Take the next step of catching up, if this stream is behind."""
+        self.node.catch_up.advance(self)
+
+    def finish(self, reason: str, last: bytes = b"") -> None:
+        """End the stream properly, with `last` as its last bytes; `reason` is for the metrics."""
+        self.node.finish(self, reason, last)
 
     def lost(self) -> None:
-        """Forget the stream: its connection is gone, whoever closed it."""
+        """Forget the stream: its connection is gone, whichever side closed it."""
         self.open = False
-        self.owner.lost(self)
+        self.node.lost(self)
 
     def server_stopping(self) -> None:
-        """The server stops. The first stream that hears of it starts the drain of all."""
-        self.owner.server_stopping()
+        """Start the drain: the server is stopping. The first stream that hears of it starts it for all."""
+        self.node.server_stopping()
 
     def tick(self, now: float) -> float | None:
-        """Do what is due at `now` and return when to be called again; None: never."""
-        return self.owner.tick(self, now)
+        """Do what is due at `now` and return the next deadline; None if there is none."""
+        return self.node.tick(self, now)

@@ -1,5 +1,5 @@
 """
-What a program wants to know of subscribers: the first and the last of a topic.
+`on_first` and `on_last`: functions of the program, called for the first and the last subscriber of a topic.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from ..topics import Selector, check_term, is_pattern
 
 logger = logging.getLogger("tidewire")
 
-Hook = Callable[[str], Awaitable[None] | None]
+HookFunction = Callable[[str], Awaitable[None] | None]
 
 
-class Watch:
-    """A program's wish to know the first and last subscriber of a topic, or of each topic of a pattern."""
+class TopicHook:
+    """Functions to call for the first and last subscriber of a topic, or of each topic of a pattern."""
 
-    def __init__(self, term: str, first: Hook | None, last: Hook | None) -> None:
+    def __init__(self, term: str, first: HookFunction | None, last: HookFunction | None) -> None:
         self.term = check_term(term)
         self.selector = Selector([term]) if is_pattern(term) else None
         self.first = first
@@ -26,50 +26,50 @@ class Watch:
         self.counts: dict[str, int] = {}
 
     def topics(self, selector: Selector) -> list[str]:
-        """Return the topics of this watch that a stream with `selector` is a subscriber of."""
+        """Return the topics of this hook that a stream with `selector` counts for."""
         if self.selector is None:
             return [self.term] if selector.matches(self.term) else []
         return [topic for topic in selector.topics if self.selector.matches(topic)]
 
 
-class Watches:
-    """All watches of a node. `spawn` runs the program's functions, which may be async."""
+class TopicHooks:
+    """All hooks of a node. `spawn` runs the program's functions, which may be async."""
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self._spawn = spawn
-        self._watches: list[Watch] = []
+        self._hooks: list[TopicHook] = []
 
-    def add(self, watch: Watch, selectors: Iterable[Selector]) -> None:
-        """Have `watch` told from now on, beginning with the streams there are, given by their selectors."""
-        self._watches.append(watch)
+    def add(self, hook: TopicHook, selectors: Iterable[Selector]) -> None:
+        """Add `hook`. It starts with the streams that are open, given by their selectors."""
+        self._hooks.append(hook)
         for selector in selectors:
-            self._tell(watch, selector, +1)
+            self._count(hook, selector, +1)
 
-    def tell(self, selector: Selector, change: int) -> None:
-        """Tell all watches that a stream with `selector` came (+1) or went (-1)."""
-        for watch in self._watches:
-            self._tell(watch, selector, change)
+    def count(self, selector: Selector, change: int) -> None:
+        """Count a stream with `selector` that opened (+1) or ended (-1); call the functions that are due."""
+        for hook in self._hooks:
+            self._count(hook, selector, change)
 
-    def _tell(self, watch: Watch, selector: Selector, change: int) -> None:
-        for topic in watch.topics(selector):
-            count = watch.counts.get(topic, 0) + change
+    def _count(self, hook: TopicHook, selector: Selector, change: int) -> None:
+        for topic in hook.topics(selector):
+            count = hook.counts.get(topic, 0) + change
             if count:
-                watch.counts[topic] = count
+                hook.counts[topic] = count
             else:
-                del watch.counts[topic]
-                self._call(watch.last, topic)
+                del hook.counts[topic]
+                self._call(hook.last, topic)
             if count == 1 and change == 1:
-                self._call(watch.first, topic)
+                self._call(hook.first, topic)
 
-    def _call(self, hook: Hook | None, topic: str) -> None:
-        if hook is not None:
-            self._spawn(call_hook(hook, topic))
+    def _call(self, function: HookFunction | None, topic: str) -> None:
+        if function is not None:
+            self._spawn(call_hook(function, topic))
 
 
-async def call_hook(hook: Hook, topic: str) -> None:
-    """Call a program's function. What it raises is logged: a stream does not fail for it."""
+async def call_hook(function: HookFunction, topic: str) -> None:
+    """Call a program's function. An exception is logged; the stream goes on."""
     try:
-        result = hook(topic)
+        result = function(topic)
         if result is not None:
             await result
     except Exception:

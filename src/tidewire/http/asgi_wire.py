@@ -53,7 +53,7 @@ class AsgiWire:
     def acknowledged(self) -> int | None:
         return None
 
-    def be_patient(self, patient: bool) -> None:
+    def tolerate_stalls(self, tolerate: bool) -> None:
         """Nothing: the socket is the server's."""
 
     async def run(self, receive: Receive) -> None:

@@ -1,8 +1,8 @@
 """
-The log as this node has it: its engine, and the window of the newest entries.
+This node's log: its engine, and the window of the newest entries.
 
-Publishes go in here, what the engine tells comes in here, and here it is judged
-where a stream begins. What came is passed on to a follower, which has streams.
+Publishes go in here, and the engine reports here. The log judges where a stream
+starts, and passes new entries on to its follower, which has the streams.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from .engine import Engine
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from .window import Verdict, Window
 
-# Pages looked through for one page of history; beyond them it says `more`.
+# Pages looked through for one page of history; beyond them the page says `more`.
 HISTORY_PAGES = 16
 
 
-class Follower(Protocol):
-    """Who is told what happens to the log: the node."""
+class LogFollower(Protocol):
+    """Notified of log changes; implemented by `Node`."""
 
-    def came(self, batch: Sequence[Entry]) -> None:
+    def on_entries(self, batch: Sequence[Entry]) -> None:
         """The window has `batch`."""
 
-    def going_back(self) -> None:
-        """The log is about to be another one; positions still are those of the old one."""
+    def before_reset(self) -> None:
+        """The log is about to be replaced; positions are still those of the old one."""
 
-    def went_back(self) -> None:
-        """It is another one now."""
+    def after_reset(self) -> None:
+        """The log was replaced."""
 
-    def came_up(self) -> None:
+    def on_engine_up(self) -> None:
         """The engine can be reached again."""
 
 
-class Publish:
-    """A publish under way: the engine's answer, and what becomes of it."""
+class PendingPublish:
+    """A publish in progress: the engine's answer, and the outcome for the caller."""
 
     __slots__ = ("answer", "deadline", "outcome", "resets")
 
@@ -61,36 +61,37 @@ class Publish:
         self.deadline = deadline
 
 
-class Log:
+class NodeLog:
     """
     Engine and window. It is the engine's sink.
 
-    `resets`: how often the log went back; who waited meanwhile looks whether it changed.
+    `resets` counts how often the log was replaced: compare it after an `await`.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, follower: Follower) -> None:
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
         self.engine = engine
         self.window = Window(settings.window_entries, settings.window_bytes)
         self.up = False
         self.resets = 0
         self._settings = settings
         self._metrics = metrics
-        self._follower = follower
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
-        self._under_way: dict[Publish, None] = {}  # the oldest first
+        self._pending: dict[PendingPublish, None] = {}  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
-    async def open(self) -> None:
+    async def open(self, follower: LogFollower) -> None:
+        """Open the engine, and notify `follower` from now on. Raises `StartRefused`."""
+        self._follower = follower
         self.window.reset(await self.engine.open(self))
         self.up = True
 
-    # -- what the engine tells (Sink)
+    # -- what the engine reports (Sink)
 
     def entries(self, batch: Sequence[Entry]) -> None:
         if self.engine.shared:
             self._metrics.bad_events.inc(sum(map(drop_bad_fields, batch)))
         self.window.append(batch)
-        self._follower.came(batch)
+        self._follower.on_entries(batch)
         if self._reached:
             self._resolve_reached()
 
@@ -98,34 +99,34 @@ class Log:
         self.window.trimmed(floor, marks)
 
     def reset(self, head: Head) -> None:
-        self._follower.going_back()
+        self._follower.before_reset()
         self.resets += 1
         self.window.reset(head)
-        # Who waits for an offset of the old log would wait for ever.
+        # An offset of the old log may never be reached.
         for _, future in self._reached:
             if not future.done():
                 future.set_result(None)
         self._reached.clear()
-        self._follower.went_back()
+        self._follower.after_reset()
 
     def available(self, up: bool) -> None:
         self.up = up
         if up:
-            self._follower.came_up()
+            self._follower.on_engine_up()
 
     # -- publishing
 
     @property
     def publishing(self) -> int:
-        """How many publishes are under way."""
-        return len(self._under_way)
+        """How many publishes are in progress."""
+        return len(self._pending)
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """
         Store all drafts or none and return their receipts.
 
-        Raise `Unavailable` (nothing is stored), `Unknown` (the
-        engine did not answer in time) or what the engine refuses.
+        Raises `Unavailable` if nothing is stored, `Unknown` if the engine did not
+        answer in time, and what the engine raises.
         """
         publish = self._begin(drafts)
         try:
@@ -136,14 +137,14 @@ class Log:
 
     def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
         """
-        Begin to store all drafts or none; return the future of what `append` returns or raises.
+        Start to store all drafts or none; return a future of what `append` returns or raises.
 
-        What is refused at once is raised at once. Do not cancel the future.
+        What can be refused at once is raised at once. Do not cancel the future.
         """
         return self._begin(drafts).outcome
 
-    def _begin(self, drafts: Sequence[Draft]) -> Publish:
-        # A publish has neither a task nor a timer of its own: they were a third of its cost.
+    def _begin(self, drafts: Sequence[Draft]) -> PendingPublish:
+        # A publish has no task and no timer of its own: they were a third of its cost.
         if not self.up:
             raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
         if self.publishing >= self._settings.max_publishes:
@@ -152,19 +153,19 @@ class Log:
         resets = self.resets
         answer = asyncio.ensure_future(self.engine.append(drafts))
         deadline = loop.time() + self._settings.engine_timeout
-        publish = Publish(answer, loop.create_future(), resets, deadline)
-        self._under_way[publish] = None
+        publish = PendingPublish(answer, loop.create_future(), resets, deadline)
+        self._pending[publish] = None
         if answer.done():
             self._answered(publish, answer)
         else:
             answer.add_done_callback(partial(self._answered, publish))
             if self._timer is None:
-                self._timer = loop.call_at(deadline, self._end_late_ones)
+                self._timer = loop.call_at(deadline, self._end_overdue)
         return publish
 
-    def _answered(self, publish: Publish, answer: asyncio.Future[list[Receipt]]) -> None:
-        if publish not in self._under_way:
-            answer.cancelled() or answer.exception()  # nobody waits for it any more
+    def _answered(self, publish: PendingPublish, answer: asyncio.Future[list[Receipt]]) -> None:
+        if publish not in self._pending:
+            answer.cancelled() or answer.exception()  # retrieved, or asyncio would log it
             return
         try:
             receipts = answer.result()
@@ -178,13 +179,13 @@ class Log:
             # An acknowledged id can be resumed from at once.
             self._reach(last).add_done_callback(lambda _: self._stored(publish, receipts))
 
-    def _stored(self, publish: Publish, receipts: list[Receipt]) -> None:
-        if publish not in self._under_way:
+    def _stored(self, publish: PendingPublish, receipts: list[Receipt]) -> None:
+        if publish not in self._pending:
             return
         if publish.resets != self.resets:
-            self._failed(publish, self._unknown("the log went back meanwhile"))
+            self._failed(publish, self._unknown("the log was replaced in the meantime"))
             return
-        del self._under_way[publish]
+        del self._pending[publish]
         duplicates = sum([receipt.duplicate for receipt in receipts])
         self._metrics.published.inc(len(receipts) - duplicates)
         if duplicates:
@@ -192,8 +193,8 @@ class Log:
         if not publish.outcome.done():
             publish.outcome.set_result(receipts)
 
-    def _failed(self, publish: Publish, error: BaseException) -> None:
-        del self._under_way[publish]
+    def _failed(self, publish: PendingPublish, error: BaseException) -> None:
+        del self._pending[publish]
         if publish.outcome.done():
             return
         if isinstance(error, asyncio.CancelledError):
@@ -203,27 +204,27 @@ class Log:
         else:
             publish.outcome.set_exception(error)
 
-    def _give_up(self, publish: Publish) -> None:
-        """Wait no longer; what was begun may be stored all the same."""
-        if publish in self._under_way:
+    def _give_up(self, publish: PendingPublish) -> None:
+        """Stop waiting. What the engine has begun to store may still be stored."""
+        if publish in self._pending:
             self._failed(publish, TimeoutError())
             publish.answer.cancel()
 
-    def _end_late_ones(self) -> None:
+    def _end_overdue(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        for publish in list(self._under_way):
+        for publish in list(self._pending):
             if publish.deadline > loop.time():
-                self._timer = loop.call_at(publish.deadline, self._end_late_ones)
+                self._timer = loop.call_at(publish.deadline, self._end_overdue)
                 return
             self._give_up(publish)
 
     def _unknown(self, what: str) -> Unknown:
         self._metrics.unknown.inc()
-        return Unknown(f"{what}; publish again with a key to be sure", retry_after=1)
+        return Unknown(f"{what}; to publish again without a duplicate, use a key", retry_after=1)
 
     def _reach(self, offset: int) -> asyncio.Future[None]:
-        """Return a future that is done once the window has `offset`, or the log went back."""
+        """Return a future that is done once the window has `offset`, or the log was replaced."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reached.append((offset, future))
         return future
@@ -238,7 +239,7 @@ class Log:
     # -- reading
 
     async def read(self, after: int, limit: int, selector: Selector) -> Page:
-        """Return a page of the engine's. The window knows by then what retention took from it."""
+        """Return a page from the engine. By then the window knows what retention took from it."""
         resets = self.resets
         page = await self.engine.read(after, limit, selector)
         if resets == self.resets and page.floor > self.window.floor:
@@ -248,7 +249,7 @@ class Log:
         return page
 
     async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
-        """Return a page of the log as the JSON page shows it. Raise `Unavailable`."""
+        """Return a page of the log as the JSON page shows it. Raises `Unavailable`."""
         if self.up:
             try:
                 async with asyncio.timeout(self._settings.engine_timeout):
@@ -268,7 +269,7 @@ class Log:
         for _ in range(HISTORY_PAGES):
             page = await self.read(after, limit - len(entries), selector)
             if self.window.overtaken(after, selector).offset != after:
-                # Retention took what comes next. Whoever asks for the next page is told so there.
+                # Retention took what comes next. The next page will say so.
                 if entries:
                     break
                 return await self._history(selector, asked, limit)
@@ -279,7 +280,7 @@ class Log:
         events = [entry.as_event() for entry in entries]
         return {
             "events": [{"id": e.id, "topic": e.topic, "event": e.event, "data": e.data} for e in events],
-            # Not the last event's: a page may have looked through many that are not asked for.
+            # Not the position of the last event: the page may have looked through many others after it.
             "next": str(self.window.position(after)),
             "head": str(self.window.position(self.window.head)),
             "more": after < self.window.head,
@@ -287,20 +288,20 @@ class Log:
             "gap": gap,
         }
 
-    # -- judging where a stream begins
+    # -- judging where a stream starts
 
     def can_judge(self, claim: Since | Position) -> bool:
-        """Whether this node can say now, and without its engine, where `claim` goes on."""
+        """Whether this node can judge `claim` now and without asking its engine."""
         if isinstance(claim, Since):
             return not claim.asks_engine
-        # What is beyond the head here may have come from a node that is ahead of this one.
+        # A position beyond the head may come from a node that is ahead of this one.
         return self.up and not (self.engine.shared and claim.offset > self.window.head)
 
     async def locate(self, claim: Since | Position, selector: Selector, head: int) -> Since | Position:
         """
-        Ask the engine where `claim` begins; for a position, catch up with the engine.
+        Ask the engine where `claim` starts; for a position, catch up with the engine.
 
-        `head` was the head when it was asked for: what came since is never left out.
+        `head` was the head when the client asked: entries that came after it are never left out.
         """
         resets = self.resets
         since = claim if isinstance(claim, Since) else Since("now")
@@ -320,8 +321,8 @@ class Log:
             return Verdict(max(int(claim.value), self.window.floor - 1))
         return Verdict(self.window.floor - 1 if claim.kind == "start" else self.window.head)
 
-    def told_all(self, selector: Selector, verdict: Verdict) -> bool:
-        """Whether a stream that goes on from `verdict` would have nothing to say, now and ever."""
+    def is_finished(self, selector: Selector, verdict: Verdict) -> bool:
+        """Whether a stream that goes on from `verdict` has nothing to send, now and for good."""
         if verdict.reason is not None or not self.window.all_ended(selector):
             return False
         return all(self.window.end_of(topic) <= verdict.offset for topic in selector.topics)
@@ -348,9 +349,9 @@ def newest(receipts: Sequence[Receipt]) -> int:
 
 def drop_bad_fields(entry: Entry) -> bool:
     """
-    Make an entry of a foreign writer harmless; return whether there was need to.
+    Make an entry of a foreign writer harmless. Return whether it needed a change.
 
-    It goes on without its bad field, not with an injected line.
+    A field that would inject a line is dropped, and the entry is sent without it.
     """
     good = (entry.event, entry.retry, entry.topic)
     try:
@@ -364,6 +365,6 @@ def drop_bad_fields(entry: Entry) -> bool:
     try:
         entry.frame(True)
     except TidewireError:
-        # Then it is the topic. Under a reserved name nobody gets it, and the log keeps its place.
+        # Then it is the topic. No subscriber gets a reserved name, and the log keeps the entry's place.
         entry.topic = "$unreadable"
     return good != (entry.event, entry.retry, entry.topic)

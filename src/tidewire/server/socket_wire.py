@@ -13,10 +13,10 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, MutableSet
-from typing import Any, Protocol
+from typing import Any
 
 from ..delivery.framing import LAST_CHUNK, Framing
-from ..delivery.subscriber import END_TIMEOUT
+from ..delivery.subscriber import END_TIMEOUT, Subscriber
 
 KIB = 1024
 
@@ -53,20 +53,6 @@ BYTES_ACKED_OFFSET = 8 + 24 * 4 + 2 * 8
 RESET = struct.pack("ii", 1, 0)
 
 
-class Taker(Protocol):
-    """Who gets a taken-over socket: a subscriber."""
-
-    def attach(self, wire: SocketWire, framing: Framing, /) -> object: ...
-
-    def pause_writing(self) -> object: ...
-
-    def resume_writing(self) -> object: ...
-
-    def lost(self) -> object: ...
-
-    def server_stopping(self) -> object: ...
-
-
 class SocketWire(asyncio.Protocol):
     """
     One stream on its own socket; the end of uvicorn's part in it.
@@ -79,23 +65,27 @@ class SocketWire(asyncio.Protocol):
         "_chunked",
         "_connections",
         "_ending",
-        "_patient",
+        "_subscriber",
         "_swallowed",
-        "_taker",
+        "_tolerates_stalls",
         "_transport",
         "write",
     )
 
     def __init__(
-        self, transport: asyncio.Transport, taker: Taker, framing: Framing, connections: MutableSet[Any]
+        self,
+        transport: asyncio.Transport,
+        subscriber: Subscriber,
+        framing: Framing,
+        connections: MutableSet[Any],
     ) -> None:
         self.write: Callable[[bytes], object] = transport.write
         self._transport = transport
-        self._taker = taker
+        self._subscriber = subscriber
         self._chunked = framing == "chunked"
         self._connections = connections
         self._swallowed = 0
-        self._patient = False
+        self._tolerates_stalls = False
         self._ending: asyncio.TimerHandle | None = None
         connections.add(self)
         transport.set_protocol(self)
@@ -128,14 +118,14 @@ class SocketWire(asyncio.Protocol):
         acked: int = BYTES_ACKED.unpack_from(info, BYTES_ACKED_OFFSET)[0]
         return acked
 
-    def be_patient(self, patient: bool) -> None:
+    def tolerate_stalls(self, tolerate: bool) -> None:
         """Have the kernel bear a slow reader, or end one that does not answer, as at the beginning."""
-        if patient == self._patient or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        if tolerate == self._tolerates_stalls or not hasattr(socket, "TCP_USER_TIMEOUT"):
             return
-        self._patient = patient
+        self._tolerates_stalls = tolerate
         if (sock := tcp_socket(self._transport)) is not None:
             with contextlib.suppress(OSError):
-                timeout = 0 if patient else USER_TIMEOUT
+                timeout = 0 if tolerate else USER_TIMEOUT
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
 
     def buffered(self) -> int:
@@ -144,15 +134,15 @@ class SocketWire(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Hear from uvicorn that the server stops."""
-        self._taker.server_stopping()
+        self._subscriber.server_stopping()
 
     # What the transport says.
 
     def pause_writing(self) -> None:
-        self._taker.pause_writing()
+        self._subscriber.pause_writing()
 
     def resume_writing(self) -> None:
-        self._taker.resume_writing()
+        self._subscriber.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._swallowed += len(data)
@@ -167,9 +157,9 @@ class SocketWire(asyncio.Protocol):
         self._connections.discard(self)
         if self._ending is not None:
             self._ending.cancel()
-        taker = self._taker
-        del self._taker  # they hold each other
-        taker.lost()
+        subscriber = self._subscriber
+        del self._subscriber  # they hold each other
+        subscriber.lost()
 
 
 def tune(transport: asyncio.Transport) -> None:

@@ -15,7 +15,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from ..delivery.framing import Framing
-from .socket_wire import SocketWire, Taker, tune
+from ..delivery.subscriber import Subscriber
+from .socket_wire import SocketWire, tune
 
 if TYPE_CHECKING:
     from .protocol import StreamProtocol
@@ -55,7 +56,7 @@ class StreamOffer:
         "_state",
         "_stopped",
         "_stopping",
-        "_taker",
+        "_subscriber",
         "_unframed",
     )
 
@@ -67,19 +68,19 @@ class StreamOffer:
         self._first = b""
         self._foreign = True  # until the endpoint's own head says otherwise
         self._unframed = False
-        self._taker: Taker | None = None
+        self._subscriber: Subscriber | None = None
         self._settled: asyncio.Future[None] | None = None
         self._stopping: list[Callable[[], object]] = []
         self._stopped = False
 
     # For the endpoint.
 
-    def arm(self, first: bytes, subscriber: Taker) -> None:
+    def arm(self, first: bytes, subscriber: Subscriber) -> None:
         """Ask for the socket as soon as `first`, the first bytes of the body (unframed), have been sent."""
         if self._state is State.IDLE:
             self._state = State.ARMED
             self._first = first
-            self._taker = subscriber
+            self._subscriber = subscriber
 
     async def settled(self, timeout: float) -> bool:
         """
@@ -126,7 +127,7 @@ class StreamOffer:
     def close(self) -> None:
         """The app has returned: what was not taken never will be. Lets go of everything."""
         self._refuse()
-        self._protocol = self._cycle = self._taker = self._send = None
+        self._protocol = self._cycle = self._subscriber = self._send = None
         self._stopping = []
 
     def _look_at(self, message: Any) -> bool:
@@ -163,8 +164,8 @@ class StreamOffer:
         return False
 
     def _take(self) -> None:
-        protocol, cycle, taker = self._protocol, self._cycle, self._taker
-        if self._state is not State.ARMED or protocol is None or taker is None:
+        protocol, cycle, subscriber = self._protocol, self._cycle, self._subscriber
+        if self._state is not State.ARMED or protocol is None or subscriber is None:
             return
         if self._foreign or not protocol.only(cycle):
             self._refuse()
@@ -175,10 +176,10 @@ class StreamOffer:
         tune(transport)
         paused = protocol.flow.write_paused
         protocol.hand_over()
-        wire = SocketWire(transport, taker, framing, protocol.connections)
-        taker.attach(wire, framing)
+        wire = SocketWire(transport, subscriber, framing, protocol.connections)
+        subscriber.attach(wire, framing)
         if paused:
-            taker.pause_writing()
+            subscriber.pause_writing()
         if self._stopped:
             wire.shutdown()
 

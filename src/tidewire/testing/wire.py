@@ -44,7 +44,7 @@ class RecordingWire:
         self.waiting = 0
         self.overrun = 0
         self.acked: int | None = None
-        self.patient = False
+        self.tolerates_stalls = False
         self.broken = False
         self.ended = False
         self.aborted = False
@@ -73,8 +73,8 @@ class RecordingWire:
     def abort(self) -> None:
         self.ended = self.aborted = True
 
-    def be_patient(self, patient: bool) -> None:
-        self.patient = patient
+    def tolerate_stalls(self, tolerate: bool) -> None:
+        self.tolerates_stalls = tolerate
 
     def acknowledged(self) -> int | None:
         return self.acked
