@@ -26,9 +26,9 @@ from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
 from .http.hub_stream import HubStream
-from .http.origins import Cors
-from .http.requests import Request, Subscribe, read_claim, wants_open
-from .http.responses import AsgiResponse, Refusal
+from .http.origins import VARY_ORIGIN, Cors
+from .http.requests import Request, SubscribeRequest, read_claim, wants_hub_open
+from .http.responses import AsgiResponse, ProblemResponse
 from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt
@@ -37,8 +37,6 @@ from .position import Position
 from .settings import Settings
 from .topics import Selector
 from .workers import be_the_only_worker
-
-NO_CORS = Cors(())
 
 
 class Hub:
@@ -268,10 +266,11 @@ class Hub:
             read = Request(getattr(request, "scope", request))
             selector = Selector(topics, limit=self.settings.max_topics)
             claim = read_claim(read, since or "now", query=False)
-            wanted = Subscribe(selector, claim, wants_open(read))
+            wanted = SubscribeRequest(selector, claim, wants_hub_open(read))
         except TidewireError as error:
-            return Refusal(error)
-        return HubStream(self.open, self._admission, NO_CORS, read, wanted, self.settings.heartbeat)
+            return ProblemResponse(error)
+        heartbeat = self.settings.heartbeat
+        return HubStream(self.open, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
 
 
 def default_max_streams() -> int:

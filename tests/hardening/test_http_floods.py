@@ -580,7 +580,7 @@ def test_f15_another_expectation_is_refused(serving: Serving) -> None:
 SERVER = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
-from stream_server import StreamApp
+from support.stream_server import StreamApp
 import uvicorn
 from tidewire.server.run import Server
 from tidewire.server.listeners import bind_tcp

@@ -14,7 +14,7 @@ from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.errors import StoreFull
 from tidewire.http.ingest import Each, Ingestion, Merged
-from tidewire.http.requests import Ingest
+from tidewire.http.requests import IngestRequest
 from tidewire.log.entries import Receipt
 from tidewire.position import Position
 
@@ -51,7 +51,7 @@ def receipt(offset: int, duplicate: bool = False) -> Receipt:
 
 
 async def ingest(hub: Hub, client: Client, each: bool = False) -> asyncio.Task[None]:
-    ingestion = Ingestion(await hub.open(), Ingest(None, each), [], client.receive, client.send)
+    ingestion = Ingestion(await hub.open(), IngestRequest(None, each), [], client.receive, client.send)
     return asyncio.ensure_future(ingestion.run())
 
 

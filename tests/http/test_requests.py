@@ -20,13 +20,13 @@ from tidewire.errors import (
 from tidewire.http.answers import problem, stream_head
 from tidewire.http.origins import Cors, check_host
 from tidewire.http.requests import (
-    End,
-    History,
-    Ingest,
-    Publish,
-    PublishJson,
+    EndRequest,
+    HistoryRequest,
+    IngestRequest,
+    PublishJsonRequest,
+    PublishRequest,
     Request,
-    Subscribe,
+    SubscribeRequest,
     read_publication,
     read_since,
     read_subscription,
@@ -120,13 +120,13 @@ def test_since_that_cannot_be_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
-        (None, Subscribe),
-        ("text/event-stream", Subscribe),
-        ("*/*", Subscribe),
-        ("text/html, */*;q=0.8", Subscribe),
-        ("application/json", History),
-        ("application/json, text/event-stream", Subscribe),
-        ("application/json;q=0.9, */*;q=0.1", History),
+        (None, SubscribeRequest),
+        ("text/event-stream", SubscribeRequest),
+        ("*/*", SubscribeRequest),
+        ("text/html, */*;q=0.8", SubscribeRequest),
+        ("application/json", HistoryRequest),
+        ("application/json, text/event-stream", SubscribeRequest),
+        ("application/json;q=0.9, */*;q=0.1", HistoryRequest),
     ],
 )
 def test_what_a_get_asks_for(accept: str | None, kind: type) -> None:
@@ -159,18 +159,20 @@ def test_publications() -> None:
     def read(method: str, path: str, topic: str | None = None, **headers: str) -> object:
         return read_publication(request(path, method, **headers), topic)
 
-    assert read("POST", "/events/a?event=e&retry=1000", "a", idempotency_key="k") == Publish(
+    assert read("POST", "/events/a?event=e&retry=1000", "a", idempotency_key="k") == PublishRequest(
         "a", "e", 1000, "k"
     )
-    assert read("POST", "/events/a", "a", event_type="é".encode().decode("latin-1")) == Publish(
+    assert read("POST", "/events/a", "a", event_type="é".encode().decode("latin-1")) == PublishRequest(
         "a", "é", None, None
     )
-    assert read("POST", "/events?topic=..") == Publish("..", "message", None, None)
-    assert read("POST", "/events") == PublishJson(None)
-    assert read("POST", "/events", content_type="application/x-ndjson") == Ingest(None, False)
-    assert read("POST", "/events?receipts=each", content_type="application/x-ndjson; x") == Ingest(None, True)
-    assert read("DELETE", "/events/a", "a") == End("a", "ended")
-    assert read("DELETE", "/events?topic=a&reason=done") == End("a", "done")
+    assert read("POST", "/events?topic=..") == PublishRequest("..", "message", None, None)
+    assert read("POST", "/events") == PublishJsonRequest(None)
+    assert read("POST", "/events", content_type="application/x-ndjson") == IngestRequest(None, False)
+    assert read("POST", "/events?receipts=each", content_type="application/x-ndjson; x") == IngestRequest(
+        None, True
+    )
+    assert read("DELETE", "/events/a", "a") == EndRequest("a", "ended")
+    assert read("DELETE", "/events?topic=a&reason=done") == EndRequest("a", "done")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import urlopen
 
-import support
+from support import waiting
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -51,7 +51,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
         time.sleep(0.05)
         return predicate()
 
-    return support.wait_until(asked, timeout)
+    return waiting.wait_until(asked, timeout)
 
 
 def get_json(url: str) -> Any:

@@ -17,7 +17,7 @@ KINDS = {
 }
 
 # How the server's protocol refuses what is not even HTTP: status, code, detail.
-REFUSALS = ("Refused", "self._fail")
+REFUSALS = ("RefusedRequest", "self._fail")
 
 
 def raised(*, without: tuple[str, ...]) -> set[tuple[int, str]]:

@@ -28,7 +28,7 @@ def stream_head(http_version: str, heartbeat: float) -> Headers:
 
 
 def content_head(kind: bytes, size: int | None) -> Headers:
-    """Return the head of an answer that is no stream; `size` is None where it is not known yet."""
+    """Return the head of an answer other than a stream; `size` is None if it is not known yet."""
     headers = [
         (b"content-type", kind),
         (b"cache-control", b"no-store"),
@@ -37,8 +37,8 @@ def content_head(kind: bytes, size: int | None) -> Headers:
     return headers if size is None else [*headers, (b"content-length", b"%d" % size)]
 
 
-def problem(error: TidewireError, publish: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of the answer to `error` (RFC 9457)."""
+def problem(error: TidewireError, *, publish: bool) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to `error` (RFC 9457), of a publish if `publish`."""
     body = error.problem()
     if publish:
         body["stored"] = error.stored
@@ -48,17 +48,10 @@ def problem(error: TidewireError, publish: bool) -> tuple[int, Headers, bytes]:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.members["allow"].encode()))
-    return error.status, headers, data
-
-
-def refusal(error: TidewireError, common: Headers, *, publish: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of the answer to `error`; `common` is what every answer carries."""
-    status, headers, body = problem(error, publish)
-    headers += common
     if publish:
-        # Part of the body may still be coming, and is not another request.
+        # Part of the body may still be on its way; it is not another request.
         headers.append((b"connection", b"close"))
-    return status, headers, body
+    return error.status, headers, data
 
 
 def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:

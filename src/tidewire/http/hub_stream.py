@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from .. import hub_events
 from ..delivery.node import Node
@@ -15,47 +14,47 @@ from ..errors import TidewireError
 from ..event_stream import comment
 from .admission import COME_BACK, Admission
 from .answers import problem, stream_head
-from .asgi import Receive, Scope, Send
+from .asgi import Headers, Receive, Scope, Send
 from .asgi_wire import AsgiWire
 from .offer import offer_in
-from .origins import Cors
-from .requests import Request, Subscribe
+from .requests import Request, SubscribeRequest
 from .responses import AsgiResponse
 
-# The rest of an answer: a stream that sends until it ends or its client leaves.
-Stream = Coroutine[Any, Any, None]
-
-# How long the first bytes may take through the program's middleware before the
-# stream goes on without the socket. Middleware that holds them longer holds all.
+# Seconds that the first bytes may take through the program's middleware before the
+# stream goes on without the socket.
 TAKEOVER_TIMEOUT = 1.0
 
 
 class HubStream(AsgiResponse):
-    """The response to one subscription; `node` opens the hub where no lifespan did."""
+    """
+    The response to one subscription.
+
+    `node` opens the hub if no lifespan did; `common` are headers that every answer carries.
+    """
 
     def __init__(
         self,
         node: Callable[[], Awaitable[Node]],
         admission: Admission,
-        cors: Cors,
+        common: Headers,
         request: Request,
-        subscribe: Subscribe,
+        subscribe: SubscribeRequest,
         heartbeat: float,
     ) -> None:
-        super().__init__(200, stream_head(request.http_version, heartbeat) + cors.headers(request))
+        super().__init__(200, stream_head(request.http_version, heartbeat) + common)
         self._node = node
         self._admission = admission
-        self._cors = cors
+        self._common = common
         self._request = request
         self._subscribe = subscribe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = await self.begin(scope, receive, send)
-        if stream is not None:
-            await stream
+        rest = await self.begin(scope, receive, send)
+        if rest is not None:
+            await rest
 
-    async def begin(self, scope: Scope, receive: Receive, send: Send) -> Stream | None:
-        """Send the head and the first bytes; return what sends the rest, where that is to be sent here."""
+    async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
+        """Send the head and the first bytes. Return what sends the rest, unless our own server does."""
         node = await self._node()
         address = scope["client"][0] if scope.get("client") else None
         refusal = self._refusal(node, address)
@@ -71,11 +70,11 @@ class HubStream(AsgiResponse):
 
     async def _open(
         self, node: Node, address: str | None, scope: Scope, receive: Receive, send: Send
-    ) -> Stream | None:
+    ) -> Awaitable[None] | None:
         wanted = self._subscribe
-        opening = await node.subscribe(wanted.selector, wanted.claim, wanted.opened)
+        opening = await node.subscribe(wanted.selector, wanted.claim, wanted.wants_hub_open)
         if opening is None:
-            headers = [*self._cors.headers(self._request), (b"cache-control", b"no-store")]
+            headers = [*self._common, (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return None
@@ -101,13 +100,13 @@ class HubStream(AsgiResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _refuse(self, send: Send, refusal: TidewireError) -> None:
-        """Refuse for now. A native EventSource gives up for ever on any answer but 200."""
+        """Refuse for now. A native EventSource gives up for good on any answer but 200."""
         if self._request.native:
             await self._send_head(send)
             wait = (refusal.retry_after or 0) + random.random() * COME_BACK
             body = comment(refusal.code) + hub_events.retry(wait)
         else:
             status, headers, body = problem(refusal, publish=False)
-            headers += self._cors.headers(self._request)
+            headers += self._common
             await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -23,7 +23,7 @@ from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
 from .asgi import Headers, Message, Receive, Send
 from .body import ClientGone, Lines
-from .requests import Ingest
+from .requests import IngestRequest
 
 # Receipts that wait to be read, with `receipts=each`.
 MAX_WAITING = 64 * 1024
@@ -47,7 +47,9 @@ class BadLine(Exception):
 class Ingestion:
     """One streaming ingest, from the head of the answer to its last receipt."""
 
-    def __init__(self, node: Node, ingest: Ingest, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, node: Node, ingest: IngestRequest, headers: Headers, receive: Receive, send: Send
+    ) -> None:
         self._node = node
         self._key = ingest.key
         self._receipts: Merged | Each = Each() if ingest.each else Merged(node.engine.durability)

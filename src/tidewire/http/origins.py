@@ -12,6 +12,9 @@ from ..errors import Forbidden, InvalidInput, Misdirected
 from .asgi import Headers
 from .requests import Request
 
+# Every answer carries it: caches must not give one origin's answer to another.
+VARY_ORIGIN: Headers = [(b"vary", b"origin")]
+
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
@@ -43,7 +46,7 @@ class Cors:
 
     def headers(self, request: Request | None) -> Headers:
         """Return the headers that every answer carries."""
-        headers = [(b"vary", b"origin")]
+        headers = list(VARY_ORIGIN)
         origin = request and request.header(b"origin")
         if origin and origin in self.allowed:
             headers += [

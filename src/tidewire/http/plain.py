@@ -1,9 +1,9 @@
 """
-Plain publishes without ASGI: for our own server, which has the whole request in its hands.
+Plain publishes without ASGI, for our own server, which has the whole request at hand.
 
-Rule 1: what a head means is judged once, by the code that the ASGI way uses, and
-        only once for all requests with the same head: it depends on nothing else.
-Rule 2: whoever is not served here is served the ASGI way, from the first byte. So
+Rule 1: the meaning of a head is judged by the same code as with ASGI, and only once for
+        all requests with the same head: it depends on nothing else.
+Rule 2: a request that is not served here is served with ASGI, from its first byte. So
         every refusal but the engine's own is made there and nowhere else.
 """
 
@@ -11,33 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 
-from ..delivery.node import Node
 from ..errors import TidewireError
 from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
-from ..metrics import Metrics
-from ..settings import Settings
-from .answers import receipt_fields, refusal
+from .answers import problem, receipt_fields
 from .asgi import Headers, Scope
-from .requests import Publish, Request, read_publication, topic_of
-
-
-class Publisher(Protocol):
-    """Who has the node: the hub."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def metrics(self) -> Metrics: ...
-
-    @property
-    def node(self) -> Node:
-        """The open node. Raises `StartRefused` while there is none."""
+from .hub_like import HubLike
+from .requests import PublishRequest, Request, read_publication, topic_of
 
 
 class Plain(NamedTuple):
@@ -51,7 +35,7 @@ class PlainPublishes:
     """`judge` a head; then for each request with that head `submit` its body, and give the `answer`."""
 
     def __init__(
-        self, hub: Publisher, check: Callable[[Request], None], headers: Callable[[Request], Headers]
+        self, hub: HubLike, check: Callable[[Request], None], headers: Callable[[Request], Headers]
     ) -> None:
         self._hub = hub
         self._check = check
@@ -64,8 +48,8 @@ class PlainPublishes:
             request = Request(scope)
             self._check(request)
             wanted = read_publication(request, topic_of(request)) if request.method == "POST" else None
-            # A key is another one with every publish: its head does not come again.
-            if not isinstance(wanted, Publish) or wanted.key is not None:
+            # The key changes with every publish, so such a head does not come again.
+            if not isinstance(wanted, PublishRequest) or wanted.key is not None:
                 return None
             return Plain(
                 draft(wanted.topic, event=wanted.event, retry=wanted.retry, max_event=limit),
@@ -88,7 +72,8 @@ class PlainPublishes:
         (receipt,) = outcome.result()
         return orjson.dumps(receipt_fields(receipt, self._hub.node.engine.durability))
 
-    def refusal(self, plain: Plain, error: TidewireError) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body of the answer to what the engine refused."""
+    def problem(self, plain: Plain, error: TidewireError) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body of the answer to a publish that the engine refused."""
         self._hub.metrics.refused.labels(error.code).inc()
-        return refusal(error, plain.common, publish=True)
+        status, headers, body = problem(error, publish=True)
+        return status, headers + plain.common, body

@@ -101,29 +101,31 @@ def parse_query(query: bytes) -> list[tuple[str, str]]:
 # -- subscribing
 
 
-class Subscribe(NamedTuple):
+class SubscribeRequest(NamedTuple):
     selector: Selector
     claim: Since | Position
-    opened: bool  # wants a hub.open
+    wants_hub_open: bool
 
 
-class History(NamedTuple):
+class HistoryRequest(NamedTuple):
     selector: Selector
     claim: Since | Position
     limit: int
 
 
-def read_subscription(request: Request, topic: str | None, max_topics: int) -> Subscribe | History:
+def read_subscription(
+    request: Request, topic: str | None, max_topics: int
+) -> SubscribeRequest | HistoryRequest:
     """Read a GET of `/events` or `/events/{topic}`."""
     as_json = wants_json(request)
     selector = Selector(([] if topic is None else [topic]) + request.all("topic"), limit=max_topics)
     claim = read_claim(request, "start" if as_json else "now")
     if as_json:
-        return History(selector, claim, read_limit(request.one("limit")))
-    return Subscribe(selector, claim, wants_open(request))
+        return HistoryRequest(selector, claim, read_limit(request.one("limit")))
+    return SubscribeRequest(selector, claim, wants_hub_open(request))
 
 
-def wants_open(request: Request) -> bool:
+def wants_hub_open(request: Request) -> bool:
     """Return whether the client asks for a hub.open."""
     control = request.one("control")
     if control not in (None, "open"):
@@ -199,7 +201,7 @@ def read_limit(text: str | None) -> int:
 # -- publishing
 
 
-class Publish(NamedTuple):
+class PublishRequest(NamedTuple):
     """A body that is the data of one event."""
 
     topic: str
@@ -208,25 +210,27 @@ class Publish(NamedTuple):
     key: str | None
 
 
-class PublishJson(NamedTuple):
+class PublishJsonRequest(NamedTuple):
     """A body that is one JSON object or an array of them."""
 
     key: str | None
 
 
-class Ingest(NamedTuple):
+class IngestRequest(NamedTuple):
     """A body of lines that each are a JSON object."""
 
     key: str | None
     each: bool  # a receipt for each line
 
 
-class End(NamedTuple):
+class EndRequest(NamedTuple):
     topic: str
     reason: str
 
 
-def read_publication(request: Request, topic: str | None) -> Publish | PublishJson | Ingest | End:
+def read_publication(
+    request: Request, topic: str | None
+) -> PublishRequest | PublishJsonRequest | IngestRequest | EndRequest:
     """Read a POST or DELETE of `/events` or `/events/{topic}`."""
     named = request.all("topic") if topic is None else [topic]
     if len(named) > 1:
@@ -234,7 +238,7 @@ def read_publication(request: Request, topic: str | None) -> Publish | PublishJs
     if request.method == "DELETE":
         if not named:
             raise InvalidInput("name the topic to end", code="missing_topic")
-        return End(check_publish_topic(named[0]), request.one("reason") or "ended")
+        return EndRequest(check_publish_topic(named[0]), request.one("reason") or "ended")
     check_encoding(request)
     key = request.header(b"idempotency-key")
     if named:
@@ -243,20 +247,20 @@ def read_publication(request: Request, topic: str | None) -> Publish | PublishJs
                 "the hub gives the id; to make a publish repeatable give a key", code="id_not_allowed"
             )
         event = request.one("event") or header_text(request, b"event-type") or "message"
-        return Publish(check_publish_topic(named[0]), event, read_retry(request.one("retry")), key)
+        return PublishRequest(check_publish_topic(named[0]), event, read_retry(request.one("retry")), key)
     return read_batch(request, key)
 
 
-def read_batch(request: Request, key: str | None) -> PublishJson | Ingest:
+def read_batch(request: Request, key: str | None) -> PublishJsonRequest | IngestRequest:
     kind = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
     if kind == "application/x-ndjson":
         receipts = request.one("receipts")
         if receipts not in (None, "each"):
             raise InvalidInput("receipts may be: each", code="invalid_query")
-        return Ingest(key, receipts == "each")
+        return IngestRequest(key, receipts == "each")
     # curl -d says form-urlencoded whatever it sends; JSON is what is read.
     if kind in ("application/json", "application/x-www-form-urlencoded"):
-        return PublishJson(key)
+        return PublishJsonRequest(key)
     raise UnsupportedMediaType("post application/json or application/x-ndjson, or name a topic in the path")
 
 

@@ -38,7 +38,7 @@ class AsgiResponse(Base):
         raise NotImplementedError
 
 
-class Refusal(AsgiResponse):
+class ProblemResponse(AsgiResponse):
     """The answer to a request for a stream that is not possible."""
 
     def __init__(self, error: TidewireError) -> None:

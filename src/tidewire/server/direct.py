@@ -25,9 +25,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..errors import TidewireError
 from ..http.answers import content_head
-from ..http.app import JSON, HubApp
+from ..http.app import HubApp
 from ..http.asgi import Headers
 from ..http.plain import Plain, PlainPublishes
+from ..http.reply import JSON
 from ..log.entries import Receipt
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class DirectWay:
             body = self._plain.receipt(outcome)
         except (Exception, asyncio.CancelledError) as error:
             self._last = True
-            status, headers, body = self._refusal(known, error)
+            status, headers, body = self._problem(known, error)
             protocol.transport.write(head_of(status, [*defaults, *headers]) + b"\r\n\r\n" + body)
         else:
             close = b"connection: close\r\n" if self._last else b""
@@ -231,9 +232,9 @@ class DirectWay:
             protocol.flow.resume_reading()
             protocol.data_received(held)
 
-    def _refusal(self, known: Known, error: BaseException) -> tuple[int, Headers, bytes]:
+    def _problem(self, known: Known, error: BaseException) -> tuple[int, Headers, bytes]:
         if isinstance(error, TidewireError):
-            return self._plain.refusal(known.plain, error)
+            return self._plain.problem(known.plain, error)
         assert self._protocol
         self._protocol.logger.error("Exception in a publish\n", exc_info=error)
         return FAULT

@@ -65,7 +65,7 @@ if not TAKEOVER:
     logger.warning("uvicorn %s is untested here: streams stay on the portable way", uvicorn.__version__)
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     """The request gets this answer, and its connection is closed."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
@@ -107,7 +107,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._offer: StreamOffer | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited: object = None  # HEAD, the cycle whose body has not come, or None
-        self._refused: Refused | None = None
+        self._refused: RefusedRequest | None = None
         self._deaf = False  # reads nothing any more; what it has read is still answered
         self._swallowed = 0
         self._unparsed = 0  # bytes of a head that is not complete
@@ -286,7 +286,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _head_late(self) -> None:
         if self._in_head:
-            self._refuse(Refused(408, "request_timeout", "the head took too long"))
+            self._refuse(RefusedRequest(408, "request_timeout", "the head took too long"))
         else:
             self._close()
 
@@ -298,7 +298,7 @@ class StreamProtocol(HttpToolsProtocol):
         if came >= enough or self.flow.read_paused:
             self._deadline = self.loop.call_later(self.body_timeout, self._body_late)
         else:
-            self._refuse(Refused(408, "request_timeout", "the body took too long"))
+            self._refuse(RefusedRequest(408, "request_timeout", "the body took too long"))
 
     # -- Parsing.
 
@@ -319,7 +319,9 @@ class StreamProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(self._refused or Refused(400, "invalid_request", "this breaks RFC 9112 (HTTP/1.1)"))
+            self._refuse(
+                self._refused or RefusedRequest(400, "invalid_request", "malformed HTTP/1.1 request")
+            )
             return
         if self.transport.get_protocol() is not self:
             return  # a WebSocket of the program's by now
@@ -421,19 +423,19 @@ class StreamProtocol(HttpToolsProtocol):
 
     # -- Refusing.
 
-    def _note(self, refused: Refused) -> Refused:
+    def _note(self, refused: RefusedRequest) -> RefusedRequest:
         """Keep what a callback raises: the parser passes on only that something was raised."""
         self._refused = refused
         return refused
 
     def _fail(self, status: int, code: str, detail: str) -> NoReturn:
-        raise self._note(Refused(status, code, detail))
+        raise self._note(RefusedRequest(status, code, detail))
 
-    def _head_too_large(self) -> Refused:
+    def _head_too_large(self) -> RefusedRequest:
         what = f"a head may have {self.max_head_bytes} bytes and {self.max_headers} headers"
-        return Refused(431, "head_too_large", what)
+        return RefusedRequest(431, "head_too_large", what)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: RefusedRequest) -> None:
         """Answer, if an answer can still be given, and read no request on this connection any more."""
         logger.debug("refused: %d %s", refused.status, refused.code)
         if self.transport.is_closing():
@@ -454,7 +456,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._deaf = True
         self.await_nothing()
 
-    def _answer(self, refused: Refused) -> bytes:
+    def _answer(self, refused: RefusedRequest) -> bytes:
         title = HTTPStatus(refused.status).phrase
         problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": refused.status}
         problem |= {"code": refused.code, "detail": refused.detail}

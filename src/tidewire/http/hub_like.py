@@ -1,0 +1,31 @@
+"""
+What the HTTP surface needs of a hub. `Hub` is above this folder, so it is described here.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ..delivery.node import Node
+from ..metrics import Metrics
+from ..settings import Settings
+
+
+class HubLike(Protocol):
+    """Implemented by `Hub`."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def node(self) -> Node:
+        """The open node. Raises `StartRefused` if the hub is not open."""
+
+    async def open(self) -> Node:
+        """Return the open node; open it if no lifespan did."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]: ...
