@@ -13,6 +13,7 @@ import pytest
 
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine, writer
+from tidewire.log import judging
 from tidewire.log.engine import Engine
 from tidewire.log.entries import Draft, Entry, Marks, Page, Receipt
 from tidewire.settings import Settings
@@ -64,8 +65,11 @@ class Late(MemoryEngine):
 class OneScope(MemoryEngine):
     """A key is looked up without its topic."""
 
-    def _known(self, draft: Draft, *args: Any) -> Any:
-        return super()._known(draft._replace(topic="a") if draft.key else draft, *args)
+    def _append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(judging, "name_of", lambda topic, key: key.encode())
+            patch.setattr(Draft, "digest", lambda draft: draft.data.encode())
+            return super()._append(drafts)
 
 
 class Forgetful(MemoryEngine):
@@ -79,15 +83,15 @@ class Forgetful(MemoryEngine):
 class Open(MemoryEngine):
     """An ended topic may be published to."""
 
-    def _end_of(self, topic: str) -> None:
-        return None
+    def end_of(self, topic: str) -> int:
+        return 0
 
 
 class Ahead(MemoryEngine):
     """A page says that it looked through everything, however few entries it returns."""
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
-        return (await super().read(after, limit, selector))._replace(through=self._head)
+        return (await super().read(after, limit, selector))._replace(through=self.head)
 
 
 class AtOrAfter(MemoryEngine):

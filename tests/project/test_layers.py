@@ -38,7 +38,7 @@ cli.*
 
 PURE = """
 errors settings topics position event_stream hub_events
-log.entries log.window log.drafts
+log.entries log.window log.drafts log.judging log.last_events
 delivery.framing delivery.subscriber delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
 client.core.reconnect client.core.items client.core.session

@@ -25,11 +25,11 @@ from tidewire.delivery.cohort import JOIN_BYTES
 from tidewire.delivery.node import Node
 from tidewire.delivery.subscriber import Subscriber
 from tidewire.engines.sqlite import SQLiteEngine
-from tidewire.engines.sqlite.group import Group, HeldKey
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.event_stream import Event, encode
 from tidewire.log import entries
 from tidewire.log.entries import Draft
+from tidewire.log.judging import HeldKey, Judgement
 from tidewire.log.node_log import NodeLog
 from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
@@ -253,10 +253,10 @@ def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
 def key_check_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
     """Keys are looked up in the log as it was before the transaction."""
 
-    def held(self: Group, name: bytes) -> HeldKey | None:
+    def held(self: Judgement, name: bytes) -> HeldKey | None:
         return self._held_keys.get(name)
 
-    patch.setattr(Group, "_held", held)
+    patch.setattr(Judgement, "_held", held)
 
 
 def join_before_the_read(patch: pytest.MonkeyPatch) -> None:

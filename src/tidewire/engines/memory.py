@@ -11,12 +11,13 @@ import asyncio
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from ..errors import InvalidInput, KeyConflict, TooMany, TopicEnded
+from ..errors import InvalidInput, TidewireError
 from ..log.clock import LogClock
 from ..log.engine import PAGE_BYTES, SCAN_LIMIT, Durability, Sink
 from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
+from ..log.judging import HeldKey, Judgement
+from ..log.last_events import LastEvents
 from ..position import Position, new_life
 from ..settings import Settings
 from ..topics import Selector
@@ -25,12 +26,6 @@ from ..topics import Selector
 TRIM_STEP = 1_000
 # Seconds between two looks at the age of the oldest entries.
 TRIM_EVERY = 1.0
-
-
-class HeldKey(NamedTuple):
-    digest: bytes
-    receipt: Receipt
-    time: float
 
 
 class MemoryEngine:
@@ -43,7 +38,7 @@ class MemoryEngine:
             raise InvalidInput("the memory engine has no path: its URL is memory", code="invalid_engine")
         self._settings = settings
         self._clock = clock or LogClock()
-        self._life = new_life()
+        self.life = new_life()
         # The first `_gone` elements are trimmed: deleting them one by one from
         # a list of a million would move eight megabytes at every publish.
         self._entries: list[Entry | None] = []
@@ -51,15 +46,15 @@ class MemoryEngine:
         self._floor = 1
         self._bytes = 0
         self._marks = Marks()
-        self._ended: dict[str, Position] = {}
-        self._keys: OrderedDict[tuple[str, str], HeldKey] = OrderedDict()
+        self._ended: dict[str, int] = {}
+        self._keys: OrderedDict[bytes, HeldKey] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, sink: Sink) -> Head:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(TRIM_EVERY, self._trim_regularly)
-        return Head(Position(self._life, 0), 1, ((self._life, 1),), self._marks, {})
+        return Head(Position(self.life, 0), 1, ((self.life, 1),), self._marks, {})
 
     async def close(self) -> None:
         if self._timer:
@@ -67,12 +62,8 @@ class MemoryEngine:
 
     # -- appending
 
-    @property
-    def _head(self) -> int:
-        return self._floor + len(self._entries) - self._gone - 1
-
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
-        # A future that is done already: whoever awaits it does not even hand over the event loop.
+        # A future that is done already: awaiting it does not even yield to the event loop.
         answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
         answer.set_result(self._append(drafts))
         return answer
@@ -80,66 +71,37 @@ class MemoryEngine:
     def _append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         now = self._clock()
         self._forget_keys(now)
-        offset = self._head
-        receipts: list[Receipt] = []
-        entries: list[Entry] = []
-        keys: dict[tuple[str, str], HeldKey] = {}
-        ended: dict[str, Position] = {}
-        for index, draft in enumerate(drafts):
-            topic, data, event, retry, key, end = draft
-            known = self._known(draft, index, keys, ended)
-            if known is not None:
-                receipts.append(known._replace(duplicate=True))
-                continue
-            offset += 1
-            position = Position(self._life, offset)
-            entries.append(Entry(position, topic, data, event, retry, end, now))
-            receipt = Receipt(position)
-            receipts.append(receipt)
-            if end:
-                ended[topic] = position
-            if key is not None:
-                keys[topic, key] = HeldKey(draft.digest(), receipt, now)
-        if len(self._keys) + len(keys) > self._settings.max_keys:
-            raise TooMany("too many keys are held; publish without a key or later", retry_after=60)
-        self._store(entries, keys, ended)
+        judgement = Judgement(self, now, self._settings, self._keys)
+        receipts = judgement.add(drafts)
+        if isinstance(receipts, TidewireError):
+            raise receipts
+        self._store(judgement)
         return receipts
 
-    def _known(
-        self,
-        draft: Draft,
-        index: int,
-        keys: dict[tuple[str, str], HeldKey],
-        ended: dict[str, Position],
-    ) -> Receipt | None:
-        """Return the receipt that `draft` got before. Keys come first: a repeat may meet an ended topic."""
-        if draft.key is not None:
-            name = (draft.topic, draft.key)
-            held = self._keys.get(name) or keys.get(name)
-            if held is not None and held.digest != draft.digest():
-                raise KeyConflict("this key was used for another event", index=index)
-            if held is not None:
-                return held.receipt
-        end = (ended and ended.get(draft.topic)) or self._end_of(draft.topic)
-        if end is not None and not draft.end:
-            raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
-        return None if end is None else Receipt(end)
-
-    def _end_of(self, topic: str) -> Position | None:
-        if self._marks.ended(topic):
-            return Position(self._life, self._marks.of(topic))
-        return self._ended.get(topic)
-
-    def _store(
-        self, entries: list[Entry], keys: dict[tuple[str, str], HeldKey], ended: dict[str, Position]
-    ) -> None:
-        self._keys.update(keys)
-        self._ended.update(ended)
-        self._entries += entries
-        self._bytes += sum(entry.size for entry in entries)
-        if entries:
-            self._sink.entries(entries)
+    def _store(self, judgement: Judgement) -> None:
+        self._keys.update(judgement.keys)
+        self._ended.update(judgement.ended)
+        if judgement.entries:
+            self._entries += judgement.entries
+            self._bytes += sum([entry.size for entry in judgement.entries])
+            self._sink.entries(judgement.entries)
             self._trim()
+
+    # -- what judging asks (Committed)
+
+    @property
+    def head(self) -> int:
+        return self._floor + len(self._entries) - self._gone - 1
+
+    @property
+    def keys_held(self) -> int:
+        return len(self._keys)
+
+    def end_of(self, topic: str) -> int:
+        return self._marks.of(topic) if self._marks.ended(topic) else self._ended.get(topic, 0)
+
+    def position(self, offset: int) -> Position:
+        return Position(self.life, offset)
 
     def _forget_keys(self, now: float) -> None:
         while self._keys:
@@ -160,7 +122,7 @@ class MemoryEngine:
         floor = self._floor
         for _ in range(min(TRIM_STEP, len(self._entries) - self._gone)):
             entry = self._entries[self._gone]
-            more = self._head - self._floor
+            more = self.head - self._floor
             # The newest entry stays whatever its size: its subscribers have not read it yet.
             over = more >= limits.retention_entries or (more and self._bytes > limits.retention_bytes)
             if entry is None or not (over or entry.time < oldest):
@@ -186,7 +148,7 @@ class MemoryEngine:
     def _kept(self, first: int, last: int) -> list[Entry]:
         """Return the kept entries with offsets from `first` to `last`."""
         low = max(first, self._floor) - self._floor + self._gone
-        high = max(min(last, self._head) - self._floor + self._gone + 1, low)
+        high = max(min(last, self.head) - self._floor + self._gone + 1, low)
         return [entry for entry in self._entries[low:high] if entry is not None]
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
@@ -210,7 +172,7 @@ class MemoryEngine:
             return await self._before_last(int(since.value), selector)
         if since.kind in ("ago", "at"):
             return self._before(since.value if since.kind == "at" else self._clock() - since.value)
-        return self._head
+        return self.head
 
     def _before(self, time: float) -> int:
         index = bisect_left(
@@ -220,15 +182,15 @@ class MemoryEngine:
 
     async def _before_last(self, count: int, selector: Selector) -> int:
         """Return the offset before the `count` newest events that `selector` matches."""
-        last = self._head
-        while count and last >= self._floor:
-            first = max(last - SCAN_LIMIT + 1, self._floor)
-            for entry in reversed(self._kept(first, last)):
-                if not entry.end and selector.matches(entry.topic):
-                    count -= 1
-                    if count == 0:
-                        return entry.offset - 1
-            last = first - 1
-            # A page at a time: others publish meanwhile.
+        search = LastEvents(count, self._floor, self.head)
+        while not search.done:
+            first = max(search.last - SCAN_LIMIT + 1, self._floor)
+            found = [
+                entry.offset
+                for entry in self._kept(first, search.last)
+                if not entry.end and selector.matches(entry.topic)
+            ]
+            search.look(found, first)
+            # A page at a time: others publish in the meantime.
             await asyncio.sleep(0)
-        return last
+        return search.before

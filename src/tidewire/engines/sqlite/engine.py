@@ -18,10 +18,11 @@ from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
 from ...log.clock import LogClock
 from ...log.engine import Durability, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
+from ...log.judging import Result
+from ...log.last_events import LastEvents
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
-from .group import Result
 from .log_file import Clock, LogFile, Trim
 from .reader import Reader
 from .writer import Request, Writer
@@ -179,16 +180,13 @@ class SQLiteEngine:
         return await self._ask(partial(Reader.before, time=time, floor=self._floor, head=self._head))
 
     async def _before_last(self, count: int, selector: Selector) -> int:
-        # As `Reader.before_last`, some thousand entries at a time: others want to read, too.
-        floor, last = self._floor, self._head
-        while count and last >= floor:
-            offsets, down_to = await self._ask(
-                partial(Reader.newest_matching, selector=selector, floor=floor, head=last)
-            )
-            if len(offsets) >= count:
-                return offsets[-count] - 1
-            count, last = count - len(offsets), down_to - 1
-        return last
+        # A step at a time: others want to read, too.
+        floor = self._floor
+        search = LastEvents(count, floor, self._head)
+        while not search.done:
+            step = partial(Reader.newest_matching, selector=selector, floor=floor, head=search.last)
+            search.look(*await self._ask(step))
+        return search.before
 
     async def _ask(self, question: Callable[[Reader], T]) -> T:
         """Ask a reader, on its thread. What the sink has not been told of is not to be asked for."""

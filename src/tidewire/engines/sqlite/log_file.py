@@ -26,6 +26,7 @@ import orjson
 from ...errors import TidewireError
 from ...log.clock import LogClock
 from ...log.entries import Draft, Entry, Head, Marks
+from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
@@ -39,8 +40,8 @@ from .database import (
     unreadable,
 )
 from .file_lock import FileLock
-from .group import COLUMNS, Group, HeldKey, Result, name_of
 from .reader import position_in
+from .rows import COLUMNS, Rows
 
 Clock = Callable[[], float]
 
@@ -122,9 +123,9 @@ class LogFile:
         self.head, self.total, self._newest_time = newest or (self.floor - 1, self._trimmed_total, 0.0)
         self.lives: list[tuple[str, int]] = self._all("SELECT life, first FROM lives ORDER BY number")
         self._ended: dict[str, int] = dict(self._all("SELECT topic, offset FROM entries WHERE is_end"))
-        self.block = self.head >> BLOCK_BITS
-        found = self._all("SELECT topic FROM topic_blocks WHERE block = ?", self.block)
-        self.block_topics = frozenset(topic for (topic,) in found)
+        self._block = self.head >> BLOCK_BITS
+        found = self._all("SELECT topic FROM topic_blocks WHERE block = ?", self._block)
+        self._block_topics = frozenset(topic for (topic,) in found)
         self.keys_held: int = self._one("SELECT count(*) FROM keys")[0]
         self._oldest_time: float | None = None
 
@@ -154,7 +155,11 @@ class LogFile:
             marks.set(topic, *mark)
         return Head(self.position(self.head), self.floor, tuple(self.lives), marks, dict(self._ended))
 
-    # -- what a group asks (Committed)
+    # -- what judging asks (Committed)
+
+    @property
+    def life(self) -> str:
+        return self.lives[-1][0]
 
     def end_of(self, topic: str) -> int:
         if offset := self._ended.get(topic):
@@ -182,36 +187,36 @@ class LogFile:
         nobody can say: then the file must not be written any more.
         """
         try:
-            group, results = self._grouped(batches, settings, times)
-            self._store(group, trim)
+            judgement, results = self._judge(batches, settings, times)
+            rows = self._store(judgement, trim)
         except sqlite3.Error as error:
             if answer := refusal(error):
                 raise answer from None
             raise
-        self._take_over(group, trim)
-        return group.entries, results
+        self._apply(judgement, rows, trim)
+        return judgement.entries, results
 
     def unstored(
         self, batches: Sequence[Sequence[Draft]], refused: TidewireError, settings: Settings
     ) -> list[Result]:
         """Return the answers to batches that were `refused`: a repeat gets its first id all the same."""
         try:
-            alone = [self._grouped([drafts], settings) for drafts in batches]
+            alone = [self._judge([drafts], settings) for drafts in batches]
         except sqlite3.Error:
             return [refused] * len(batches)
-        return [refused if group.entries else result for group, (result,) in alone]
+        return [refused if judgement.entries else result for judgement, (result,) in alone]
 
-    def _grouped(
+    def _judge(
         self,
         batches: Sequence[Sequence[Draft]],
         settings: Settings,
         times: Sequence[Sequence[float]] = (),
-    ) -> tuple[Group, list[Result]]:
+    ) -> tuple[Judgement, list[Result]]:
         keyed = sum(draft.key is not None for drafts in batches for draft in drafts)
         if keyed and self.keys_held + keyed > settings.max_keys:
             self.forget_keys(settings)
-        group = Group(self, self.clock(), settings, self._held_keys(batches) if keyed else {})
-        return group, [group.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
+        judgement = Judgement(self, self.clock(), settings, self._held_keys(batches) if keyed else {})
+        return judgement, [judgement.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
 
     def _held_keys(self, batches: Sequence[Sequence[Draft]]) -> dict[bytes, HeldKey]:
         """Return those keys of `batches` that are held, by their names."""
@@ -224,16 +229,18 @@ class LogFile:
             found |= {name: HeldKey(*held) for name, *held in self._all(query, *some)}
         return found
 
-    def _store(self, group: Group, trim: Trim | None) -> None:
-        rows = group.rows()
-        if trim or group.keys or group.new_blocks or len(group.entries) > EXACT_ROWS:
+    def _store(self, judgement: Judgement, trim: Trim | None) -> Rows:
+        rows = Rows(judgement.entries, self.total, self._block, self._block_topics)
+        if trim or judgement.keys or rows.new_blocks or len(judgement.entries) > EXACT_ROWS:
             with self._transaction():
                 self._delete(trim)
-                self._insert("entries", COLUMNS, rows)
-                self._note(group)
+                self._insert("entries", COLUMNS, rows.values)
+                self._insert("topic_blocks", 2, list(chain.from_iterable(rows.new_blocks)))
+                self._store_keys(judgement)
         else:
             # One statement is a transaction of its own.
-            self._insert("entries", COLUMNS, rows)
+            self._insert("entries", COLUMNS, rows.values)
+        return rows
 
     def _insert(self, table: str, columns: int, values: Sequence[Any]) -> None:
         """Insert rows, whose values stand one after the other."""
@@ -246,20 +253,20 @@ class LogFile:
             self._db.execute(insert_of(table, columns, step), rows)
             done += step
 
-    def _note(self, group: Group) -> None:
-        self._insert("topic_blocks", 2, list(chain.from_iterable(group.new_blocks)))
-        if group.keys:
-            for some, wanted in in_powers(list(group.stale_keys)):
+    def _store_keys(self, judgement: Judgement) -> None:
+        if judgement.keys:
+            for some, wanted in in_powers(list(judgement.stale_keys)):
                 self._db.execute(f"DELETE FROM keys WHERE name IN ({wanted})", some)
-            rows = ((key.offset, name, key.digest, key.time) for name, key in group.keys.items())
+            rows = ((key.offset, name, key.digest, key.time) for name, key in judgement.keys.items())
             self._insert("keys", 4, list(chain.from_iterable(rows)))
 
-    def _take_over(self, group: Group, trim: Trim | None) -> None:
-        if group.entries:
-            self.head, self.total = group.entries[-1].offset, group.total
-            self.block, self.block_topics = group.block, group.block_topics
-        self._ended.update(group.ended)
-        self.keys_held += len(group.keys) - (len(group.stale_keys) if group.keys else 0)
+    def _apply(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
+        """Take over what was committed."""
+        if judgement.entries:
+            self.head, self.total = judgement.entries[-1].offset, rows.total
+            self._block, self._block_topics = rows.block, rows.block_topics
+        self._ended.update(judgement.ended)
+        self.keys_held += len(judgement.keys) - (len(judgement.stale_keys) if judgement.keys else 0)
         if trim:
             self.floor, self._trimmed_total, self._oldest_time = trim.floor, trim.total, None
             for topic, offset, ended in trim.marks:

@@ -15,6 +15,7 @@ import orjson
 
 from ...log.engine import PAGE_BYTES, SCAN_LIMIT
 from ...log.entries import Entry
+from ...log.last_events import LastEvents
 from ...position import Position
 from ...topics import Selector
 from .database import BLOCK_BITS, connect
@@ -193,12 +194,10 @@ class Reader:
 
     def before_last(self, count: int, selector: Selector, floor: int, head: int) -> int:
         """Return the offset before the `count` newest events that `selector` matches."""
-        while count and head >= floor:
-            offsets, down_to = self.newest_matching(selector, floor, head)
-            if len(offsets) >= count:
-                return offsets[-count] - 1
-            count, head = count - len(offsets), down_to - 1
-        return head
+        search = LastEvents(count, floor, head)
+        while not search.done:
+            search.look(*self.newest_matching(selector, floor, search.last))
+        return search.before
 
     def newest_matching(self, selector: Selector, floor: int, head: int) -> tuple[list[int], int]:
         """

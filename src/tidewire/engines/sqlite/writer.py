@@ -25,9 +25,9 @@ from typing import NamedTuple, Protocol
 
 from ...errors import StoreFull, Unavailable
 from ...log.entries import Draft, Entry, Receipt
+from ...log.judging import Result
 from ...settings import Settings
 from .database import refusal
-from .group import Result
 from .log_file import LogFile, Trim
 
 logger = logging.getLogger("tidewire")

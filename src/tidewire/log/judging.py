@@ -1,8 +1,9 @@
 """
-What one transaction adds to the log: batches of drafts in, entries and receipts out.
+Judging publishes: batches of drafts in, entries and receipts out. Every engine calls it.
 
-Nothing of it is in the log before the commit, and a batch that is refused
-leaves nothing of itself behind.
+Rule 1: the key comes first: a repeat gets its first id, even if its topic has ended.
+Rule 2: a batch is stored whole or not at all. One that is refused leaves nothing behind.
+Rule 3: nothing here is in the log yet. The engine stores it in one atomic step.
 """
 
 from __future__ import annotations
@@ -11,20 +12,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ...errors import KeyConflict, TidewireError, TooMany, TopicEnded
-from ...log.entries import Draft, Entry, Receipt
-from ...position import Position
-from ...settings import Settings
-from .database import BLOCK_BITS
+from ..errors import KeyConflict, TidewireError, TooMany, TopicEnded
+from ..position import Position
+from ..settings import Settings
+from .entries import Draft, Entry, Receipt
 
 Result = list[Receipt] | TidewireError
 
-COLUMNS = 9
-BLOCK_MASK = (1 << BLOCK_BITS) - 1
-
 
 class HeldKey(NamedTuple):
-    """The entry that a key led to first, and what tells its draft from another one."""
+    """The entry that was first stored with a key, and the digest of its draft."""
 
     offset: int
     digest: bytes
@@ -32,51 +29,54 @@ class HeldKey(NamedTuple):
 
 
 class Committed(Protocol):
-    """What a group has to know of the log as it is committed."""
+    """The log as it is committed, as far as judging needs it."""
 
-    head: int
-    lives: list[tuple[str, int]]
-    total: int
-    keys_held: int
-    block: int
-    block_topics: frozenset[str]
+    @property
+    def head(self) -> int: ...
+
+    @property
+    def life(self) -> str:
+        """The life that new entries belong to."""
+
+    @property
+    def keys_held(self) -> int: ...
 
     def end_of(self, topic: str) -> int:
-        """Return the offset of a topic's end, or 0."""
+        """Return the offset of a topic's end, or 0 if it has not ended."""
 
     def position(self, offset: int) -> Position: ...
 
 
-class Group:
-    """A transaction in the making."""
+class Judgement:
+    """
+    What one atomic step adds to the log: `add` each batch, then store `entries`, `keys` and `ended`.
+
+    `held` are the keys of these batches that the log holds, by their names; `now` is on the log's clock.
+    `stale_keys` are those of them that are too old to count: remove them before storing `keys`.
+    """
 
     def __init__(self, log: Committed, now: float, settings: Settings, held: Mapping[bytes, HeldKey]) -> None:
         self._log = log
         self._held_keys = held
         self._now = now
         self._settings = settings
-        self._life = log.lives[-1][0]
+        self._life = log.life
         self._next = log.head + 1
         self.entries: list[Entry] = []
         self.keys: dict[bytes, HeldKey] = {}
         self.ended: dict[str, int] = {}
         self.stale_keys: set[bytes] = set()
-        # Topics that have not ended: nearly all drafts are of one that was just looked at, and have no key.
-        self._going_on: set[str] = set()
-        self.total = log.total
-        self.block = log.block
-        self._known_topics = log.block_topics
-        self._new_topics: set[str] = set()
-        self.new_blocks: list[tuple[int, str]] = []
+        # Topics known to be open. Nearly all drafts have no key and the topic of the draft before.
+        self._open_topics: set[str] = set()
 
     def add(self, drafts: Sequence[Draft], times: Sequence[float] = ()) -> Result:
-        """Take a batch in and return its receipts, or why it is refused; `times`: when each entry came."""
+        """Return the receipts of a batch, or why it is refused. `times`: when each entry came, if not now."""
         before = len(self.entries), len(self.keys), len(self.ended)
-        append, going_on, now = self._append, self._going_on, self._now
+        append, open_topics, now = self._append, self._open_topics, self._now
         try:
             receipts = [
                 append(draft, times[index] if times else now)
-                if draft.key is None and draft.topic in going_on and not draft.end
+                if draft.key is None and draft.topic in open_topics and not draft.end
                 else self._add(draft, index, times[index] if times else now)
                 for index, draft in enumerate(drafts)
             ]
@@ -84,13 +84,12 @@ class Group:
                 raise TooMany("too many keys are held; publish without a key or later", retry_after=60)
         except TidewireError as error:
             del self.entries[before[0] :]
-            keep_oldest(self.keys, before[1])
-            keep_oldest(self.ended, before[2])
+            truncate(self.keys, before[1])
+            truncate(self.ended, before[2])
             return error
         return receipts
 
     def _add(self, draft: Draft, index: int, time: float) -> Receipt:
-        # Keys come first: a repeat may meet an ended topic.
         name = b"" if draft.key is None else name_of(draft.topic, draft.key)
         held = self._held(name) if name else None
         if held is not None and held.digest != draft.digest():
@@ -104,13 +103,13 @@ class Group:
             return self._repeat(end)
         receipt = self._append(draft, time)
         if name:
-            # From now on, however old its entry is.
+            # A key is held from now on, whatever the time of its entry.
             self.keys[name] = HeldKey(receipt.position.offset, draft.digest(), self._now)
         if draft.end:
             self.ended[draft.topic] = receipt.position.offset
-            self._going_on.discard(draft.topic)
+            self._open_topics.discard(draft.topic)
         else:
-            self._going_on.add(draft.topic)
+            self._open_topics.add(draft.topic)
         return receipt
 
     def _held(self, name: bytes) -> HeldKey | None:
@@ -130,39 +129,13 @@ class Group:
         new = offset > self._log.head
         return Receipt(Position(self._life, offset) if new else self._log.position(offset), True)
 
-    def rows(self) -> list[Any]:
-        """Return the columns of all entries, one after the other, as an INSERT of many rows takes them."""
-        values: list[Any] = []
-        total, noted, last = self.total, "", 0
-        for entry in self.entries:
-            offset, topic, event, size = entry.position[1], entry.topic, entry.event, entry.size
-            total += size
-            if topic != noted or offset > last:  # one after the other they often have the same
-                self._note_topic(offset >> BLOCK_BITS, topic)
-                noted, last = topic, offset | BLOCK_MASK
-            kind = None if event == "message" else event
-            values += (offset, topic, kind, entry.retry, entry.end, entry.time, size, total, entry.data)
-        self.total = total
-        return values
-
-    def _note_topic(self, block: int, topic: str) -> None:
-        if block != self.block:
-            self.block, self._known_topics, self._new_topics = block, frozenset(), set()
-        if topic not in self._known_topics and topic not in self._new_topics:
-            self._new_topics.add(topic)
-            self.new_blocks.append((block, topic))
-
-    @property
-    def block_topics(self) -> frozenset[str]:
-        """The topics of the block that is not full yet."""
-        return self._known_topics | self._new_topics if self._new_topics else self._known_topics
-
 
 def name_of(topic: str, key: str) -> bytes:
-    """Return what a key is held by: 16 bytes for topic and key. A topic holds no NUL."""
+    """Return the 16 bytes by which the key of a topic is held. A topic has no NUL, so names are unique."""
     return hashlib.blake2b(b"%b\0%b" % (topic.encode(), key.encode()), digest_size=16).digest()
 
 
-def keep_oldest(found: dict[Any, Any], count: int) -> None:
+def truncate(found: dict[Any, Any], count: int) -> None:
+    """Remove the newest items of a dictionary, down to `count`."""
     while len(found) > count:
         found.popitem()
