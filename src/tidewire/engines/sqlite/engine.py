@@ -25,7 +25,7 @@ from ...topics import Selector
 from .database import checkpoint, connect, unreadable
 from .log_file import Clock, LogFile, Trim
 from .reader import Reader
-from .writer import Request, Writer
+from .writer import WaitingBatch, Writer
 
 logger = logging.getLogger("tidewire")
 
@@ -68,7 +68,7 @@ class SQLiteEngine:
             raise
         self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
         self._lives = head.lives
-        self._writer = Writer(self._file, self._settings, Told(self), self._begin_checkpoint)
+        self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
         return head
 
     def _open(self) -> Head:
@@ -126,7 +126,7 @@ class SQLiteEngine:
         if self.failure or self._closed:
             answer.set_exception(self._unavailable())
             return answer
-        self._writer.put(Request(drafts, answer))
+        self._writer.put(WaitingBatch(drafts, answer))
         return answer
 
     def _unavailable(self) -> Unavailable:
@@ -135,24 +135,26 @@ class SQLiteEngine:
 
     # -- what the writer tells
 
-    def wrote(self, entries: Sequence[Entry], group: Sequence[Request], results: Sequence[Result]) -> None:
+    def on_commit(
+        self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
+    ) -> None:
         if entries:
             self._head = entries[-1].offset
             self._sink.entries(entries)
         for request, result in zip(group, results, strict=True):
             give(request.answer, result)
 
-    def trims(self, trim: Trim) -> None:
+    def on_trim(self, trim: Trim) -> None:
         self._floor = trim.floor
         for mark in trim.marks:
             self._marks.set(*mark)
         self._sink.trimmed(trim.floor, self._marks)
 
-    def broke(self, group: Sequence[Request], error: Exception) -> None:
+    def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self.failure = str(error)
         for request in group:
             give(request.answer, Unknown(f"the log failed while it was written: {error}", retry_after=1))
-        for request in self._writer.left():
+        for request in self._writer.take_waiting():
             give(request.answer, self._unavailable())
         self._sink.available(False)
 
@@ -215,26 +217,28 @@ class SQLiteEngine:
         return self._pool.submit(checkpoint, self._mover)
 
 
-class Told:
+class LoopListener:
     """Passes on to the event loop what the writer tells, in its order."""
 
     def __init__(self, engine: SQLiteEngine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
 
-    def _tell(self, method: Callable[..., None], *values: Any) -> None:
+    def _call(self, method: Callable[..., None], *values: Any) -> None:
         # A loop that is closed has nobody who could hear of it.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(method, *values)
 
-    def wrote(self, entries: Sequence[Entry], group: Sequence[Request], results: Sequence[Result]) -> None:
-        self._tell(self._engine.wrote, entries, group, results)
+    def on_commit(
+        self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
+    ) -> None:
+        self._call(self._engine.on_commit, entries, group, results)
 
-    def trims(self, trim: Trim) -> None:
-        self._tell(self._engine.trims, trim)
+    def on_trim(self, trim: Trim) -> None:
+        self._call(self._engine.on_trim, trim)
 
-    def broke(self, group: Sequence[Request], error: Exception) -> None:
-        self._tell(self._engine.broke, group, error)
+    def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
+        self._call(self._engine.on_failure, group, error)
 
 
 def give(answer: asyncio.Future[list[Receipt]], result: Result) -> None:

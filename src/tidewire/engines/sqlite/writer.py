@@ -44,23 +44,25 @@ CHECKPOINT = 4 * 1024 * 1024
 COMMIT_BYTES = 16 * 1024
 
 
-class Request(NamedTuple):
+class WaitingBatch(NamedTuple):
     """A batch that waits for its transaction, and who waits for the answer. Cancelled, it is not begun."""
 
     drafts: Sequence[Draft]
     answer: asyncio.Future[list[Receipt]]
 
 
-class Listener(Protocol):
+class WriterListener(Protocol):
     """Who is told, from the writer's thread, in the order in which things happened."""
 
-    def wrote(self, entries: Sequence[Entry], group: Sequence[Request], results: Sequence[Result]) -> None:
+    def on_commit(
+        self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
+    ) -> None:
         """A transaction is on the disk, or there are only results: it could not be."""
 
-    def trims(self, trim: Trim) -> None:
+    def on_trim(self, trim: Trim) -> None:
         """Entries are about to be deleted."""
 
-    def broke(self, group: Sequence[Request], error: Exception) -> None:
+    def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         """Nobody knows what became of `group`; nothing that comes later is stored."""
 
 
@@ -72,13 +74,17 @@ class Writer:
     """
 
     def __init__(
-        self, file: LogFile, settings: Settings, listener: Listener, checkpoint: Callable[[], Future[int]]
+        self,
+        file: LogFile,
+        settings: Settings,
+        listener: WriterListener,
+        checkpoint: Callable[[], Future[int]],
     ) -> None:
         self._file = file
         self._settings = settings
         self._listener = listener
         self._checkpoint = checkpoint
-        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[WaitingBatch | None] = queue.SimpleQueue()
         self._trim: Trim | None = None
         self._trim_due = self._keys_due = 0.0
         self._untrimmed = 0  # entries that came since the last look
@@ -89,20 +95,20 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="tidewire-log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, request: Request) -> None:
-        self._queue.put(request)
+    def put(self, waiting: WaitingBatch) -> None:
+        self._queue.put(waiting)
 
     def stop(self) -> None:
         """Write what waits and return."""
         self._queue.put(None)
         self._thread.join()
 
-    def left(self) -> list[Request]:
-        """Return what waits for a writer that broke."""
+    def take_waiting(self) -> list[WaitingBatch]:
+        """Return what waits for a writer that has failed."""
         found = []
         while not self._queue.empty():
             found.append(self._queue.get())
-        return [request for request in found if request is not None]
+        return [waiting for waiting in found if waiting is not None]
 
     # -- the thread
 
@@ -116,40 +122,40 @@ class Writer:
             except Exception as error:
                 logger.critical("the log %s cannot be written any more: %s", self._file.path, error)
                 self.broken = True
-                self._listener.broke(group, error)
+                self._listener.on_failure(group, error)
                 return
 
-    def _next_group(self) -> tuple[list[Request], bool]:
+    def _next_group(self) -> tuple[list[WaitingBatch], bool]:
         """Return all that waits, at most a transaction's worth, and whether it is the last."""
-        group: list[Request] = []
+        group: list[WaitingBatch] = []
         count = 0
         try:
-            request = self._queue.get(timeout=0 if self._trim and not self._full else TRIM_EVERY)
-            while request is not None:
-                if not request.answer.cancelled():
-                    group.append(request)
-                    count += len(request.drafts)
+            waiting = self._queue.get(timeout=0 if self._trim and not self._full else TRIM_EVERY)
+            while waiting is not None:
+                if not waiting.answer.cancelled():
+                    group.append(waiting)
+                    count += len(waiting.drafts)
                 if count >= GROUP:
                     return group, False
-                request = self._queue.get_nowait()
+                waiting = self._queue.get_nowait()
         except queue.Empty:
             return group, False
         return group, True
 
-    def _write(self, group: Sequence[Request]) -> None:
+    def _write(self, group: Sequence[WaitingBatch]) -> None:
         if not (group or self._trim):
             return
-        batches = [request.drafts for request in group]
+        batches = [waiting.drafts for waiting in group]
         try:
             entries, results = self._file.commit(batches, self._trim, self._settings)
         except (StoreFull, Unavailable) as error:
             self._full = True
-            self._listener.wrote([], group, self._file.unstored(batches, error, self._settings))
+            self._listener.on_commit([], group, self._file.unstored(batches, error, self._settings))
             return
         self._full, self._trim = False, None
         self._untrimmed += len(entries)
         self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
-        self._listener.wrote(entries, group, results)
+        self._listener.on_commit(entries, group, results)
 
     # -- what is due beside writing
 
@@ -170,7 +176,7 @@ class Writer:
         self._trim = self._file.overdue(self._settings, step)
         self._untrimmed = 0
         if self._trim:
-            self._listener.trims(self._trim)
+            self._listener.on_trim(self._trim)
         if self._trim is None or self._trim.floor - self._file.floor < step:
             # The rest can wait: to trim one entry after each commit would make two of every one.
             self._trim_due = now + TRIM_EVERY
