@@ -43,12 +43,13 @@ class Hub:
     """
     A hub inside a program: a log, its subscribers, and an ASGI app for both.
 
-    `url` names the engine: `memory`, `sqlite:///relative/path` or
-    `sqlite:////absolute/path`. `per_process=True` allows one memory hub in each
-    of several workers, whose subscribers then see only what their own worker
-    publishes. `allowed_origins`: pages of other origins that may use
-    `app`. `allowed_hosts`: names `app` answers to; None where the program
-    checks Host itself. Further keywords are settings (docs/reference/settings.md).
+    `url` names the engine: `memory`, `sqlite:///relative/path`,
+    `sqlite:////absolute/path`, or the path of a log file such as `./log.db`.
+    `per_process=True` allows one memory hub in each of several workers, whose
+    subscribers then see only what their own worker publishes. `allowed_origins`:
+    origins whose pages may use `app`. `allowed_hosts`: names that `app` answers to;
+    None if the program checks Host itself. Further keywords are settings
+    (docs/reference/settings.md).
 
     It opens in `lifespan`, or at the first use where no lifespan runs, and
     belongs to that event loop. Raises `InvalidInput` for an unknown engine or
@@ -65,7 +66,7 @@ class Hub:
         **settings: float,
     ) -> None:
         self.url = url
-        self.settings = Settings.of(settings)
+        self.settings = Settings(**settings)
         self.metrics = Metrics()
         self._per_process = per_process
         self._engine = make_engine(url, self.settings)

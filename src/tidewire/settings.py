@@ -25,7 +25,7 @@ def row(default: Any, help: str, why: str, *, least: float = 0, off: str | None 
     return field(default=default, metadata={"help": help, "why": why, "least": least, "off": off})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Settings:
     """The settings of a hub and its server. Times are seconds, sizes are bytes."""
 
@@ -144,25 +144,26 @@ class Settings:
     max_headers: int = row(100, "Headers of a request.", "Browsers send about 20.", least=1)
     max_url_bytes: int = row(8 * KIB, "Bytes of a request's URL.", "As most servers and proxies.", least=256)
 
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            check(item, getattr(self, item.name))
+    given: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+    """The names of the settings that were given, even with their default values."""
+
+    def __init__(self, **values: float) -> None:
+        """Raises `InvalidInput` if a name is unknown or a value is out of its range."""
+        if unknown := sorted(values.keys() - ROWS.keys()):
+            raise InvalidInput(f"there is no setting {unknown[0]!r}", code="invalid_setting")
+        for name, item in ROWS.items():
+            value = values.get(name, item.default)
+            check(item, value)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "given", frozenset(values))
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:
-        """Read settings from text, by name: the command line and the environment. Raise `InvalidInput`."""
-        return cls.of({name: parse(name, text) for name, text in texts.items()})
-
-    @classmethod
-    def of(cls, values: Mapping[str, float]) -> Settings:
-        """Return settings by name. Raise `InvalidInput` for a name that is none."""
-        if unknown := sorted(values.keys() - ROWS.keys()):
-            raise InvalidInput(f"there is no setting {unknown[0]!r}", code="invalid_setting")
-        given: dict[str, Any] = dict(values)
-        return cls(**given)
+        """Read settings from text, by name. Raises `InvalidInput`."""
+        return cls(**{name: parse(name, text) for name, text in texts.items()})
 
 
-ROWS = {item.name: item for item in dataclasses.fields(Settings)}
+ROWS = {item.name: item for item in dataclasses.fields(Settings) if item.init}
 
 
 def parse(name: str, text: str) -> float | int:

@@ -85,9 +85,10 @@ def test_the_path_may_be_a_url(path: Path) -> None:
 
 def test_without_a_path_it_is_the_log_of_serve(path: Path, tmp_path: Path) -> None:
     assert "5,002 entries" in tidewire("log", "info", env={"TIDEWIRE_ENGINE": f"sqlite:///{path}"}).stdout
-    home = {"XDG_DATA_HOME": str(tmp_path)}
-    assert tidewire("log", "import", "-", input=lines({"topic": "t"}), env=home).returncode == 0
-    assert "1 entry" in tidewire("log", "info", env=home).stdout
+    (tmp_path / "home").mkdir()
+    assert tidewire("log", "import", "-", input=lines({"topic": "t"}), cwd=tmp_path / "home").returncode == 0
+    assert "1 entry" in tidewire("log", "info", cwd=tmp_path / "home").stdout
+    assert (tmp_path / "home" / "tidewire.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def engines() -> Iterator[list[SlowEngine]]:
 def served(url: str, loop: str, engines: list[SlowEngine]) -> Iterator[Direct]:
     hub = Hub(url, per_process=True, **LIMITS)
     app = Watched(hub)
-    protocol = StreamProtocol.configured(Settings.of(LIMITS))
+    protocol = StreamProtocol.configured(Settings(**LIMITS))
     with Serving(app, loop=loop, protocol=protocol) as serving:
         serving.server.config.timeout_keep_alive = 1
         yield Direct(serving, app, engines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import os
 import re
 import resource
 import signal
@@ -13,6 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +69,10 @@ def publish(topic: str = "news", data: bytes = b"hello") -> bytes:
 
 
 def test_it_says_where_it_is_and_what_it_is(tmp_path: Path) -> None:
-    with Served(env={"XDG_DATA_HOME": str(tmp_path)}) as server:
+    with Served(cwd=tmp_path, env={"TIDEWIRE_ENGINE": None}) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
-        log = tmp_path / "tidewire" / "events.db"
-        assert f"engine   sqlite:///{log}; durability disk" in server.output
+        log = tmp_path / "tidewire.db"
+        assert f"log      {log}; durability disk" in server.output
         assert log.exists()
         assert "every program on this machine" in server.output
         with server.subscribe() as client:
@@ -294,25 +296,46 @@ def test_an_encrypted_key_does_not_ask_the_terminal(certificate: tuple[Path, Pat
 
 
 def test_an_engine_may_keep_nothing(tmp_path: Path) -> None:
-    with Served("--engine", "memory", env={"XDG_DATA_HOME": str(tmp_path)}) as server:
-        assert "engine   memory; durability memory" in server.output
+    with Served("--engine", "memory", cwd=tmp_path) as server:
+        assert "log      in memory; durability memory" in server.output
     assert not list(tmp_path.iterdir())
 
 
 def test_a_second_hub_on_the_same_log_names_the_first(tmp_path: Path) -> None:
-    with Served(env={"XDG_DATA_HOME": str(tmp_path)}) as server:
-        again = tidewire("serve", "--port", "0", env={"XDG_DATA_HOME": str(tmp_path)})
+    with Served("--engine", "./log.db", cwd=tmp_path) as server:
+        again = tidewire("serve", "--port", "0", "--engine", tmp_path / "log.db")
         assert again.returncode == 1
         assert f"is in use by process {server.pid}" in again.stderr
         assert len(again.stderr.splitlines()) == 1
 
 
-def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "tidewire").write_text("a file")
-    refused = tidewire("serve", "--port", "0", env={"XDG_DATA_HOME": str(tmp_path)})
+def test_the_folder_of_a_log_is_made(tmp_path: Path) -> None:
+    with Served("--engine", tmp_path / "logs" / "today" / "log.db"):
+        assert (tmp_path / "logs" / "today" / "log.db").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    refused = tidewire("serve", "--port", "0", "--engine", "./logs/log.db", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "--engine memory" in refused.stderr
+    assert f"cannot make the folder {tmp_path}/logs for the log" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_current_folder_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 1
+    assert "cannot write to the current folder" in result.output
+    assert "--engine memory" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_an_explicit_limit_per_address_counts_on_loopback_even_if_it_is_the_default() -> None:
+    with Served("--max-streams-per-address", "100") as server, ExitStack() as clients:
+        for _ in range(100):
+            clients.enter_context(server.subscribe())
+        assert b"too_many_streams" in server.ask(get("/events/news"))
 
 
 def test_an_engine_that_does_not_exist() -> None:

@@ -54,7 +54,7 @@ class Process:
         self._popen = subprocess.Popen(
             self.argv,
             cwd=cwd,
-            env=_environment({"XDG_DATA_HOME": self._data, **(env or {})}),
+            env=_environment({"TIDEWIRE_ENGINE": f"sqlite:///{self._data}/tidewire.db", **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

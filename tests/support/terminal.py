@@ -48,7 +48,7 @@ class Terminal:
             "TIDEWIRE_URL": f"http://127.0.0.1:{self._port}",
             "UVICORN_PORT": str(self._port),
             # One directory for the whole page: a hub that is started again has its log.
-            "XDG_DATA_HOME": str(folder),
+            "TIDEWIRE_ENGINE": f"sqlite:///{folder}/tidewire.db",
         }
         self._life = LIFE
         self._jobs: list[Process] = []

@@ -1,28 +1,30 @@
-"""Where `tidewire serve` keeps its log, unless it is told otherwise."""
+"""Where `tidewire serve` keeps its log, unless an option says otherwise."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import platformdirs
-
+from ..engines.by_url import url_of
+from ..engines.sqlite.engine import path_of
 from ..errors import StartRefused
 
-
-def default_log_path() -> Path:
-    """Return the file in this user's directory for data."""
-    return Path(platformdirs.user_data_dir("tidewire", appauthor=False)) / "events.db"
+# In the current folder: two projects on one machine do not share a log.
+DEFAULT_LOG = "tidewire.db"
 
 
 def default_engine() -> str:
-    """Return the URL of the default log, and make its directory. Raise `StartRefused`."""
-    path = default_log_path()
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
+    """Return the URL of the default log. Raises `StartRefused` if the current folder cannot be written to."""
+    if not os.access(".", os.W_OK):
         raise StartRefused(
-            f"{path.parent} cannot be made ({error.strerror}): name a file with --engine sqlite:////path,"
-            " or keep nothing with --engine memory"
-        ) from None
-    return f"sqlite:///{os.fspath(path)}"
+            f"cannot write to the current folder {os.getcwd()}: pass --engine PATH to keep the log elsewhere,"
+            " or --engine memory to keep none"
+        )
+    return url_of(f"./{DEFAULT_LOG}")
+
+
+def place_of(url: str) -> str:
+    """Return where the log of an engine is, for people: an absolute path, or the URL if it is not a file."""
+    url = url_of(url)
+    if url.startswith("sqlite:"):
+        return os.path.abspath(path_of(url))
+    return "in memory" if url == "memory" else url

@@ -24,7 +24,7 @@ from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
 from . import printable
-from .data import default_engine, default_log_path
+from .data import DEFAULT_LOG
 from .log_text import Progress, entries, in_lines, size
 
 EXIT_CODES = """
@@ -50,15 +50,15 @@ def log() -> None:
     Look at, check, copy and trim a log file.
 
     PATH is the file, or its sqlite:/// URL. Without one it is the log of `tidewire serve`: what
-    TIDEWIRE_ENGINE names, else the file in your data directory.
+    TIDEWIRE_ENGINE names, else tidewire.db in the current folder.
     """
 
 
 def path_in(text: str | None = None) -> str:
     """Return the path that an argument means, or the one that stands for none."""
-    text = text or os.environ.get("TIDEWIRE_ENGINE") or str(default_log_path())
+    text = text or os.environ.get("TIDEWIRE_ENGINE") or DEFAULT_LOG
     if text == "memory":
-        raise click.UsageError("a log in memory is in no file: say a PATH")
+        raise click.UsageError("a log in memory has no file: give a PATH")
     return path_of(text) if text.startswith("sqlite:") else text
 
 
@@ -183,8 +183,7 @@ def import_command(path: tuple[str, ...], file: BinaryIO) -> None:
     """
     if len(path) > 1:
         raise click.UsageError("say one PATH and one FILE")
-    named = path or os.environ.get("TIDEWIRE_ENGINE")
-    task = Import(path_in(*path) if named else path_of(default_engine()))
+    task = Import(path_in(*path))
     try:
         with Progress("imported") as progress:
             task.run(file, progress)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tidewire import __version__
 
@@ -17,7 +18,7 @@ from ..server.run import raise_descriptor_limit
 from ..server.run import serve as run
 from ..settings import ROWS, Settings, parse
 from .address import host_option, port_option
-from .data import default_engine
+from .data import DEFAULT_LOG, default_engine, place_of
 
 EXIT_CODES = """
 \b
@@ -48,7 +49,7 @@ class SettingType(click.ParamType[float]):
             return value
         try:
             number = parse(self.setting, value)
-            Settings(**{self.setting: number})  # type: ignore[arg-type]
+            Settings(**{self.setting: number})
         except InvalidInput as error:
             self.fail(error.detail, param, ctx)
         return number
@@ -83,8 +84,8 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="URL",
     envvar="TIDEWIRE_ENGINE",
     show_envvar=True,
-    help="Where the log is kept: sqlite:///path (relative), sqlite:////path (absolute), or memory for none."
-    "  [default: a file in your data directory; the first lines printed name it]",
+    help="Where the log is kept: a path such as ./log.db, its sqlite:/// URL, or memory to keep none."
+    f"  [default: {DEFAULT_LOG} in the current folder]",
 )
 @click.option(
     "--open",
@@ -151,7 +152,12 @@ def serve(
     raise_descriptor_limit()  # the hub reads it to know how many streams it may have
     # Names are checked where a web page could point one of its own at this machine.
     names = allowed_hosts if allowed_hosts or (local and uds is None) else None
-    hub = Hub(engine or default_engine(), allowed_origins=allowed_origins, allowed_hosts=names, **settings)
+    hub = Hub(
+        engine or default_engine(),
+        allowed_origins=allowed_origins,
+        allowed_hosts=names,
+        **given(settings),
+    )
 
     def started(urls: Sequence[str]) -> None:
         click.echo(banner(hub, urls, local, allowed_origins))
@@ -171,6 +177,12 @@ def serve(
     )
 
 
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the user gave: an explicit value is more than a default that it equals."""
+    source = click.get_current_context().get_parameter_source
+    return {name: value for name, value in settings.items() if source(name) is not ParameterSource.DEFAULT}
+
+
 def loopback(host: str) -> bool:
     return host == "localhost" or is_loopback(host)
 
@@ -181,7 +193,7 @@ def banner(hub: Hub, urls: Sequence[str], local: bool, origins: Sequence[str]) -
     return "\n".join(
         [
             f"Tidewire {__version__} on {' and '.join(urls)} (Ctrl-C stops it)",
-            f"  engine   {hub.url}; durability {hub.durability}: {DURABILITY[hub.durability]}",
+            f"  log      {place_of(hub.url)}; durability {hub.durability}: {DURABILITY[hub.durability]}",
             f"  open to  {who}, without a token; web pages: {pages}",
         ]
     )

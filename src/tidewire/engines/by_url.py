@@ -5,6 +5,7 @@ The engine that a URL names.
 from __future__ import annotations
 
 import importlib
+import os.path
 
 from ..errors import InvalidInput
 from ..log.engine import Engine
@@ -17,13 +18,26 @@ ENGINES = {
 
 
 def make_engine(url: str, settings: Settings) -> Engine:
-    """Return the engine that `url` names, not yet open. Raise `InvalidInput` for an unknown scheme."""
+    """
+    Return the engine that `url` names, not yet open.
+
+    A path that begins with `/`, `./` or `../` is taken for its `sqlite:///` URL.
+    Raises `InvalidInput` if there is no such engine.
+    """
+    url = url_of(url)
     scheme = url.partition(":")[0]
     path = ENGINES.get(scheme)
     if path is None:
+        hint = f"; for a file, write ./{url}" if scheme == url else ""
         raise InvalidInput(
-            f"no engine is called {scheme!r}; there is: {', '.join(ENGINES)}", code="invalid_engine"
+            f"there is no engine {scheme!r}, only {' and '.join(ENGINES)}{hint}", code="invalid_engine"
         )
     module, _, name = path.partition(":")
     engine: Engine = getattr(importlib.import_module(module), name)(url, settings)
     return engine
+
+
+def url_of(text: str) -> str:
+    """Return the URL of an engine that may be given as the path of a log file."""
+    is_path = os.path.isabs(text) or text.startswith(("./", "../"))
+    return f"sqlite:///{text}" if is_path else text

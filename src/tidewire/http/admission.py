@@ -7,7 +7,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address
 
 from ..errors import TidewireError, TooMany, Unavailable
-from ..settings import ROWS, Settings
+from ..settings import Settings
 
 # Seconds over which those who were refused are told to come back.
 COME_BACK = 10.0
@@ -21,7 +21,7 @@ class Admission:
         self._rate = settings.stream_rate
         self._burst = settings.stream_burst
         self._per_address = settings.max_streams_per_address
-        self._count_loopback = self._per_address != ROWS["max_streams_per_address"].default
+        self._count_loopback = "max_streams_per_address" in settings.given
         self._tokens = float(self._burst)
         self._filled = 0.0
 

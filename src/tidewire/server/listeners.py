@@ -101,7 +101,7 @@ def why_not(error: OSError, where: str) -> str:
     )
 
 
-def url_of(sock: socket.socket, host: str, tls: ssl.SSLContext | None) -> str:
+def url_of(sock: socket.socket, tls: ssl.SSLContext | None) -> str:
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     address, port = sock.getsockname()[:2]

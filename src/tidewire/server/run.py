@@ -90,7 +90,7 @@ def serve(
         ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
     server = Server(config, listeners, settings.head_timeout)
-    server.on_started = functools.partial(started, [url_of(sock, host, tls) for sock in listeners])
+    server.on_started = functools.partial(started, [url_of(sock, tls) for sock in listeners])
     server.failure = failure
     try:
         with rare_collections(), prompt_threads():

@@ -33,7 +33,7 @@ class FileLock:
         try:
             self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
-            raise StartRefused(f"the log {path} cannot be locked: {name}: {error.strerror}") from None
+            raise StartRefused(f"cannot write {name}: {error.strerror}") from None
         try:
             take(self._descriptor)
         except OSError:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ...errors import TidewireError
+from ...errors import StartRefused, TidewireError
 from ...log.clock import LogClock
 from ...log.entries import Draft, Entry, Head, Marks
 from ...log.judging import HeldKey, Judgement, Result, name_of
@@ -88,6 +88,7 @@ class LogFile:
         checking: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.path = os.path.realpath(path)
+        make_folder(os.path.dirname(self.path))
         self._lock = FileLock(self.path)
         try:
             self._db = connect(self.path)
@@ -400,6 +401,14 @@ class LogFile:
 
     def _all(self, query: str, *values: Any) -> list[Any]:
         return self._db.execute(query, values).fetchall()
+
+
+def make_folder(path: str) -> None:
+    """Make the folder of a log if it is missing. Raises `StartRefused`."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"cannot make the folder {path} for the log: {error.strerror}") from None
 
 
 @functools.cache
