@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from .errors import InvalidPosition
 
-# Every engine's integers end there: sqlite INTEGER, a Redis stream id's half, a JetStream sequence.
+# The largest integer of SQLite, and of most other stores.
 MAX_OFFSET = 2**63 - 1
 
 # Canonical decimals only: one position has one spelling. `[0-9]`, not `\d`, which takes Arabic digits.

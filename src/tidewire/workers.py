@@ -25,8 +25,8 @@ except ImportError:  # Windows has no such locks
 
 REFUSAL = (
     "this hub keeps its log in one process and is one of several workers, so each would lose the others' "
-    "events: run one worker, or use a shared engine (redis:// or nats://), or say Hub(per_process=True) if "
-    "that is meant"
+    "events: run one worker, or let the workers publish to a separate `tidewire serve`, or pass "
+    "Hub(per_process=True) if each worker's events are for its own subscribers only"
 )
 
 # A server that replaces its worker starts the new one first: gunicorn at once, granian after 3.5 s.
