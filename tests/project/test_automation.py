@@ -58,3 +58,10 @@ def test_what_dependabot_looks_at_is_there() -> None:
     for update in load(".github/dependabot.yml")["updates"]:
         folder = ROOT / update["directory"].lstrip("/")
         assert (folder / manifests[update["package-ecosystem"]]).exists()
+
+
+def test_ruff_before_a_commit_is_the_ruff_of_make_lint() -> None:
+    repos = load(".pre-commit-config.yaml")["repos"]
+    (rev,) = [repo["rev"] for repo in repos if repo["repo"].endswith("/ruff-pre-commit")]
+    (wanted,) = [line for line in PROJECT["dependency-groups"]["lint"] if line.startswith("ruff")]
+    assert wanted == f"ruff~={rev.removeprefix('v')}"
