@@ -1,11 +1,13 @@
 # On a fresh machine with Python 3.11 or newer:
 #
-#   make demo    serve the demo; its address is printed
-#   make test    run every test, in real browsers too
-#   make lint    ruff and mypy --strict
-#   make bench   measure, beside other servers
-#   make faults  kill it, fill and stall its disk, cut its network, and count what is lost
-#   make soak    come and go for half an hour: nothing may grow
+#   make demo      serve the demo; its address is printed
+#   make test      run every test, in real browsers too
+#   make coverage  run the tests without browsers, and say which lines of src they reached
+#   make lint      ruff and mypy --strict
+#   make format    fix what ruff can fix
+#   make bench     measure, beside other servers
+#   make faults    kill it, fill and stall its disk, cut its network, and count what is lost
+#   make soak      come and go for half an hour: nothing may grow
 #
 # Each installs what it needs into .venv, and as root what it needs from Debian.
 # ARGS goes to the command behind: make test ARGS="tests/test_hub.py -k resume"
@@ -16,7 +18,7 @@ JOBS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format bench faults soak clean
+.PHONY: demo test coverage lint format bench faults soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
@@ -26,6 +28,14 @@ test: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr curl iproute2 nftables || \
 		echo "without them tests in browsers and network namespaces are skipped" >&2
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+# The report is written whatever the tests say; their exit code is this target's.
+coverage: .venv/.installed-dev
+	@$(BIN)/coverage erase
+	@status=0; \
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -m "not browser" $(ARGS) || status=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; \
+	exit $$status
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check
@@ -50,7 +60,7 @@ soak: .venv/.installed
 	$(BIN)/python -m faults --tier soak $(ARGS)
 
 clean:
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The stamps make a second run start at once, and a changed pyproject.toml install again.
 .venv/.made:
