@@ -43,7 +43,7 @@ def events(page: Page) -> list[dict[str, Any]]:
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
-    """Return what `predicate` returns as soon as it is true. Asks less often than `support.wait_until`:
+    """Return what `predicate` returns as soon as it is true. Asks less often than `support.waiting`:
     each question wakes a browser, which then has no time for the page.
     """
 
