@@ -1,8 +1,12 @@
-"""What other tests rest on: the helpers of `support` fail when they should, and in CI a skip is red."""
+"""
+What other tests rest on: the helpers of `support` fail when they should, in CI a skip is red, and programs
+can be interrupted however the run was started.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -63,6 +67,13 @@ async def test_a_coroutine_waits_too() -> None:
         await wait_until_async(lambda: 0, timeout=0.05)
 
 
+def pytest_in(folder: Path, *options: str, before: Sequence[str] = (), ci: str = "") -> Process:
+    """Run the tests of a folder under the rules of this suite."""
+    env = {"CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", f"--rootdir={folder}", *options]
+    return Process([*before, *command], env=env, cwd=folder)
+
+
 SKIPS = """
 import pytest
 
@@ -91,10 +102,27 @@ def test_a_skip_is_red_in_ci_and_only_there(tmp_path: Path, ci: str, code: int, 
     (tmp_path / "test_none.py").write_text(
         "import pytest\npytest.skip('no browser', allow_module_level=True)"
     )
-    env = {"CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])}
-    options = ["-p", "conftest", "-n", "1", "-rfEs", f"--rootdir={tmp_path}"]
-    with Process([sys.executable, "-m", "pytest", *options], env=env, cwd=tmp_path) as run:
-        assert run.wait(timeout=40) == code
+    with pytest_in(tmp_path, "-n", "1", "-rfEs", ci=ci) as run:
+        assert run.wait() == code
     assert summary in run.output
     assert run.output.count("no browser") >= 3
     assert ("in CI no test may be" in run.output) == bool(ci)
+
+
+INTERRUPTS = """
+import signal, subprocess, sys
+
+PROGRAM = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+
+def test_child():
+    assert subprocess.check_output([sys.executable, "-c", PROGRAM]) == b"True\\n"
+"""
+
+
+def test_programs_can_be_interrupted_in_a_run_that_ignores_it(tmp_path: Path) -> None:
+    """As a shell starts its background jobs."""
+    (tmp_path / "test_child.py").write_text(INTERRUPTS)
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    with pytest_in(tmp_path, before=ignoring) as run:
+        assert run.wait() == 0, run.output
+    assert "1 passed" in run.output
