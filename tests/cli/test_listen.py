@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from support.command import COMMAND, TIMEOUT, environment, running, tidewire
+from support.command import COMMAND, environment, running, tidewire
 from support.ports import free_port
 from support.running_hub import RunningHub
 from support.scripted import HOLD, Scripted, answer, stream
+from support.waiting import PATIENCE
 from tidewire import __version__
 from tidewire.cli import main
 from tidewire.client.sync import end, publish
@@ -33,7 +34,7 @@ def test_help_imports_no_command() -> None:
     code = "import sys; from tidewire.cli import main; main(['--help'], standalone_mode=False)"
     check = "; assert not {'httpx2', 'uvicorn', 'orjson'} & set(sys.modules), sys.modules"
     done = subprocess.run(
-        [sys.executable, "-c", code + check], capture_output=True, text=True, timeout=TIMEOUT
+        [sys.executable, "-c", code + check], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     for name in ("serve", "demo", "publish", "listen"):
@@ -109,7 +110,7 @@ def test_raw() -> None:
         done = subprocess.run(
             [COMMAND, "listen", server.url, "--raw"],
             capture_output=True,
-            timeout=TIMEOUT,
+            timeout=PATIENCE,
             env=environment({}),
         )
     assert done.stdout == body
@@ -135,7 +136,7 @@ def on_a_terminal(*words: str, env: dict[str, str]) -> bytes:
                 stdout=stdout,
                 stderr=subprocess.DEVNULL,
                 env=environment(env),
-                timeout=TIMEOUT,
+                timeout=PATIENCE,
                 check=True,
             )
             return screen.read(4096)
@@ -286,7 +287,7 @@ def test_a_reader_that_leaves_is_141(tmp_path: Path) -> None:
         assert command.process.stdout.readline().endswith(b"a\n")
         command.process.stdout.close()
         gone.set()
-        assert command.process.wait(TIMEOUT) == 141
+        assert command.process.wait(PATIENCE) == 141
         assert command.errors == f"connected to {server.url}/\n"
 
 

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from support.command import COMMAND, TIMEOUT, environment, running, tidewire
+from support.command import COMMAND, environment, running, tidewire
 from support.log_files import Row, change, rows, write_log
 from support.processes import Process
 from support.running_hub import RunningHub
+from support.waiting import PATIENCE
 from tidewire.cli import main
 from tidewire.client.sync import connect, end, publish
 from tidewire.engines.sqlite import maintenance
@@ -452,7 +453,7 @@ def test_the_reader_goes_away(path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(TIMEOUT) == 141
+        assert process.wait(PATIENCE) == 141
         assert process.stderr is not None
         assert process.stderr.read() == b""
 
@@ -711,7 +712,7 @@ def test_progress_on_a_terminal(path: Path, tmp_path: Path) -> None:
                 [COMMAND, "log", "export", path, "-o", tmp_path / "out"],
                 stderr=stderr,
                 env=environment({}),
-                timeout=TIMEOUT,
+                timeout=PATIENCE,
                 check=True,
             )
             shown = screen.read(4096)
@@ -728,7 +729,7 @@ def test_no_progress_between_the_lines_of_an_export(path: Path) -> None:
                 stdout=both,
                 stderr=both,
                 env=environment({}),
-                timeout=TIMEOUT,
+                timeout=PATIENCE,
                 check=True,
             )
             shown = screen.read(4096)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from support.command import COMMAND, TIMEOUT, environment, running, tidewire
+from support.command import COMMAND, environment, running, tidewire
 from support.ports import free_port
 from support.running_hub import RunningHub
 from support.scripted import Action, Request, Scripted, answer
+from support.waiting import PATIENCE
 from tidewire.cli import main
 from tidewire.client.sync import connect
 
@@ -160,7 +161,7 @@ def test_slow_lines_go_out_as_they_come(hub: RunningHub, tmp_path: Path) -> None
             stdin.flush()
             assert json.loads(stdout.readline())["lines"] == [number, number]
         stdin.close()
-        assert command.process.wait(TIMEOUT) == 0
+        assert command.process.wait(PATIENCE) == 0
         assert command.errors.startswith("3 events published ")
 
 
@@ -208,7 +209,7 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=environment({}),
-                timeout=TIMEOUT,
+                timeout=PATIENCE,
                 check=True,
             )
             shown = screen.read(4096)

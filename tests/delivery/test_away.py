@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from support.processes import Process
 from tidewire.client.sync import Event, Gap, connect, publish
-
-pytestmark = pytest.mark.timeout(120)
 
 
 @contextmanager

@@ -25,11 +25,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected 
 
 
 @linux
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", SMOKE)
 def test_the_smoke_tier_is_met(name: str) -> None:
     command = [sys.executable, "-m", "faults", "--tier", "smoke", "--only", name]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if run.returncode == 2:
         pytest.skip(run.stderr.strip().splitlines()[-1])
     assert run.returncode == 0, run.stderr + run.stdout

@@ -6,11 +6,7 @@ import json
 import tarfile
 from pathlib import Path
 
-import pytest
-
 from support.nodejs import JS, run_npm
-
-pytestmark = pytest.mark.timeout(120)
 
 PUBLINT = "publint@0.3.25"
 ATTW = "@arethetypeswrong/cli@0.18.5"

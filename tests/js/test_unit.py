@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from support.nodejs import JS, run_node
 
 TESTS = sorted(JS.glob("test/*.test.js"))
 
 
-@pytest.mark.timeout(120)
 def test_js_unit() -> None:
     said = run_node("--test", *TESTS)
     assert re.search(r"^# fail 0$", said, re.MULTILINE), said

@@ -42,7 +42,7 @@ def events(page: Page) -> list[dict[str, Any]]:
     return [row for row in rows(page) if row["number"]]
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = waiting.PATIENCE) -> T:
     """Return what `predicate` returns as soon as it is true. Asks less often than `support.waiting`:
     each question wakes a browser, which then has no time for the page.
     """

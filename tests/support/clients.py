@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 import httpx2
 
 from support.scripted import Scripted
+from support.waiting import PATIENCE, POLL
 from tidewire.client import aio, sync
 from tidewire.client.core.reconnect import Policy
 from tidewire.event_stream import Event
@@ -74,7 +75,7 @@ def in_thread(function: Callable[[], T]) -> Callable[[], T]:
     thread.start()
 
     def result() -> T:
-        thread.join(15)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the thread hangs"
         return results[0]
 
@@ -103,7 +104,7 @@ class AsyncClient:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result(30)
+            return future.result(PATIENCE)
         except BaseException:
             future.cancel()
             raise
@@ -233,17 +234,17 @@ def async_client() -> Iterator[Client]:
     finally:
         client.run(loop.shutdown_asyncgens())
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE)
         loop.close()
 
 
 async def others() -> list[asyncio.Task[Any]]:
     """Return the tasks that go on, after what has been cancelled has had time to end."""
-    for _ in range(200):
+    for _ in range(int(PATIENCE / POLL)):
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if not left:
             break
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(POLL)
     return left
 
 

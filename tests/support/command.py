@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("tidewire"))
-
-TIMEOUT = 30
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
@@ -32,7 +30,7 @@ def tidewire(
         input=input,
         env=environment(env or {}),
         capture_output=True,
-        timeout=TIMEOUT,
+        timeout=PATIENCE,
         **options,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -64,7 +62,7 @@ class Running:
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(TIMEOUT)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -83,7 +81,7 @@ def running(
         yield Running(process, out, err)
     finally:
         process.kill()
-        process.wait(TIMEOUT)
+        process.wait(PATIENCE)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from support.ports import free_port
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 from tidewire.server.protocol import StreamProtocol
 
 ROOT = Path(__file__).parents[2]
@@ -120,5 +120,5 @@ def serving(app: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the server does not stop"

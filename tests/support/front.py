@@ -9,6 +9,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from support.waiting import PATIENCE
+
 BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 RESET = struct.pack("ii", 1, 0)
@@ -45,11 +47,11 @@ class Front:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopped.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._listener.close()
         self.cut()
         for pair in self._pairs:
-            pair.thread.join(10)
+            pair.thread.join(PATIENCE)
 
     def cut(self) -> None:
         for pair in self._pairs:
@@ -113,7 +115,7 @@ class Pair:
 
 def refuse(client: socket.socket) -> None:
     with client:
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         try:
             client.recv(65536)
             client.sendall(BUSY)

@@ -57,7 +57,7 @@ def version(command: str) -> int:
 
 def run_node(*argv: str | Path, cwd: Path = JS) -> str:
     """Run Node and return what it printed; fail if it fails."""
-    done = subprocess.run([node(), *argv], cwd=cwd, capture_output=True, text=True, timeout=110)
+    done = subprocess.run([node(), *argv], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -71,7 +71,7 @@ def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
         "NPM_CONFIG_FUND": "false",
     }
     npm = commands() / "npm"
-    done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True, timeout=110)
+    done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True)
     if re.search(r"code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH)", done.stderr):
         pytest.skip("no registry of npm packages can be reached")
     assert done.returncode == 0, done.stdout + done.stderr

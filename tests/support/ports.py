@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from support.waiting import PATIENCE
+
 
 def free_port() -> int:
     """Return a TCP port that was free a moment ago. Where a server can tell its port, let it bind port 0."""
@@ -16,5 +18,5 @@ def free_port() -> int:
 def port_open(port: int, host: str = "127.0.0.1") -> bool:
     """Whether something accepts connections there."""
     with socket.socket() as client:
-        client.settimeout(1)
+        client.settimeout(PATIENCE)
         return client.connect_ex((host, port)) == 0

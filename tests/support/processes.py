@@ -17,11 +17,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from support.ports import port_open
-from support.waiting import POLL, wait_until
+from support.waiting import PATIENCE, POLL, wait_until
 
 T = TypeVar("T")
 
 OUTPUT = "--- its output ---"
+
+# Seconds for the rest of its output once a process has exited: what it started may hold the pipe open.
+LAST_WORDS = 5.0
+
+# Seconds for what it started to end after it.
+AFTERMATH = 10.0
 
 
 class Process:
@@ -85,24 +91,24 @@ class Process:
         """What it has printed so far."""
         return "".join(self._lines)
 
-    def wait_line(self, pattern: str, timeout: float = 20) -> re.Match[str]:
-        """Return the first match of `pattern` in the output, or fail when it exits or `timeout` is over."""
-        return self._wait(lambda: re.search(pattern, self.output, re.MULTILINE), f"{pattern!r}", timeout)
+    def wait_line(self, pattern: str) -> re.Match[str]:
+        """Return the first match of `pattern` in the output, or fail when it exits or patience is over."""
+        return self._wait(lambda: re.search(pattern, self.output, re.MULTILINE), f"{pattern!r}")
 
-    def wait_port(self, port: int, timeout: float = 20) -> None:
-        """Return when `port` accepts connections, or fail when the process exits or `timeout` is over."""
-        self._wait(lambda: port_open(port), f"port {port}", timeout)
+    def wait_port(self, port: int) -> None:
+        """Return when `port` accepts connections, or fail when the process exits or patience is over."""
+        self._wait(lambda: port_open(port), f"port {port}")
 
-    def _wait(self, predicate: Callable[[], T | None], what: str, timeout: float) -> T:
-        deadline = time.monotonic() + timeout
+    def _wait(self, predicate: Callable[[], T | None], what: str) -> T:
+        deadline = time.monotonic() + PATIENCE
         while True:
             exited = self.returncode is not None
             if exited:
-                self._reader.join(1)  # its last words may hold what we wait for
+                self._reader.join(LAST_WORDS)  # its last words may hold what we wait for
             if result := predicate():
                 return result
             if exited or time.monotonic() > deadline:
-                state = f"exited with {self.returncode}" if exited else f"waited {timeout} s"
+                state = f"exited with {self.returncode}" if exited else f"waited {PATIENCE} s"
                 raise AssertionError(f"no {what} ({state}): {self._describe()}")
             time.sleep(POLL)
 
@@ -110,28 +116,28 @@ class Process:
         """Send a signal to the process (not to what it started)."""
         self._popen.send_signal(number)
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until it exits by itself and return the exit code."""
         try:
             code = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s: {self._describe()}") from None
-        self._reader.join(1)
+        self._reader.join(LAST_WORDS)
         self._left()
         return code
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait until it exits, and return the exit code."""
         self.send_signal(number)
-        return self.wait(timeout)
+        return self.wait()
 
     def kill(self) -> None:
         """End it and whatever it started, at once."""
         if self._left():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait(10)
-        self._reader.join(1)
+        self._popen.wait(PATIENCE)
+        self._reader.join(LAST_WORDS)
 
     def _left(self) -> list[int]:
         """Return what still runs of it. Once that is nothing, the group's number may soon be another's."""
@@ -148,7 +154,7 @@ class Process:
         try:
             if self.returncode is None:
                 self.stop()
-            wait_until(lambda: not self._left(), timeout=3)
+            wait_until(lambda: not self._left(), timeout=AFTERMATH)
         except AssertionError as failure:
             left = self._left()
             if error is None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import uvicorn
 
 from support.ports import free_port
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 from tidewire.hub import Hub
 
 
@@ -43,7 +43,7 @@ class RunningHub:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(15)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the server does not stop"
 
     def connections(self) -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from support.waiting import PATIENCE
+
 # What a script may do besides sending bytes and waiting for a threading.Event.
 HOLD = "hold the connection open until the client leaves"
 RESET = "reset the connection"
@@ -19,8 +21,6 @@ Action = bytes | str | threading.Event
 Script = Iterable[Action] | Callable[["Request"], Iterable[Action]]
 
 GONE = [b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"]
-
-PATIENCE = 20.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import tidewire
 from support.browser_pages import wait_until
 from support.scripted import HOLD, Action, answer
+from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -108,7 +109,7 @@ class Site:
             if isinstance(action, bytes):
                 handler.wfile.write(action)
             elif isinstance(action, threading.Event):
-                assert action.wait(20)
+                assert action.wait(PATIENCE)
             elif action == HOLD:
                 handler.rfile.read(1)
 
@@ -120,7 +121,7 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
         self._server.server_close()
 
 

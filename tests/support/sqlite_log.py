@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import pytest
 
+from support.waiting import PATIENCE
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StartRefused
@@ -113,7 +114,7 @@ def write_log(path: Path, topics: Sequence[str], data: str = "", batch: int = 10
 
 
 def rows(path: Path, query: str) -> list[Any]:
-    with contextlib.closing(sqlite3.connect(path, timeout=5)) as db:
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as db:
         return db.execute(query).fetchall()
 
 

@@ -104,7 +104,7 @@ class Terminal:
             assert process.returncode is None, before
             process.stop(signal.SIGINT)
         else:
-            assert process.wait(20) == 0, process.output
+            assert process.wait() == 0, process.output
 
     def _wait(self, process: Process, wanted: str) -> None:
         """Wait until all that a process has printed is what is wanted."""

@@ -1,4 +1,8 @@
-"""Waiting for a state."""
+"""
+Waiting for a state, however busy the machine is.
+
+Tests wait for states and counts, not for seconds: a deadline is there so that a test that would hang fails.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,11 @@ T = TypeVar("T")
 
 POLL = 0.01
 
+# Seconds that a state may take to come about. On a machine with time it is there at once.
+PATIENCE = 60.0
 
-def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
+
+def wait_until(predicate: Callable[[], T], timeout: float = PATIENCE) -> T:
     """Call `predicate` until what it returns is true, and return that; fail after `timeout` seconds.
 
     This one blocks its thread. A coroutine awaits `wait_until_async`.
@@ -26,7 +33,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10) -> T:
     return result
 
 
-async def wait_until_async(predicate: Callable[[], Any], timeout: float = 10) -> Any:
+async def wait_until_async(predicate: Callable[[], Any], timeout: float = PATIENCE) -> Any:
     """The same while the event loop goes on. `predicate` may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:

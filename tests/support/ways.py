@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from support.ports import free_port
 from support.processes import Process
+from support.waiting import PATIENCE
 from tidewire.event_stream import Comment, Decoder, Event
 
 APPS = Path(__file__).parents[1] / "apps"
@@ -41,7 +42,7 @@ class Served(NamedTuple):
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -76,7 +77,7 @@ class Listener:
     """One stream, read by a strict HTTP client and our decoder."""
 
     def __init__(self, port: int, path: str, headers: Mapping[str, str] | None = None) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
         assert self._connection.sock is not None
         self._socket = self._connection.sock
@@ -100,7 +101,7 @@ class Listener:
         self._connection.close()
         self._socket.close()
 
-    def take(self, count: int, timeout: float = 10) -> list[Event]:
+    def take(self, count: int, timeout: float = PATIENCE) -> list[Event]:
         """Return the next `count` events, the hub's own too, at the latest after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while len(self.events) < count and not self.ended:
@@ -109,7 +110,7 @@ class Listener:
         assert len(taken) == count, f"the stream ended after {taken}"
         return taken
 
-    def rest(self, timeout: float = 10) -> list[Event]:
+    def rest(self, timeout: float = PATIENCE) -> list[Event]:
         """Return what comes until the body ends in good order."""
         deadline = time.monotonic() + timeout
         while not self.ended:
@@ -117,7 +118,7 @@ class Listener:
         taken, self.events = self.events, []
         return taken
 
-    def wait_comment(self, timeout: float = 10) -> str:
+    def wait_comment(self, timeout: float = PATIENCE) -> str:
         deadline = time.monotonic() + timeout
         while not self.comments:
             self._read(deadline)
@@ -135,7 +136,7 @@ class Listener:
                 self.events.append(item)
 
 
-def raw_request(port: int, request: bytes, timeout: float = 10) -> bytes:
+def raw_request(port: int, request: bytes, timeout: float = PATIENCE) -> bytes:
     """Send bytes as they are and return everything that comes until the peer closes."""
     with socket.create_connection(("127.0.0.1", port), timeout) as client:
         client.sendall(request)
@@ -152,5 +153,5 @@ def served(way: str, app: str = "served_hub:app", **options: Any) -> Iterator[Se
     command = WAYS[way].format(app=app, port=port).split()
     argv = [str(Path(sys.executable).parent / command[0]), *command[1:]]
     with Process(argv, env={"HUB_OPTIONS": json.dumps(options), "PYTHONPATH": str(APPS)}) as process:
-        process.wait_port(port, timeout=30)
+        process.wait_port(port)
         yield Served(port, process, way)
