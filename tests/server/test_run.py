@@ -24,15 +24,19 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from support.command import COMMAND, tidewire
-from support.ports import free_port
+from support.ports import free_port, port_open
 from support.processes import Process
 from support.stream_server import closed, dechunk, get, head_of, post, read_all, read_until
+from support.waiting import PATIENCE, wait_until
 from tidewire.cli import main
 from tidewire.errors import StartRefused
 from tidewire.server.listeners import bind_tcp, bind_unix, tls_context, why_not
 from tidewire.server.logs import LineFormatter
 from tidewire.server.run import COLLECT_AFTER, rare_collections
 from tidewire.settings import ROWS, Settings
+
+# Seconds for a stop. Two are promised, on a machine that has time; after 15, what is open is cut off.
+STOP = 10.0
 
 
 class Served(Process):
@@ -47,7 +51,7 @@ class Served(Process):
         return int(self.url.rpartition(":")[2])
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def ask(self, request: bytes) -> bytes:
         with self.connect() as client:
@@ -86,7 +90,7 @@ def test_a_signal_ends_fifty_streams_in_good_order_and_the_exit_code_is_0(number
         clients = [server.subscribe() for _ in range(50)]
         began = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < STOP
         for client in clients:
             body, ended = dechunk(read_all(client).rpartition(b"\r\n\r\n\r\n")[2])
             assert ended
@@ -104,7 +108,7 @@ def test_a_stream_that_nobody_reads_does_not_hold_the_stop_up() -> None:
             assert head_of(server.ask(publish(data=b"x" * 200_000)))[0] == 200
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < STOP
 
 
 def test_a_second_interrupt_forces_the_stop() -> None:
@@ -121,7 +125,7 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.startup.complete"})
     await receive()
 
-serve(app, settings=Settings(), port=0, started=lambda urls: print(*urls, flush=True))
+serve(app, settings=Settings(drain=3600), port=0, started=lambda urls: print(*urls, flush=True))
 print("over", flush=True)
 """
     with Process([sys.executable, "-c", code]) as server:
@@ -130,10 +134,11 @@ print("over", flush=True)
             client.sendall(get())
             server.wait_line("asked")
             server.send_signal(signal.SIGINT)
+            wait_until(lambda: not port_open(port))
             time.sleep(0.5)
             assert server.returncode is None
             server.send_signal(signal.SIGINT)
-            server.wait(3)
+            server.wait()
 
 
 def test_the_descriptor_limit_is_raised() -> None:
@@ -185,14 +190,14 @@ def test_tls(authority: trustme.CA, certificate: tuple[Path, Path]) -> None:
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     trust.set_alpn_protocols(["h2", "http/1.1"])
-    with Served("--ssl-certfile", chain, "--ssl-keyfile", key, "--head-timeout", "1") as server:
+    with Served("--ssl-certfile", chain, "--ssl-keyfile", key, "--head-timeout", "2") as server:
         assert server.url.startswith("https://")
         with trust.wrap_socket(server.connect(), server_hostname="localhost") as client:
             assert client.selected_alpn_protocol() == "http/1.1"
             client.sendall(get("/events/news"))
             read_until(client, b"hub.position")
             with server.connect() as silent:
-                assert closed(silent, 4), "a handshake that never comes"
+                assert closed(silent), "a handshake that never comes"
             assert server.stop() == 0
             assert read_all(client).endswith(b"0\r\n\r\n")
 
@@ -437,7 +442,7 @@ def test_other_addresses_need_open() -> None:
     with Process([COMMAND, "serve", "--port", "0", "--host", "0.0.0.0", "--open"]) as server:
         port = int(server.wait_line(r"on http://0\.0\.0\.0:(\d+)").group(1))
         assert "EVERYONE" in server.output
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             client.sendall(
                 get("/health/live", "Connection: close").replace(b"localhost", b"anything.example")
             )
