@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from support.waiting import PATIENCE
 from support.ways import Served, served
 from tidewire.event_stream import Decoder
 
@@ -43,12 +44,12 @@ def test_f10_too_many_streams_of_one_address(small: Served) -> None:
 def test_f10_the_place_is_free_again_when_a_stream_has_ended(small: Served) -> None:
     for _ in range(20):
         with small.listen("/events/f10") as listener:
-            assert listener.take(1, timeout=5)
+            assert listener.take(1)
 
 
 def listen_from(address: str, port: int) -> socket.socket:
     """Open a stream from another loopback address and return it when it has begun."""
-    client = socket.create_connection(("127.0.0.1", port), 10, source_address=(address, 0))
+    client = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(address, 0))
     client.sendall(b"GET /events/f10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     received = b""
     while b"hub.position" not in received:

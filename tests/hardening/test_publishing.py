@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from support.waiting import PATIENCE
 from support.ways import Answer, Served
 from tidewire.settings import Settings
 
@@ -22,7 +23,7 @@ def code(answer: Answer) -> tuple[int, str, bool]:
 
 
 def test_f04_a_body_that_says_it_is_too_large(hub: Served) -> None:
-    with socket.create_connection(("127.0.0.1", hub.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", hub.port), PATIENCE) as client:
         size = LIMITS.max_body + 1
         client.sendall(
             f"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
@@ -33,7 +34,7 @@ def test_f04_a_body_that_says_it_is_too_large(hub: Served) -> None:
 
 def test_f04_chunks_without_end(hub: Served) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-    with socket.create_connection(("127.0.0.1", hub.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", hub.port), PATIENCE) as client:
         client.sendall(b"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         answer = b""
         try:
@@ -83,7 +84,7 @@ def test_f09_json_bombs(hub: Served, body: bytes) -> None:
     answer = hub.ask("POST", "/events", body)
     assert answer.status == 400, answer
     assert answer.json()["stored"] is False
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20  # one that is not linear takes minutes
 
 
 def test_f16_keys(hub: Served) -> None:
