@@ -6,6 +6,7 @@ import os
 import time
 
 from fastapi import FastAPI, Request
+from starlette.responses import StreamingResponse
 
 from tidewire import EventStreamResponse, Hub
 
@@ -53,3 +54,15 @@ def sync_clock(pause: float = 0.2):
             time.sleep(pause)
 
     return EventStreamResponse(ticks())
+
+
+@app.get("/own-clock")
+async def own_clock():
+    """A stream of the program's own: nobody ends it."""
+
+    async def ticks():
+        while True:
+            yield f"data: {time.ctime()}\n\n"
+            await asyncio.sleep(0.2)
+
+    return StreamingResponse(ticks(), media_type="text/event-stream")

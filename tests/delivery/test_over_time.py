@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.waiting import wait_until
+from support.clients import in_thread
+from support.waiting import PATIENCE, wait_until
 from support.ways import Listener, Served, served
 from tidewire.event_stream import Decoder, Event
 from tidewire.position import parse_position
@@ -18,13 +20,16 @@ from tidewire.position import parse_position
 BOTH = ["takeover", "uvicorn"]
 BIG = "x" * 100_000
 
+# Seconds: less than the 15 that silence lasts where nothing else is set.
+SOON = 12.0
+
 
 @contextmanager
 def slow_socket(hub: Served, path: str) -> Iterator[socket.socket]:
     """Open a stream whose client has a small buffer and does not read."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.settimeout(10)
+    client.settimeout(PATIENCE)
     client.connect(("127.0.0.1", hub.port))
     client.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     with client:
@@ -57,7 +62,7 @@ def test_silence_is_filled_with_comments(way: str) -> None:
         live.take(1)
         live.wait_comment()
         for _ in range(3):
-            assert live.wait_comment(timeout=4) == ""
+            assert live.wait_comment(timeout=SOON) == ""
 
 
 @pytest.mark.parametrize("way", BOTH)
@@ -76,7 +81,7 @@ def test_a_slow_reader_holds_up_nobody_and_gets_everything(way: str) -> None:
     with served(way) as hub, slow_socket(hub, "/events/a") as slow, hub.listen("/events/a") as quick:
         quick.take(1)
         ids = [hub.publish("a", f"{number} {BIG}") for number in range(count)]
-        assert [event.id for event in quick.take(count, timeout=40)] == ids
+        assert [event.id for event in quick.take(count)] == ids
         events = read_events(slow, count + 1)
         assert [event.id for event in events[1:]] == ids
         assert [event.data.split()[0] for event in events[1:]] == [str(number) for number in range(count)]
@@ -110,18 +115,25 @@ def test_a_reader_that_acknowledges_nothing_is_ended() -> None:
     with served("takeover", stuck_timeout=1) as hub, slow_socket(hub, "/events/a"):
         for number in range(100):
             hub.publish("a", f"{number} {BIG}")
-        wait_until(lambda: metric(hub, "open_streams") == 0, timeout=15)
+        wait_until(lambda: metric(hub, "open_streams") == 0)
         assert 'reason="stuck"' in hub.ask("GET", "/metrics").body.decode()
 
 
 def test_a_reader_that_takes_a_little_all_the_time_is_not() -> None:
-    with served("takeover", stuck_timeout=1) as hub, slow_socket(hub, "/events/a") as slow:
-        for number in range(100):
-            hub.publish("a", f"{number} {BIG}")
-        end = time.monotonic() + 4
-        while time.monotonic() < end:
+    with served("takeover", stuck_timeout=2) as hub, slow_socket(hub, "/events/a") as slow:
+        published = threading.Event()
+
+        def publish() -> None:
+            for number in range(100):
+                hub.publish("a", f"{number} {BIG}")
+            published.set()
+
+        publishing = in_thread(publish)
+        end = time.monotonic() + 5
+        while time.monotonic() < end or not published.is_set():
             assert slow.recv(8192)
             time.sleep(0.05)
+        publishing()
         assert metric(hub, "open_streams") == 1
 
 
@@ -132,7 +144,7 @@ def test_history_beyond_the_window_is_exact(way: str) -> None:
         lines = "".join(f'{{"topic":"{"ab"[n % 2]}","data":"{n}"}}\n' for n in range(1, 5001))
         hub.ask("POST", "/events", lines, {"Content-Type": "application/x-ndjson"})
         with hub.listen("/events/a", {"Last-Event-ID": first}) as listener:
-            events = listener.take(2500, timeout=30)
+            events = listener.take(2500)
             assert [event.data for event in events] == [str(n) for n in range(2, 5001, 2)]
             last = hub.publish("a", "live")
             assert listener.take(1)[0].id == last

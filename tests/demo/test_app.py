@@ -22,7 +22,7 @@ import pytest
 
 import tidewire
 from support.processes import Process
-from support.waiting import wait_until_async
+from support.waiting import PATIENCE, wait_until_async
 from tidewire import Hub
 from tidewire.demo import Demo, views
 from tidewire.demo.app import demo_files
@@ -210,7 +210,7 @@ class Listener:
 
     async def leave(self) -> None:
         self._gone.set()
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, PATIENCE)
 
 
 async def test_pages_carry_a_strict_policy(site: Site) -> None:
@@ -428,7 +428,7 @@ def test_drop_resets_the_connection() -> None:
     with Process([TIDEWIRE, "demo", "--port", "0"]) as process:
         origin = process.wait_line(r"(http://[^ ]+)/demo").group(1)
         with socket.create_connection(
-            ("127.0.0.1", int(origin.rpartition(":")[2])), timeout=10
+            ("127.0.0.1", int(origin.rpartition(":")[2])), timeout=PATIENCE
         ) as connection:
             connection.sendall(b"GET /events/demo/mine HTTP/1.1\r\nHost: localhost\r\n\r\n")
             received = b""

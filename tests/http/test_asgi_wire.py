@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from support.waiting import wait_until_async
+from support.waiting import PATIENCE, wait_until_async
 from tidewire.http.asgi_wire import AsgiWire
 
 
@@ -96,7 +96,7 @@ async def test_a_client_that_leaves_frees_the_stream() -> None:
     subscriber, server, task = start()
     await wait_until_async(lambda: subscriber.wire)
     server.left.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert "lost" in subscriber.calls
     assert not server.ended
 
@@ -110,7 +110,7 @@ async def test_abort_ends_a_send_that_blocks() -> None:
     wire.write(b"a")
     await asyncio.sleep(0)
     wire.abort()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert server.sent == []
     assert subscriber.calls[-1] == "lost"
 
@@ -126,7 +126,7 @@ async def test_a_send_that_raises_for_a_closed_connection() -> None:
     assert wire is not None
     wire._send = broken
     wire.write(b"a")
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert subscriber.calls[-1] == "lost"
 
 

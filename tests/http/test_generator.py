@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from support.fakes import virtual
-from support.waiting import wait_until, wait_until_async
+from support.waiting import PATIENCE, wait_until, wait_until_async
 from support.ways import WAYS, Listener, Served, raw_request, served
 from tidewire import EventStreamResponse
 from tidewire.delivery.stopping import drains_of_loop
@@ -26,6 +26,9 @@ from tidewire.event_stream import Event
 
 # What stands between the response and the server. What is not about that is tested in FastAPI alone.
 FRONTS = {"fastapi": "", "middleware": "/wrapped", "bare": "/bare"}
+
+# Seconds. What is not noticed at once is noticed at the next heartbeat, after 15, or by a thread after 30.
+SOON = 10.0
 
 HEAD = {
     "content-type": "text/event-stream",
@@ -145,7 +148,7 @@ def test_an_async_generator_is_closed_in_an_await(hub: Served, front: str) -> No
     with hub.listen(f"{front}/stream/silent?name={name}") as listener:
         data(listener, 1)
         assert notes(hub, name) == []
-    wait_until(lambda: notes(hub, name) == ["closed"], timeout=3)
+    wait_until(lambda: notes(hub, name) == ["closed"], timeout=SOON)
 
 
 def test_a_generator_is_closed_in_a_blocked_send(hub: Served) -> None:
@@ -155,20 +158,20 @@ def test_a_generator_is_closed_in_a_blocked_send(hub: Served) -> None:
             stack.enter_context(hub.listen(f"/stream/{kind}?name=blocked-{kind}"))
         time.sleep(0.5)  # until no buffer takes more
         assert all(notes(hub, f"blocked-{kind}") == [] for kind in kinds)
-    wait_until(lambda: all(notes(hub, f"blocked-{kind}") == ["closed"] for kind in kinds), timeout=3)
+    wait_until(lambda: all(notes(hub, f"blocked-{kind}") == ["closed"] for kind in kinds), timeout=SOON)
 
 
 def test_a_sync_generator_runs_and_ends_in_its_own_thread(hub: Served) -> None:
     with hub.listen("/stream/sync_ticks?name=own") as listener:
         data(listener, 3)
-    wait_until(lambda: notes(hub, "own") == ["closed in tidewire-stream"], timeout=3)
+    wait_until(lambda: notes(hub, "own") == ["closed in tidewire-stream"], timeout=SOON)
 
 
 def test_a_generator_that_never_waits_holds_up_nobody(hub: Served) -> None:
     with hub.listen("/stream/hasty?name=hasty") as listener:
         data(listener, 1000)
         assert hub.ask("GET", "/sync").json() == "answered"
-    wait_until(lambda: notes(hub, "hasty") == ["closed"], timeout=3)
+    wait_until(lambda: notes(hub, "hasty") == ["closed"], timeout=SOON)
 
 
 @pytest.mark.parametrize(("kind", "closing"), [("silent", ["closed"]), ("sync_silent", ["awake", "closed"])])
@@ -227,7 +230,7 @@ def test_a_cancellation_from_inside_is_a_failure(hub: Served) -> None:
 def test_an_exception_while_it_is_closed_is_one_line(hub: Served, kind: str) -> None:
     with hub.listen(f"/stream/{kind}?name={kind}") as listener:
         data(listener, 1)
-    wait_until(lambda: notes(hub, kind) == ["closed"], timeout=3)
+    wait_until(lambda: notes(hub, kind) == ["closed"], timeout=SOON)
     wait_until(lambda: failures(hub, f"{kind}:"))
     assert len(failures(hub, f"{kind}:")) == 1
 
@@ -529,7 +532,7 @@ async def test_a_client_that_is_gone_is_no_failure(endless: Any, caplog: pytest.
     request = client.ask(EventStreamResponse(endless(closed)))
     await wait_until_async(lambda: b"tick" in client.body)
     client.error = ConnectionResetError("gone")  # some servers tell it only so
-    await asyncio.wait_for(request, 5)
+    await asyncio.wait_for(request, PATIENCE)
     assert len(closed) == 1
     assert caplog.messages == []
 
@@ -550,7 +553,7 @@ async def test_a_drain_waits_a_second_for_a_thread() -> None:
     request = client.ask(EventStreamResponse(blocking.items()))
     await wait_until_async(lambda: b"first" in client.body)
     drains_of_loop().start_drain()
-    await asyncio.wait_for(request, 3)
+    await asyncio.wait_for(request, SOON)
     assert farewell(client)
     assert not blocking.closed.is_set()
     blocking.go.set()
@@ -564,7 +567,7 @@ async def test_a_cancelled_request_waits_for_no_thread() -> None:
     request = client.ask(EventStreamResponse(blocking.items()))
     await wait_until_async(lambda: b"first" in client.body)
     request.cancel()
-    await asyncio.wait([request], timeout=3)
+    await asyncio.wait([request], timeout=SOON)
     assert request.cancelled()
     blocking.go.set()
     await wait_until_async(blocking.closed.is_set)
@@ -573,7 +576,7 @@ async def test_a_cancelled_request_waits_for_no_thread() -> None:
 async def test_a_stream_that_begins_when_the_process_stops_ends_at_once() -> None:
     drains_of_loop().stop()
     client = Client()
-    await asyncio.wait_for(client.ask(EventStreamResponse(endless([]))), 3)
+    await asyncio.wait_for(client.ask(EventStreamResponse(endless([]))), SOON)
     assert farewell(client)
 
 

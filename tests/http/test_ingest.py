@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.slow_engine import SlowEngine, slow_engines
-from support.waiting import wait_until_async
+from support.waiting import PATIENCE, wait_until_async
 from tidewire import Hub
 from tidewire.errors import StoreFull
 from tidewire.http.ingest import Each, Ingestion, Merged
@@ -88,7 +88,7 @@ async def test_a_client_that_reads_nothing_does_not_stop_the_reading_of_its_line
     node = await hub.open()
     await wait_until_async(lambda: node.window.head == 500)
     client.reading.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert client.receipts[0]["lines"][0] == 1
     assert client.receipts[-1]["lines"][1] == 500
     assert len(client.receipts) < 500
@@ -109,7 +109,7 @@ async def test_receipts_for_each_line_may_stop_the_reading() -> None:
     stopped_at = node.window.head
     assert stopped_at < 5000
     client.reading.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert node.window.head == 5000
     assert [line["line"] for line in client.receipts] == list(range(1, 5001))
     await hub.close()
@@ -122,7 +122,7 @@ async def test_a_drain_ends_an_ingest_after_the_lines_already_read() -> None:
     node = await hub.open()
     await wait_until_async(lambda: node.window.head == 2)
     await hub.drain()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert client.receipts[0]["lines"] == [1, 2]
     assert client.receipts[-1] == {**client.receipts[-1], "line": 3, "code": "draining", "stored": False}
     assert client.ended
@@ -132,7 +132,7 @@ async def test_silence_ends_an_ingest() -> None:
     hub, client = Hub(line_timeout=1), Client()
     task = await ingest(hub, client)
     client.give({"topic": "a"})
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)
     assert client.receipts[-1]["code"] == "request_timeout"
     await hub.close()
 
@@ -142,7 +142,7 @@ async def test_a_client_that_leaves_ends_it_quietly() -> None:
     task = await ingest(hub, client)
     client.give({"topic": "a"})
     client.messages.put_nowait({"type": "http.disconnect"})
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert (await hub.head()).offset == 1
     await hub.close()
 
@@ -154,7 +154,7 @@ async def test_blank_lines_are_no_events(blank: bytes) -> None:
     client.give({"topic": "a"})
     client.messages.put_nowait({"type": "http.request", "body": blank, "more_body": True})
     client.give({"topic": "a"}, more=False)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert (await hub.head()).offset == 2
     assert client.receipts[-1]["lines"][1] == 3
     await hub.close()
@@ -190,7 +190,7 @@ async def test_the_next_lines_are_read_meanwhile_but_not_all(engines: list[SlowE
     assert len(engine.waiting) == 1, "one commit at a time: else their order would be the engine's"
     engine.go_on()
     client.give(more=False)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert (await hub.head()).offset == 12
     assert client.receipts[-1]["lines"][1] == 12
     await hub.close()
@@ -202,7 +202,7 @@ async def test_nothing_is_stored_after_a_commit_that_failed(engines: list[SlowEn
     await wait_until_async(lambda: client.messages.empty())
     engine.fault = StoreFull("the disk is full")
     engine.go_on()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert client.receipts == [
         {"line": 1, "code": "store_full", "stored": False, "detail": "the disk is full"}
     ]
@@ -217,7 +217,7 @@ async def test_a_bad_line_is_told_after_the_receipts_of_those_before_it(
     client.give({"topic": "a", "data": "3"}, {"topic": "a*"})
     await wait_until_async(lambda: client.messages.empty())
     engine.go_on()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert [line.get("lines", line.get("line")) for line in client.receipts][-1] == 4
     assert client.receipts[-1]["code"] == "invalid_topic"
     assert (await hub.head()).offset == 3
@@ -231,8 +231,8 @@ async def test_a_drain_stores_what_was_read_meanwhile(engines: list[SlowEngine])
     draining = asyncio.ensure_future(hub.drain())
     await asyncio.sleep(0)
     engine.go_on()
-    await asyncio.wait_for(draining, 5)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(draining, PATIENCE)
+    await asyncio.wait_for(task, PATIENCE)
     assert client.receipts[0]["lines"][0] == 1
     assert client.receipts[-1] == {**client.receipts[-1], "line": 4, "code": "draining", "stored": False}
     assert (await hub.head()).offset == 3

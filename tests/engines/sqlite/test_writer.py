@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.sqlite_log import Log, rows, unwritable
-from support.waiting import wait_until, wait_until_async
+from support.waiting import PATIENCE, wait_until, wait_until_async
 from tidewire.engines.sqlite import SQLiteEngine, database, engine, writer
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StoreFull, TopicEnded, Unavailable, Unknown
@@ -39,7 +39,7 @@ class Commits:
 
         def counted(log: LogFile, batches: Sequence[Any], *rest: Any) -> Any:
             self.waiting.set()
-            self._go.wait(10)
+            self._go.wait(PATIENCE)
             self.batches.append(len(batches))
             return commit(log, batches, *rest)
 
