@@ -76,12 +76,18 @@ async def test_F7_cancelling_the_task_ends_everything_and_is_not_swallowed() -> 
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("script", [[HOLD], answer("503 Full", "Retry-After: 60")], ids=["head", "wait"])
-async def test_F7_cancelling_what_is_not_open_yet(script: list[Action]) -> None:
+@pytest.mark.parametrize(
+    ("script", "told"), [([HOLD], []), (answer("503 Full", "Retry-After: 60"), [Wait])], ids=["head", "wait"]
+)
+async def test_F7_cancelling_what_is_not_open_yet(script: list[Action], told: list[type[Change]]) -> None:
+    changes: list[Change] = []
     with Scripted(script) as server:
-        events = follow(server)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(events), 0.3)
+        events = follow(server, on_change=changes.append)
+        reader = asyncio.create_task(anext(events, None))  # type: ignore[arg-type]
+        await wait_until_async(lambda: server.requests and [type(change) for change in changes] == told)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
         await events.close()
         assert [event async for event in events] == []
         assert len(server.requests) == 1

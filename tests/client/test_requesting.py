@@ -379,7 +379,7 @@ def test_a_reset_before_the_answer_is_survived(client: Client) -> None:
 def test_a_head_that_does_not_come_is_given_up(client: Client) -> None:
     changes: list[Change] = []
     with Scripted([HOLD], stream(b"data: a\n\n", HOLD)) as server:
-        with follow(client, server, timeouts=Timeouts(head=0.2), on_change=changes.append) as events:
+        with follow(client, server, timeouts=Timeouts(head=1), on_change=changes.append) as events:
             assert next(events).data == "a"
     assert isinstance(changes[0], Wait)
     assert "timed out" in changes[0].reason.lower().replace("readtimeout", "timed out")

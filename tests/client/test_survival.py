@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,11 @@ from tidewire.testing.recorder import Recorder
 
 FAULTS = int(os.environ.get("SURVIVAL_FAULTS", "4"))
 
-# Events between two publishes; a fault meets a stream that is in use.
+# Seconds between two publishes; a fault meets a stream that is in use.
 PAUSE = 0.01
+
+# Events that are acked before each fault, and after the last.
+EACH = 20
 
 TOPIC = "orders/7"
 
@@ -101,10 +104,10 @@ class Listener:
 
 
 @contextmanager
-def publishing(url: str, recorder: Recorder) -> Iterator[Callable[[], str]]:
-    """Publish all the time; what is given returns the newest event that was acked."""
+def publishing(url: str, recorder: Recorder) -> Iterator[list[str]]:
+    """Publish all the time; what is given is the list of the events that were acked."""
     stopped = threading.Event()
-    acked = [""]
+    acked: list[str] = []
 
     def work() -> None:
         with Publisher(url, patience=60) as hub:
@@ -119,12 +122,12 @@ def publishing(url: str, recorder: Recorder) -> Iterator[Callable[[], str]]:
                     recorder.unknown(name)
                     raise
                 recorder.ok(name, receipt["id"], receipt["duplicate"], receipt["durability"])
-                acked[0] = name
+                acked.append(name)
             hub.end(TOPIC)
 
     done = in_thread(work)
     try:
-        yield lambda: acked[0]
+        yield acked
     finally:
         stopped.set()
         done()
@@ -142,7 +145,7 @@ def history(url: str) -> list[tuple[str, str, str]]:
             page = hub.history(TOPIC, since=page.next)
 
 
-@pytest.mark.timeout(60 + 30 * FAULTS)
+@pytest.mark.timeout(180 + 60 * FAULTS)
 def test_a_program_that_listens_misses_nothing_and_repeats_nothing(client: Client, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -160,27 +163,27 @@ def test_a_program_that_listens_misses_nothing_and_repeats_nothing(client: Clien
             chance.shuffle(names)
             listener = Listener(client, front.url, recorder)
             listening = in_thread(listener.run)
-            with publishing(hub.url, recorder) as newest:
+            with publishing(hub.url, recorder) as acked:
                 for name in names:
                     # Each fault meets a stream that is open and in use.
-                    caught_up(listener, newest)
+                    caught_up(listener, acked)
                     recorder.fault(name)
                     faults[name]()
-                caught_up(listener, newest)
+                caught_up(listener, acked)
             listening()
             report = check(recorder.records, history(hub.url))
     finally:
         hub.stop()
     print(report)
-    assert report.counts_as_run(20 * FAULTS), report
+    assert report.counts_as_run(EACH * FAULTS), report
     assert report.ok, report
     assert report.faults == FAULTS
     assert (report.repeated_on_wire, report.needless_gaps) == (0, 0)
 
 
-def caught_up(listener: Listener, newest: Callable[[], str]) -> None:
-    """Wait for an event that is acked later than now, and for its delivery."""
-    before = newest()
-    wait_until(lambda: newest() != before, timeout=30)
-    target = newest()
-    wait_until(lambda: target in listener.seen, timeout=30)
+def caught_up(listener: Listener, acked: list[str]) -> None:
+    """Wait until more events have been acked, and for the delivery of the newest."""
+    count = len(acked) + EACH
+    wait_until(lambda: len(acked) >= count)
+    target = acked[-1]
+    wait_until(lambda: target in listener.seen)
