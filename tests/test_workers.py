@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from support.waiting import PATIENCE
 from tidewire.engines import ENGINES
 from tidewire.workers import REFUSAL, is_bound, lock, shared_descriptors
 
@@ -54,7 +55,7 @@ class Worker:
         return self.process.stdout.readline().strip()
 
     def stop(self) -> None:
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=PATIENCE)
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def test_the_refusal_advises_only_what_exists() -> None:
 def test_a_worker_that_ended_makes_room(listener: socket.socket) -> None:
     with stopped(Worker(listener)) as (first,):
         assert first.says() == "open"
-        with stopped(Worker(listener, patience=20)) as (second,):
+        with stopped(Worker(listener, patience=PATIENCE)) as (second,):
             first.process.kill()
             assert second.says() == "open"
 

@@ -301,15 +301,15 @@ def test_a_file_that_is_no_log_is_left_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("file", "words"),
     [
-        (Path("/nowhere/at/all/log.db"), "No such file or directory"),
+        ("nowhere/at/all/log.db", "No such file or directory"),
         # Not even root can make a file there.
-        (Path("/sys/kernel/log.db"), "Permission denied"),
+        ("/sys/kernel/log.db", "Permission denied"),
     ],
 )
-def test_a_file_that_cannot_be_made(path: Path, words: str) -> None:
-    error = refusal_of(path)
+def test_a_file_that_cannot_be_made(tmp_path: Path, file: str, words: str) -> None:
+    error = refusal_of(tmp_path / file)
     assert words in error.detail
 
 
