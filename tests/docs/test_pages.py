@@ -49,6 +49,17 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in read(target.relative_to(ROOT).as_posix()).anchors, link
 
 
+NAMED = re.compile(r"((?:`\w+`(?:,| and)? )+)in \[[^\]]*\]\(([^)#]+\.(?:py|js))\)")
+
+
+def test_what_a_contributor_is_led_to_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    found = [(name, path) for names, path in NAMED.findall(text) for name in re.findall(r"\w+", names)]
+    assert len(found) > 15
+    for name, path in found:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text("utf-8")), f"{path} has no {name}"
+
+
 def test_the_readme_leads_to_every_page() -> None:
     assert set(PAGES) - {"README.md"} <= set(links("README.md"))
 
