@@ -21,7 +21,7 @@ VOLUME /var/lib/tidewire
 # `tidewire serve` refuses to listen on this host, and says why.
 ENV TIDEWIRE_HOST=0.0.0.0
 ENV TIDEWIRE_PORT=8000
-ENV TIDEWIRE_ENGINE=sqlite:////var/lib/tidewire/events.db
+ENV TIDEWIRE_ENGINE=sqlite:////var/lib/tidewire/tidewire.db
 EXPOSE 8000
 
 HEALTHCHECK CMD python -c "from os import environ; from urllib.request import urlopen; urlopen('http://127.0.0.1:' + environ['TIDEWIRE_PORT'] + '/health/live', timeout=5)"

@@ -43,7 +43,7 @@ def port(tmp_path: Path) -> Iterator[str]:
         **ENV,
         "TIDEWIRE_OPEN": "1",
         "TIDEWIRE_PORT": "0",
-        "TIDEWIRE_ENGINE": f"sqlite:///{tmp_path}/events.db",
+        "TIDEWIRE_ENGINE": f"sqlite:///{tmp_path}/tidewire.db",
     }
     with Process([COMMAND, "serve"], env=env) as hub:
         yield hub.wait_line(r"on http://0\.0\.0\.0:(\d+)")[1]
