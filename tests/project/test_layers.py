@@ -11,12 +11,15 @@ exempt.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from support.documents import tables
 
 PACKAGE = "tidewire"
 SRC = Path(__file__).parents[2] / "src" / PACKAGE
@@ -207,10 +210,75 @@ def circles(graph: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
+def package() -> dict[str, str]:
+    """Return the source of every file of the package, by its path."""
+    return {path.relative_to(SRC).as_posix(): path.read_text("utf-8") for path in SRC.rglob("*.py")}
+
+
 def test_imports_point_down() -> None:
-    paths = {path.relative_to(SRC).as_posix(): path for path in SRC.rglob("*.py")}
-    found = violations({name: path.read_text("utf-8") for name, path in paths.items()})
+    found = violations(package())
     assert not found, "\n".join(found)
+
+
+# -- the table of the page
+
+PAGE = "docs/explanation/architecture.md"
+WORDS = LAYERS.split("\n")[1]
+
+
+class Part(NamedTuple):
+    """One row of the page's table, in the spelling of LAYERS."""
+
+    names: list[str]
+    imports: set[str]
+    pure: set[str]
+
+
+def parts() -> list[Part]:
+    (rows,) = tables(PAGE, "part", "owns", "imports", "pure modules")
+    return [read_part(*row) for row in rows]
+
+
+def read_part(part: str, owns: str, imports: str, pure: str) -> Part:
+    names = spans(part)
+    folder = names[0].removesuffix("*") if names[0].endswith(".*") else ""
+    modules = {f"{folder}{name}" for name in spans(pure)}
+    if pure.startswith("all but "):
+        modules = {*names} - modules
+    groups = {ROWS[name].group for name in spans(imports)}
+    return Part(names, groups | {WORDS} if "the words" in imports else groups, modules)
+
+
+def spans(cell: str) -> list[str]:
+    """Return the names in a cell: `log/` is the folder `log.*`."""
+    names = re.findall(r"`([a-z_/]+)`", cell)
+    return [name.replace("/", ".") + "*" if name.endswith("/") else name for name in names]
+
+
+def imported_groups() -> dict[str, set[str]]:
+    """Return which other rows and folders the modules of each really import."""
+    modules = parse(package())
+    found: dict[str, set[str]] = {row.group: set() for row in ROWS.values()}
+    for module in modules.values():
+        row = row_of(module.name)
+        if row is not None and not exempt(module):
+            rows = [row_of(other) for inside, other in imports(module, modules) if inside]
+            found[row.group] |= {other.group for other in rows if other is not None} - {row.group}
+    return found
+
+
+def test_the_page_has_the_layers() -> None:
+    assert [part.names for part in parts()] == [line.split() for line in LAYERS.strip().split("\n")]
+
+
+def test_the_page_has_the_pure_modules() -> None:
+    assert set().union(*(part.pure for part in parts())) == PURE_MODULES
+
+
+def test_the_page_says_who_imports_whom() -> None:
+    found = imported_groups()
+    for part in parts():
+        assert part.imports == set().union(*(found[ROWS[name].group] for name in part.names)), part.names
 
 
 PLANTED = {
