@@ -1,15 +1,7 @@
 """
-The browser client by the lines of the client behaviour list: each test bears the number of its line.
+The browser client by the lines of docs/reference/client-behaviour.md: each test has the number of its line.
 
-Not here, and why:
-
-A14  a URL with a password: fetch() refuses it, and the browser itself answers a Basic challenge
-D15  a limit of attempts: the page counts in its error handler and calls close() (test_D14)
-F6 to F9  threads, tasks and sessions of Python
-F13  a proposal for EventSource
-
-Of others a part is the browser's own: gzip (E4), `window.stop()` and realms (F10). Linear time is measured in
-js/test, where every vector is cut at every position too.
+Linear time is measured in js/test, where every vector is cut at every position too.
 """
 
 from __future__ import annotations

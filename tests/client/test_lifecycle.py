@@ -1,4 +1,4 @@
-"""Opening, closing, letting go: CLIENTS F."""
+"""Opening, closing, letting go: docs/reference/client-behaviour.md, lines F."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the clients make of the bytes: CLIENTS E, and what a hub says."""
+"""What the clients make of the bytes: docs/reference/client-behaviour.md, lines E, and what a hub says."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_E8_a_page_that_claims_to_be_a_stream_gives_nothing(client: Client) -> N
 
 
 def test_E4_compressed_all_the_same(client: Client) -> None:
-    """ATTACKS H06: each event is there when it was flushed."""
+    """Attack H06: each event is there when it was flushed."""
     gzip = zlib.compressobj(wbits=31)
     parts = [gzip.compress(line) + gzip.flush(zlib.Z_SYNC_FLUSH) for line in (b"data: a\n\n", b"data: b\n\n")]
     read = threading.Event()

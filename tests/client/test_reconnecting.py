@@ -1,4 +1,4 @@
-"""When the clients come back and when they stop: CLIENTS D."""
+"""When the clients come back and when they stop: docs/reference/client-behaviour.md, lines D."""
 
 from __future__ import annotations
 

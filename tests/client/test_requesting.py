@@ -1,4 +1,8 @@
-"""What the clients send, which answers they take, and how they follow redirects: CLIENTS A, B, C."""
+"""
+What the clients send, which answers they take, and how they follow redirects.
+
+docs/reference/client-behaviour.md, lines A, B and C.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def test_A4_A5_the_id_goes_out_as_utf8_on_each_reconnection(client: Client) -> N
 
 
 def test_A6_after_an_empty_id_the_header_is_gone(client: Client) -> None:
-    """ATTACKS H04."""
+    """Attack H04."""
     with Scripted(
         stream(b"id: 1\ndata: a\n\n"), stream(b"id\ndata: b\n\n"), stream(b"data: c\n\n")
     ) as server:
@@ -57,7 +61,7 @@ def test_A6_after_an_empty_id_the_header_is_gone(client: Client) -> None:
 
 @pytest.mark.parametrize("field", [b"id: \0", b"id: a\0", b"id: a\0b", b"id:\0a", b"id:  \0 "])
 def test_A7_an_id_with_nul_is_never_sent(client: Client, field: bytes) -> None:
-    """ATTACKS H04."""
+    """Attack H04."""
     with (
         Scripted(stream(field + b"\ndata: a\n\n"), stream(b"data: b\n\n")) as server,
         follow(client, server) as events,
@@ -67,7 +71,7 @@ def test_A7_an_id_with_nul_is_never_sent(client: Client, field: bytes) -> None:
 
 
 def test_A8_an_id_without_data_is_sent(client: Client) -> None:
-    """ATTACKS H04."""
+    """Attack H04."""
     with (
         Scripted(stream(b"id: 1337\n\n"), stream(b"data: a\n\n")) as server,
         follow(client, server) as events,
@@ -77,7 +81,7 @@ def test_A8_an_id_without_data_is_sent(client: Client) -> None:
 
 
 def test_A9_D8_D9_D11_the_id_of_an_unfinished_block_is_not_sent(client: Client) -> None:
-    """ATTACKS H04."""
+    """Attack H04."""
     first = stream(b"id: 1\ndata: a\n\nid: 2\ndata: lost\n")
     second = stream("\ufeffdata: b\n\n".encode())
     with Scripted(first, second) as server, follow(client, server) as events:
@@ -268,7 +272,7 @@ def test_B2_B3_B4_parameters_and_case_of_the_type_do_not_matter(client: Client, 
 
 @pytest.mark.parametrize("content_type", ["text/html", "x bogus", "text/event-streamer"])
 def test_B5_another_type_ends_it(client: Client, content_type: str) -> None:
-    """ATTACKS H06."""
+    """Attack H06."""
     with Scripted(stream(b"data: x\n\n", content_type=content_type)) as server:
         with pytest.raises(StreamRefused) as caught:
             next(follow(client, server))
@@ -341,7 +345,7 @@ def test_B7_204_ends_it_quietly_at_any_time(client: Client) -> None:
     "status", ["408 Timeout", "425 Early", "429 Many", "500 Oops", "502 Bad", "503 Full"]
 )
 def test_B8_what_passes_is_survived(client: Client, status: str) -> None:
-    """ATTACKS H06."""
+    """Attack H06."""
     later = answer(status)
     with Scripted(later, later, stream(b"data: a\n\n")) as server, follow(client, server) as events:
         assert data(events) == ["a"]

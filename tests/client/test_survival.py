@@ -4,7 +4,7 @@ nothing.
 
 In the suite there is one fault of each kind. In full, as it stands in the documentation:
 
-    SURVIVAL_FAULTS=20 pytest tests/test_client_survival.py
+    SURVIVAL_FAULTS=20 pytest tests/client/test_survival.py
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def test_blanks_around_an_id_are_not_sent(last_event_id: str, header: bytes | No
 
 
 def test_a_clean_end_is_followed_after_about_retry() -> None:
-    """CLIENTS D6: on the first reconnection after a clean close no backoff may be added."""
+    """Line D6: on the first reconnection after a clean close no backoff may be added."""
     for random in never, fully:
         run = Run(random=random)
         run.decoder.feed(b"retry: 500\n\n")
@@ -228,7 +228,7 @@ def test_every_wait_is_at_least_retry_and_bounded(endings: list[Ending], retry: 
 
 
 def test_204_ends_it_quietly() -> None:
-    """CLIENTS B7."""
+    """Line B7."""
     step = Run().end(CLEAN, Refused(204, "no content"))
     assert isinstance(step, Stop)
     assert step.error is None
@@ -246,7 +246,7 @@ def test_other_answers_end_it_with_an_error(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
 def test_what_passes_is_waited_out(status: int) -> None:
-    """CLIENTS B8: the standard gives up here; a program that runs for months must not."""
+    """Line B8: the standard gives up here; a program that runs for months must not."""
     assert Run().wait(Refused(status, "later")) == 3
 
 
@@ -257,7 +257,7 @@ def test_a_request_that_cannot_be_made_ends_it() -> None:
 
 
 def test_attempts_count_failures_in_a_row() -> None:
-    """CLIENTS D15."""
+    """Line D15."""
     run = Run(Policy(attempts=3))
     run.wait(REFUSED, REFUSED)
     run.wait(Ended(60, True))
@@ -337,7 +337,7 @@ def test_stop_is_the_last_step() -> None:
     ],
 )
 def test_what_is_a_stream(status: int, content_type: str, stream: bool) -> None:
-    """CLIENTS B2 - B6."""
+    """Lines B2 to B6."""
     assert is_stream(status, content_type) is stream
 
 
