@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 # Seconds between two publishes while somebody reads the whole log.
 EVERY = 0.02
-# What others may wait longer beside a reader of the whole log (G12): twice as long, and 20 ms.
+# What others may wait longer beside a reader of the whole log (promise G12): twice as long, and 20 ms.
 TIMES, MORE = 2.0, 0.020
 
 

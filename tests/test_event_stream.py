@@ -271,11 +271,11 @@ def test_decode_of_encode_is_the_event(sent):
 @pytest.mark.parametrize(
     ("data", "read"),
     [
-        pytest.param("a\rb", "a\nb", id="A04 CR"),
-        pytest.param("a\r\nb", "a\nb", id="A04 CRLF"),
-        pytest.param("a\nb", "a\nb", id="A04 LF"),
+        pytest.param("a\rb", "a\nb", id="attack A04 CR"),
+        pytest.param("a\r\nb", "a\nb", id="attack A04 CRLF"),
+        pytest.param("a\nb", "a\nb", id="attack A04 LF"),
         *[
-            pytest.param(data, data, id=f"{row} {data!r}")
+            pytest.param(data, data, id=f"attack {row} {data!r}")
             for row, values in {
                 "A05": ["x\n\nevent: admin\ndata: {}\n\n"],
                 "A06": [" x", "\tx", ":x", "data: x", "  "],
@@ -295,7 +295,7 @@ def test_data_arrives_as_it_was(data, read):
 
 
 def test_injected_lines_stay_data():
-    """A05 with each line end: one event, its type unchanged."""
+    """Attack A05 with each line end: one event, its type unchanged."""
     for end in ("\n", "\r", "\r\n"):
         attack = end.join(["x", "", "event: admin", "id: 9", "data: {}", "", ""])
         assert decoded([encode(Event(attack, "tick", "1"))])[0] == [
@@ -347,7 +347,7 @@ NOT_A_LINE = [
 
 @pytest.mark.parametrize("text", NOT_A_LINE, ids=repr)
 def test_refused_type(text):
-    """A01, A02, A17: an InvalidInput, which is a ValueError, with one code wherever it comes from."""
+    """Attacks A01, A02 and A17: an InvalidInput, which is a ValueError, with one code from everywhere."""
     for refuse in (check_type, check_publish_type, lambda text: encode(Event("x", text))):
         with pytest.raises(InvalidInput) as refused:
             refuse(text)
@@ -373,7 +373,7 @@ def test_refused_topic(text):
 
 @pytest.mark.parametrize("value", [0, -1, 1, 499, 600_001, 10**12, 1e12, True, 1.5, 500.0, "5\nid: x", "500"])
 def test_refused_retry(value):
-    """A13."""
+    """Attack A13."""
     for refuse in (check_retry, lambda value: encode(Event("x", retry=value))):
         with pytest.raises(InvalidInput) as refused:
             refuse(value)
@@ -411,7 +411,7 @@ def test_an_empty_type_is_message():
 
 @pytest.mark.parametrize("text", ["hub.gap", "hub.", "hub.mine"])
 def test_reserved_type(text):
-    """A14. The encoder is the hub's own: it writes them."""
+    """Attack A14. The encoder is the hub's own: it writes them."""
     with pytest.raises(Reserved) as refused:
         check_publish_type(text)
     assert refused.value.code == "reserved_type"
@@ -430,7 +430,7 @@ def test_comment():
 
 @pytest.mark.parametrize("text", NOT_A_LINE, ids=repr)
 def test_refused_comment(text):
-    """A19."""
+    """Attack A19."""
     with pytest.raises(InvalidInput) as refused:
         comment(text)
     assert refused.value.code == "invalid_comment"
@@ -475,7 +475,7 @@ def test_encoded_comments_round_trip():
     ],
 )
 def test_retry_is_ascii_digits(value, retry):
-    """H03 at the format: what is no number is ignored; the bounds are the client's."""
+    """Attack H03 at the format: what is no number is ignored; the bounds are the client's."""
     assert decoded([b"retry: " + value + b"\n\ndata: x\n\n"]) == ([Event("x", id="")], retry, "")
 
 
@@ -497,7 +497,7 @@ def test_retry_acts_at_its_own_line():
 
 
 def test_the_id_of_an_unfinished_block_is_not_kept():
-    """H04: a block that the connection's end cuts short never was."""
+    """Attack H04: a block that the connection's end cuts short never was."""
     for block in (b"id: 2\n", b"id: 2\ndata: x\n", b": c\nid: 2\n", b"id: 2\ndata: x"):
         decoder = Decoder(last_event_id="1")
         assert decoder.feed(block) == []
@@ -521,7 +521,7 @@ def test_topic_belongs_to_its_event():
 
 
 def test_half_a_stream_of_the_last_connection_is_forgotten():
-    """D08, D09: half a character, a CR, half a line, and a BOM is stripped again."""
+    """Lines D8 and D9: half a character, a CR, half a line, and a BOM is stripped again."""
     for rest in (b"data: \xe2\x82", b"data: x\r", b"data: x\nevent: y\nda", b"\xef\xbb", b"topic: t\n"):
         decoder = Decoder()
         decoder.feed(rest)
@@ -629,7 +629,7 @@ def memory_of(feed: Callable[[], object]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("line", [b": ping\n", b"unknown: field\n", b"event: x\n", b"id: 1\n", b"\n"])
 def test_what_is_not_data_takes_no_memory(line):
-    """H01: none of it has a bound in number, so none may be kept."""
+    """Attack H01: none of it has a bound in number, so none may be kept."""
     decoder = Decoder(limit=1000)
     chunk = (line * 100)[:700]
 
@@ -643,7 +643,7 @@ def test_what_is_not_data_takes_no_memory(line):
 
 @pytest.mark.parametrize("line", [b"x", b": ", b"data: x\n"])
 def test_too_much_takes_no_more_memory_than_the_limit(line):
-    """H01: a line or an event without end."""
+    """Attack H01: a line or an event without end."""
     decoder = Decoder(limit=100_000)
 
     def feed() -> None:

@@ -45,7 +45,7 @@ async def test_publishing_returns_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("call", "kind"),
     [
-        (lambda hub: hub.publish("a", "x", event="a\rb"), InvalidInput),  # A17
+        (lambda hub: hub.publish("a", "x", event="a\rb"), InvalidInput),  # attack A17
         (lambda hub: hub.publish("a", "x" * 101), TooLarge),
         (lambda hub: hub.publish("$sys", "x"), Reserved),
         (lambda hub: hub.publish("a/*", "x"), InvalidInput),

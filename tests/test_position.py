@@ -53,7 +53,7 @@ def test_any_text_is_refused_or_the_one_spelling_of_a_position(text: str) -> Non
     assert str(position) == text
 
 
-# B03: what means something to an engine, a database or a formatter.
+# Attack B03: what means something to an engine, a database or a formatter.
 HOSTILE = ["$", ">", "+", "-", "*", "0-0", "' OR 1=1--", "\x00", "%s", "{}"]
 
 NO_POSITIONS = [

@@ -12,7 +12,7 @@ G6      what was left out is told before the next event, with the right reason;
         and no gap is told that is none
 G7      no id names two events
 
-`MODEL_STEPS=200000 MODEL_SEED=7 pytest tests/test_model.py` runs longer, and
+`MODEL_STEPS=200000 MODEL_SEED=7 pytest tests/delivery/test_model.py` runs longer, and
 the same again.
 """
 

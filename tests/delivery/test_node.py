@@ -167,7 +167,7 @@ async def test_nothing_is_left_of_a_stream_that_never_came() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda node: INVALID, "invalid"),  # B01, B03
+        (lambda node: INVALID, "invalid"),  # attacks B01 and B03
         (lambda node: Position("other1", 1), "foreign"),
         (lambda node: Position("other1", 99), "foreign"),
         (lambda node: Position("other1", 0), "foreign"),
@@ -178,7 +178,7 @@ async def test_nothing_is_left_of_a_stream_that_never_came() -> None:
 )
 @virtual
 async def test_a_position_that_cannot_be_used(make: Any, reason: str) -> None:
-    # B02: the gap comes first, and the stream goes on from its id.
+    # Attack B02: the gap comes first, and the stream goes on from its id.
     async with open_node() as node:
         await publish(node, "a", *numbers(1, 5))
         claim = make(node)
@@ -225,7 +225,7 @@ async def test_an_empty_log_has_no_oldest() -> None:
 
 @virtual
 async def test_a_restart_of_the_memory_engine_is_a_gap_for_everyone() -> None:
-    # F3, G17: whatever offset the new log has reached.
+    # Fault F3, promise G17: whatever offset the new log has reached.
     async with open_node() as node:
         old = [node.window.position(0), *await publish(node, "a", *numbers(1, 5))]
     async with open_node() as node:
@@ -922,7 +922,7 @@ async def test_streams_end_at_their_age_and_not_together() -> None:
 
 @virtual
 async def test_an_outage() -> None:
-    # G15
+    # Promise G15.
     log = FakeLog()
     engine, other = FakeEngine(log), FakeEngine(log)
     async with open_node(engine) as node, open_node(other) as node2:
@@ -1001,7 +1001,7 @@ async def test_an_engine_that_breaks_ends_the_stream(caplog: pytest.LogCaptureFi
 
 @virtual
 async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
-    # G13
+    # Promise G13.
     log = FakeLog()
     engine, other = FakeEngine(log), FakeEngine(log)
     async with open_node(engine) as node, open_node(other) as node2:
@@ -1026,7 +1026,7 @@ async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
 
 @virtual
 async def test_no_engine_call_carries_what_a_client_brought() -> None:
-    # B03: there is no way for it; a position is arithmetic.
+    # Attack B03: there is no way for it; a position is arithmetic.
     engine = FakeEngine()
     async with open_node(engine) as node:
         await publish(node, "a", "1")
@@ -1039,7 +1039,7 @@ async def test_no_engine_call_carries_what_a_client_brought() -> None:
 @pytest.mark.parametrize("where", ["window", "page"])
 @virtual
 async def test_a_foreign_writers_bad_field_is_dropped(where: str) -> None:
-    # A18
+    # Attack A18.
     engine = FakeEngine()
     async with open_node(engine, window_entries=1 if where == "page" else 100) as node:
         wires = [await listen(node, "a"), await listen(node, "**")] if where == "window" else []
@@ -1072,7 +1072,7 @@ async def test_a_foreign_writers_bad_field_is_dropped(where: str) -> None:
 
 @virtual
 async def test_a_log_that_goes_back_is_told_to_those_who_were_further() -> None:
-    # F14
+    # Fault F14.
     engine = FakeEngine()
     async with open_node(engine) as node:
         wires = {"live": await listen(node, "a"), "far": await listen(node, "b")}
@@ -1216,6 +1216,7 @@ async def test_two_nodes_have_one_log() -> None:
 
 @virtual
 async def test_the_drain_of_a_single_node() -> None:
+    # Promise G14.
     engine = FakeEngine(shared=False)
     async with open_node(engine, retry=2, drain=10) as node:
         wires = [await listen(node, "a", framing="chunked") for _ in range(200)]
@@ -1495,7 +1496,7 @@ async def test_a_page_while_the_engine_is_away() -> None:
 
 @virtual
 async def test_streams_opened_while_publishing() -> None:
-    # F21: 1,000 streams during 2,000 events, each from the id it was told or a recent one.
+    # Fault F21: 1,000 streams during 2,000 events, each from the id it was told or a recent one.
     rng = random.Random(21)
     async with open_node(window_entries=50) as node:
         made: list[Position] = []

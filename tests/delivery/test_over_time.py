@@ -58,6 +58,7 @@ def read_events(client: socket.socket, count: int) -> list[Event]:
 
 @pytest.mark.parametrize("way", BOTH)
 def test_silence_is_filled_with_comments(way: str) -> None:
+    """Promise G16."""
     with served(way, heartbeat=1) as hub, hub.listen("/events/a") as live:
         live.take(1)
         live.wait_comment()

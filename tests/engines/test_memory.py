@@ -451,7 +451,7 @@ def test_the_logs_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(log_clock.time, "monotonic", lambda: monotonic)
     clock = LogClock()
     assert clock() == 1000
-    wall, monotonic = 0.0, 60.0  # F22
+    wall, monotonic = 0.0, 60.0  # fault F22
     assert clock() == 1010
     # Reopened with the wall clock behind the newest entry.
     again = LogClock(newest=5000)

@@ -1,7 +1,7 @@
 """
 The fault suite: its smoke tier, and that it can fail.
 
-F26 and F27 of the same tier are tests/test_model.py and tests/test_event_stream.py.
+F26 and F27 are tests/delivery/test_model.py and tests/test_event_stream.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ATTACKS, rows E: what a page of another site can make a browser send."""
+"""The attacks E of docs/reference/attacks.md: what a page of another site can make a browser send."""
 
 from __future__ import annotations
 

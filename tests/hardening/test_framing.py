@@ -1,4 +1,8 @@
-"""ATTACKS, rows A: what is published arrives as it was, and adds no line to anybody's stream."""
+"""
+The attacks A of docs/reference/attacks.md.
+
+What is published arrives as it was, and adds no line to anybody's stream.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """
-ATTACKS F01 - F04, F06, F13, F15, F18: what a client can do before, after and instead of a request.
+Attacks F01 to F04, F06, F13, F15 and F18 (docs/reference/attacks.md).
+
+What a client can do before, after and instead of a request.
 
 Everything goes over real sockets. The deadlines are the shortest that the settings allow.
 """

@@ -1,4 +1,4 @@
-"""ATTACKS, row F10 and "At each limit": who is refused for now is refused so that it comes back."""
+"""Attack F10, and every other refusal that may pass (docs/reference/attacks.md#a-refusal-that-may-pass)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ATTACKS, rows F that meet a publish: sizes, depths, keys."""
+"""Attacks F04, F08, F09, F16 and F17 (docs/reference/attacks.md): sizes, depths and keys of a publish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ATTACKS, rows B: positions that were never given out."""
+"""The attacks B of docs/reference/attacks.md: positions that were never given out."""
 
 from __future__ import annotations
 

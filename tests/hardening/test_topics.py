@@ -1,4 +1,4 @@
-"""ATTACKS, rows C: names of topics and patterns."""
+"""The attacks C of docs/reference/attacks.md: names of topics and patterns."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_data(case: str) -> None:
 
 NO_DATA: dict[str, tuple[Any, str, int]] = {
     "no UTF-8": (b"\xff", "invalid_utf8", 400),
-    "overlong UTF-8": (b"\xc0\x80", "invalid_utf8", 400),  # A11
+    "overlong UTF-8": (b"\xc0\x80", "invalid_utf8", 400),  # attack A11
     "UTF-16": ("x".encode("utf-16"), "invalid_utf8", 400),
     "a lone surrogate": ("\ud800", "invalid_utf8", 400),
     "a lone surrogate inside": ({"a": "\ud800"}, "invalid_data", 400),
@@ -75,12 +75,12 @@ def test_data_of_exactly_the_limit() -> None:
 
 @pytest.mark.parametrize("event", ["x\nevent: admin", "x\r", "\r\n", "a\0", "\ud800", 7, b"x"])
 def test_no_type(event: Any) -> None:
-    refused("invalid_type", 400, draft, "a", event=event)  # A01, A02, A17
+    refused("invalid_type", 400, draft, "a", event=event)  # attacks A01, A02 and A17
 
 
 @pytest.mark.parametrize("event", ["hub.gap", "hub.", "hub.anything"])
 def test_types_of_the_hub(event: str) -> None:
-    refused("reserved_type", 403, draft, "a", event=event)  # A14
+    refused("reserved_type", 403, draft, "a", event=event)  # attack A14
 
 
 @pytest.mark.parametrize("event", ["hub", "hubs", "Hub.gap", "my.hub.x"])
@@ -90,12 +90,12 @@ def test_types_that_only_look_like_it(event: str) -> None:
 
 @pytest.mark.parametrize("retry", [0, -1, 1, 499, 600_001, 10**12, True, 1.5, "700", "5\nid: x"])
 def test_no_retry(retry: Any) -> None:
-    refused("invalid_retry", 400, draft, "a", retry=retry)  # A13
+    refused("invalid_retry", 400, draft, "a", retry=retry)  # attack A13
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129, "é" * 65, "a\nb", "a\0", "\x7f", "\ud800", "\u202e", 7, b"x"])
 def test_no_key(key: Any) -> None:
-    refused("invalid_key", 400, draft, "a", key=key)  # A03, F16
+    refused("invalid_key", 400, draft, "a", key=key)  # attacks A03 and F16
 
 
 @pytest.mark.parametrize("key", ["x" * 128, "é" * 64, "a b", "2f1c-77#12"])
@@ -136,7 +136,7 @@ def test_json_objects() -> None:
         ("topic", "invalid_json"),
         (None, "invalid_json"),
         ({}, "missing_topic"),
-        ({"topic": "a", "id": "7"}, "id_not_allowed"),  # A03
+        ({"topic": "a", "id": "7"}, "id_not_allowed"),  # attack A03
         ({"topic": "a", "id": None}, "id_not_allowed"),
         ({"topic": "a", "typ": "x"}, "invalid_json"),
         ({"topic": "a", 7: "x"}, "invalid_json"),

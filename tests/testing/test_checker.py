@@ -143,6 +143,7 @@ def test_what_was_refused_is_nowhere() -> None:
 
 
 def test_an_event_that_was_not_asked_for() -> None:
+    """Promise G9."""
     scene = Scene()
     other = scene.publish(topic="b")
     scene.open()
