@@ -1,1 +1,1 @@
-"""The measured figures: `python -m benchmarks` prints the table that stands in the README."""
+"""The measured figures: `python -m benchmarks` writes the table of docs/explanation/performance.md."""

@@ -1,11 +1,12 @@
 """
 Measure everything side by side and print one markdown table.
 
-    python -m benchmarks            the table of the README, some minutes on a quiet machine
+    python -m benchmarks            the table of docs/explanation/performance.md, in some minutes
     python -m benchmarks --steps    the table of docs/explanation/fan-out.md
     python -m benchmarks --quick    the same with next to no load: shows that it runs, measures nothing
 
-Progress goes to stderr, the table to stdout. The exit code is 0 whether or not a bar is met.
+Progress goes to stderr, the table to stdout. The large table is also written into its page, unless something
+was left out: measure it on a quiet machine. The exit code is 0 whether or not a bar is met.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
-from benchmarks.table import HEADER, Bar, Row, figures, markdown, ratio
+from benchmarks.table import HEADER, PAGE, Bar, Row, figures, markdown, ratio, write_into
 
 MEASURES = ["deliveries", "idle", "step", "reconnect", "disk", "decoder", "module"]
 
@@ -32,7 +33,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-# -- the rows of the README's table
+# -- the rows of the large table
 
 
 def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Iterator[Row]:
@@ -204,6 +205,12 @@ def chosen(known: Sequence[System], only: str) -> list[System]:
     return [system for system in wanted if system.installed]
 
 
+def is_complete(compared: Sequence[System], measures: Sequence[str], measured: Sequence[Row]) -> bool:
+    """Return whether nothing was left out: neither systems nor measures, nor the decoders of others."""
+    decoders = any(row.measure.startswith("decoder") for row in measured)
+    return compared == systems.ALL and measures == MEASURES and decoders
+
+
 def main() -> None:
     options = arguments()
     size = QUICK if options.quick else Size()
@@ -211,14 +218,21 @@ def main() -> None:
     if limit < size.many + 100:
         sys.exit(f"{size.many:,} connections need more than {limit:,} open files: raise `ulimit -Hn`")
     leave_server_core()
+    complete = False
     if options.steps:
         table = steps_table(chosen(systems.STEPS, options.only), size)
     else:
-        measured = rows(chosen(systems.ALL, options.only), options.measures.split(","), size)
+        compared, measures = chosen(systems.ALL, options.only), options.measures.split(",")
+        measured = list(rows(compared, measures, size))
+        complete = not options.quick and is_complete(compared, measures, measured)
         table = markdown(HEADER, (row.cells() for row in measured))
     if options.quick:
         say("a smoke run: these figures mean nothing")
-    print(f"{table}\n\n{facts.machine()}; load average {os.getloadavg()[0]:.1f}. {facts.versions()}.")
+    text = f"{table}\n\n{facts.machine()}; load average {os.getloadavg()[0]:.1f}. {facts.versions()}."
+    print(text)
+    if complete:
+        write_into(PAGE, text)
+        say(f"written into {PAGE}: look at its notes, and at the figures in the README")
 
 
 if __name__ == "__main__":

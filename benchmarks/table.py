@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from benchmarks.measure import Samples
+
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
+BEGIN, END = "<!-- benchmarks -->\n", "\n<!-- /benchmarks -->"
 
 HEADER = ["measure", "tidewire", "others in the same run", "bar", "measured", "met"]
 
@@ -50,6 +54,13 @@ class Row:
 def markdown(header: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]) -> str:
     lines = [header, ["---"] * len(header)] + [cells for group in groups for cells in group]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def write_into(page: Path, text: str) -> None:
+    """Replace what is between the two markers of a page."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}{text}{END}{after}", "utf-8")
 
 
 def ratio(samples: Samples, over: tuple[str, str], under: tuple[str, str]) -> float:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import systems
+from benchmarks.run import MEASURES, is_complete
+from benchmarks.table import BEGIN, END, PAGE, Row, write_into
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +34,28 @@ def test_the_table_has_every_measure_and_every_bar() -> None:
     judged = [row[5] for row in rows if row[3]]
     assert len(judged) >= 9
     assert set(judged) <= {"yes", "**no**"}
+
+
+def test_only_a_table_that_leaves_nothing_out_is_complete() -> None:
+    decoders = [Row("decoder, CPU per event", "1 us")]
+    assert is_complete(systems.ALL, MEASURES, decoders)
+    assert not is_complete(systems.ALL[1:], MEASURES, decoders)
+    assert not is_complete(systems.ALL, MEASURES[1:], decoders)
+    assert not is_complete(systems.ALL, MEASURES, [])
+
+
+def test_a_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}| old |{END}\n\nafter\n", "utf-8")
+    for text in ("| new |", "| newer |"):
+        write_into(page, text)
+        assert page.read_text("utf-8") == f"before\n\n{BEGIN}{text}{END}\n\nafter\n"
+
+
+def test_the_page_has_the_markers() -> None:
+    text = PAGE.read_text("utf-8")
+    assert (text.count(BEGIN), text.count(END)) == (1, 1)
+    assert text.index(BEGIN) < text.index(END)
 
 
 def test_the_steps_are_measured_beside_each_other() -> None:
