@@ -1,9 +1,9 @@
 """
-Every exception this package raises on purpose.
+Every exception that this package raises on purpose.
 
 * TidewireError               500
-  * InvalidInput              400   also a ValueError: what was given breaks a rule
-    * InvalidPosition         400   text that is no position
+  * InvalidInput              400   also a ValueError: an argument or a request breaks a rule
+    * InvalidPosition         400   text that is not a position
   * Reserved                  403   also a ValueError: a name that belongs to the hub
   * Forbidden                 403   the cross-site rule
   * Misdirected               421   the Host rule
@@ -19,14 +19,14 @@ Every exception this package raises on purpose.
   * TooMany                   429   a limit; try again later
   * Unavailable               503   not now; try again later
     * Draining                503   the process is stopping
-    * Unknown                 503   nobody can say whether the event was stored
+    * Unknown                 503   the event may or may not have been stored
   * StoreFull                 507
-  * StartRefused              -     a hub that would lose events does not start
+  * StartRefused              -     the hub or server cannot start, or would lose events
   * StreamRefused             -     for clients: the server's answer ends the stream for good
 
-`status` is the HTTP answer if the error meets a request and `code` its name in
-the problem+json body, so the HTTP layer needs one `except TidewireError`.
-The text is for people: it says what to do and repeats no secret.
+`status` is the status of the HTTP response and `code` the name of the error in its
+problem+json body, so the HTTP layer needs one `except TidewireError`. The text is
+for people: it says what to do and never repeats a secret.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Stored = Literal[False, "unknown"]
 
 
 class TidewireError(Exception):
-    """The base of all: `status`, `code`, `detail`, and `retry_after` in seconds where waiting helps."""
+    """The base class: `status`, `code`, `detail`, and `retry_after` in seconds if waiting helps."""
 
     status = 500
     code = "internal"
-    # What became of an event that was being published. Only a lost answer
-    # leaves it unknown; every other refusal comes before the store.
+    # Whether the event of a refused publish was stored. Only a lost answer of the
+    # engine leaves that unknown; all other errors occur before anything is stored.
     stored: Stored = False
 
     def __init__(
@@ -62,7 +62,7 @@ class TidewireError(Exception):
         self.members = members
 
     def problem(self) -> dict[str, Any]:
-        """Return the RFC 9457 body: `type`, `title`, `status`, `code`, `detail` and members of its own."""
+        """Return the RFC 9457 body: `type`, `title`, `status`, `code`, `detail` and `members`."""
         title = type(self).__name__
         return {
             "type": "about:blank",
@@ -173,4 +173,4 @@ class StartRefused(TidewireError, RuntimeError):
 
 class StreamRefused(TidewireError):
     code = "stream_refused"
-    headers: Mapping[str, str] = MappingProxyType({})  # those of the answer
+    headers: Mapping[str, str] = MappingProxyType({})  # the response's

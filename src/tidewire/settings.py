@@ -1,8 +1,8 @@
 """
-Every setting: one row with its default, what it does and why the default is what it is.
+All settings. Each is one row: its default, what it does and the reason for the default.
 
 The command line, the environment (`TIDEWIRE_` and the name in capitals), `Hub(**settings)`
-and docs/reference/settings.md all read this table; nothing is written twice.
+and docs/reference/settings.md all read this table, so nothing is written twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GIB = 1024 * MIB
 
 
 def row(default: Any, help: str, why: str, *, least: float = 0, off: str | None = None) -> Any:
-    """Describe one setting; `off` says what 0 means where 0 is allowed."""
+    """Describe one setting. `off` says what 0 means, if 0 is allowed."""
     return field(default=default, metadata={"help": help, "why": why, "least": least, "off": off})
 
 
@@ -32,125 +32,134 @@ class Settings:
     # -- streams
     retry: float = row(
         2.0,
-        "Seconds a client waits before it reconnects, sent as `retry:`.",
-        "Browsers take 3 to 5 s when told nothing; 2 s is short for a person and long for a server.",
+        "Seconds a client waits before it reconnects; sent as `retry:`.",
+        "Without it browsers wait 3 to 5 s. For a person 2 s is short, for a server it is long.",
         least=0.5,
     )
     heartbeat: float = row(
         15.0,
-        "Seconds of silence before a comment is sent.",
-        'The standard suggests "every 15 seconds or so"; proxies give up after 30 to 60.',
+        "Seconds of silence before a heartbeat comment is sent.",
+        'The standard suggests "every 15 seconds or so"; proxies close idle connections after 30 to 60.',
         least=1,
     )
     max_age: float = row(
         3600.0,
-        "Seconds after which a stream on our own server is ended, give or take 10 %.",
-        "Streams that end now and then make a deploy look like an ordinary minute.",
+        "Seconds after which our own server ends a stream, give or take 10 %.",
+        "Clients then reconnect now and then, so a deploy looks like an ordinary minute.",
         least=1,
     )
     max_age_portable: float = row(
         600.0,
-        "Seconds after which a stream on another server is ended, give or take 10 %.",
-        "There the hub cannot see what the server buffers, so a shorter life bounds it.",
+        "Seconds after which a stream on another ASGI server is ended, give or take 10 %.",
+        "The hub cannot see how much other servers buffer; a shorter life limits it.",
         least=1,
     )
     drain: float = row(
         10.0,
-        "Seconds over which clients are told to come back when the process stops.",
-        "Ten seconds spread 10,000 reconnects to 1,000 a second.",
+        "Seconds over which clients reconnect after the process stops.",
+        "Over ten seconds, 10,000 reconnects are 1,000 a second.",
     )
     stuck_timeout: float = row(
         30.0,
-        "Seconds without an acknowledged byte after which a reader is ended (our own server).",
-        "A half-open peer is otherwise never noticed: 45 s and more without an error were measured.",
+        "Seconds without an acknowledged byte after which a stuck reader is disconnected (our own server).",
+        "Otherwise a half-open connection goes unnoticed: 45 s and more without an error were measured.",
         least=1,
     )
     send_timeout: float = row(
         120.0,
         "Seconds that one `send` may block before a stream is ended (other servers).",
-        "Other servers show no progress within a send, so a slow phone needs more time.",
+        "Other servers do not show progress within a `send`, so a slow phone needs more time.",
         least=1,
     )
     max_topics: int = row(
-        100, "Topics and patterns in one subscription.", "They must fit into a URL of 8 KiB.", least=1
+        100, "Topics and patterns in one subscription.", "They must fit in a URL of 8 KiB.", least=1
     )
     max_streams: int = row(
         0,
         "Open streams on this node.",
-        "One descriptor each; the rest of them is for publishers and files.",
+        "Each stream takes a descriptor; the other 20 % are for publishers and files.",
         off="80 % of the descriptor limit",
     )
     stream_rate: float = row(
         200.0,
         "New streams per second, not counted on loopback.",
-        "A herd that comes at once is told to come back over some seconds.",
+        "When too many clients connect at once, the hub spreads the rest over some seconds.",
         off="no limit",
     )
-    stream_burst: int = row(400, "New streams at once beyond the rate.", "Two seconds of the rate.", least=1)
+    stream_burst: int = row(
+        400, "New streams allowed at once beyond the rate.", "Two seconds at the default rate.", least=1
+    )
     max_streams_per_address: int = row(
         100,
-        "Open streams of one address (a /64 for IPv6), not counted on loopback.",
-        "An office behind one address fits; one script does not take the whole node.",
+        "Open streams per address (per /64 for IPv6), not counted on loopback.",
+        "Enough for an office behind one address, and one script cannot take up the whole node.",
         off="no limit",
     )
     # -- the log
     window_entries: int = row(
-        10_000, "Newest entries kept in memory for resuming.", "A minute of 160 events a second.", least=1
+        10_000, "Newest entries kept in memory for resuming.", "A minute at 160 events a second.", least=1
     )
     window_bytes: int = row(
-        64 * MIB, "Bytes of the newest entries kept in memory.", "A small container bears it.", least=KIB
+        64 * MIB, "Bytes of the newest entries kept in memory.", "Fits in a small container.", least=KIB
     )
-    retention_entries: int = row(1_000_000, "Entries the log keeps.", "A day of 11 events a second.", least=1)
-    retention_bytes: int = row(GIB, "Bytes the log keeps.", "A small disk bears it.", least=KIB)
+    retention_entries: int = row(1_000_000, "Entries the log keeps.", "A day at 11 events a second.", least=1)
+    retention_bytes: int = row(GIB, "Bytes the log keeps.", "Fits on a small disk.", least=KIB)
     retention_age: float = row(
-        86_400.0, "Seconds the log keeps an entry.", "A laptop that slept overnight resumes.", least=1
+        86_400.0, "Seconds the log keeps an entry.", "A laptop that slept overnight can resume.", least=1
     )
     key_age: float = row(
-        600.0, "Seconds a key is remembered.", "Longer than any publisher retries one request.", least=1
+        600.0, "Seconds a key is remembered.", "No publisher retries a request for longer than that.", least=1
     )
     max_keys: int = row(
-        1_000_000, "Keys remembered at once.", "About 200 MB; none is forgotten early.", least=1
+        1_000_000, "Keys remembered at once.", "About 200 MB. No key is forgotten early.", least=1
     )
     # -- publishing
     max_event: int = row(
-        256 * KIB, "Bytes of one event's data.", "Larger things belong behind a link in the event.", least=1
+        256 * KIB, "Bytes of one event's data.", "Send a link instead of anything larger.", least=1
     )
     max_body: int = row(MIB, "Bytes of one publish request.", "A batch of 1,000 events of 1 KiB.", least=1)
-    max_batch: int = row(1_000, "Events in one atomic batch.", "One commit stays short.", least=1)
-    max_line: int = row(256 * KIB, "Bytes of one line of a streaming ingest.", "As one event.", least=1)
+    max_batch: int = row(1_000, "Events in one atomic batch.", "Keeps a commit short.", least=1)
+    max_line: int = row(
+        256 * KIB, "Bytes of one line of a streaming ingest.", "The same as for one event.", least=1
+    )
     line_timeout: float = row(
-        30.0, "Seconds of silence that end a streaming ingest.", "As any other body.", least=1
+        30.0, "Seconds of silence that end a streaming ingest.", "The same as for any other body.", least=1
     )
     max_publishes: int = row(
-        1_000, "Publishes that may wait for the engine at once.", "More would only wait longer.", least=1
+        1_000,
+        "Publishes that may wait for the engine at the same time.",
+        "More of them would only wait longer.",
+        least=1,
     )
     engine_timeout: float = row(
         4.0,
         "Seconds a publish waits for the engine.",
-        "Below the 5 s within which every publish is answered.",
+        "Every publish is answered within 5 s; this leaves a margin.",
         least=0.1,
     )
     # -- requests
     head_timeout: float = row(
         10.0,
         "Seconds for the head of a request.",
-        "A header byte every 5 s holds a socket no longer.",
+        "A client that sends one byte every 5 s cannot hold a socket longer.",
         least=1,
     )
-    body_timeout: float = row(30.0, "Seconds for the body of a publish.", "As above, for bodies.", least=1)
+    body_timeout: float = row(30.0, "Seconds for the body of a publish.", "The same, for bodies.", least=1)
     max_head_bytes: int = row(
-        32 * KIB, "Bytes of a request's head.", "Four times the largest head browsers send.", least=KIB
+        32 * KIB, "Bytes of a request's head.", "Four times the largest head that browsers send.", least=KIB
     )
     max_headers: int = row(100, "Headers of a request.", "Browsers send about 20.", least=1)
-    max_url_bytes: int = row(8 * KIB, "Bytes of a request's URL.", "As most servers and proxies.", least=256)
+    max_url_bytes: int = row(
+        8 * KIB, "Bytes of a request's URL.", "The limit of most servers and proxies.", least=256
+    )
 
     given: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
-    """The names of the settings that were given, even with their default values."""
+    """The names of the settings that were passed, even if with their default values."""
 
     def __init__(self, **values: float) -> None:
-        """Raises `InvalidInput` if a name is unknown or a value is out of its range."""
+        """Raises `InvalidInput` if a name is unknown or a value is out of range."""
         if unknown := sorted(values.keys() - ROWS.keys()):
-            raise InvalidInput(f"there is no setting {unknown[0]!r}", code="invalid_setting")
+            raise InvalidInput(f"unknown setting {unknown[0]!r}", code="invalid_setting")
         for name, item in ROWS.items():
             value = values.get(name, item.default)
             check(item, value)
@@ -159,7 +168,7 @@ class Settings:
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:
-        """Read settings from text, by name. Raises `InvalidInput`."""
+        """Read settings from text, by name. Raises `InvalidInput` as the constructor does."""
         return cls(**{name: parse(name, text) for name, text in texts.items()})
 
 
@@ -167,7 +176,7 @@ ROWS = {item.name: item for item in dataclasses.fields(Settings) if item.init}
 
 
 def parse(name: str, text: str) -> float | int:
-    """Turn `text` into a value of the setting `name`; raise `InvalidInput`."""
+    """Turn `text` into a value of the setting `name`. Raises `InvalidInput` if it is not a number."""
     kind: type[float | int] = type(default(ROWS[name]))
     try:
         return kind(text)
