@@ -3,20 +3,21 @@ The text/event-stream format, with no I/O: `Event`, `encode`, `Decoder`.
 
 Rule 1: bytes in, events out; events in, bytes out. No sockets, no asyncio and
         no clock in this file.
-Rule 2: how the bytes are split never changes the events. `feed(a + b)` and
-        `feed(a)` then `feed(b)` give the same. tests/test_event_stream.py checks
-        it at every position.
+Rule 2: how the bytes are split never changes the events. `feed(a + b)` returns the
+        same as `feed(a)` and `feed(b)` together. tests/test_event_stream.py checks
+        this at every position.
 Rule 3: work is linear in the bytes received. Memory is bounded by `limit` and the
         size of one chunk, whatever a server sends.
-Rule 4: the decoder has two ways and one result. The exact way (`_lines`, `_field`,
-        `_dispatch`) is the standard, line by line. The quick way (`_blocks`) takes
-        whole blocks by one regular expression and leaves to the exact way what does
-        not look regular. The tests hold both against a third decoder.
-Rule 5: an encoded event is one event. What would end a line early, or is no UTF-8,
-        is refused here too, whoever asks: HTTP, the library or a foreign writer.
+Rule 4: the decoder has two paths and one result. The exact path (`_lines`, `_field`,
+        `_dispatch`) is the standard, line by line. The quick path (`_blocks`) decodes
+        whole blocks with one regular expression and leaves anything irregular to
+        the exact path. The tests compare both with a third decoder.
+Rule 5: an encoded event is one event. Text that would end a line early, or is not
+        valid UTF-8, is refused here for all callers: HTTP, the library, entries of
+        foreign writers.
 
 Standard: https://html.spec.whatwg.org/multipage/server-sent-events.html, quoted
-at the line that obeys it.
+at the lines that implement it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import orjson
 
 from .errors import InvalidInput, Reserved, TooLarge
 
-# Below half a second clients would hammer, above ten minutes they would seem dead.
+# Below half a second clients would hammer the server, above ten minutes they would seem dead.
 RETRY_MIN = 500
 RETRY_MAX = 600_000
 
@@ -39,14 +40,14 @@ LIMIT = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-# CR and LF end a line; with NUL clients drop an id; half a surrogate pair is no UTF-8.
-NO_LINE = re.compile("[\r\n\0\ud800-\udfff]")
+# CR and LF end a line; clients ignore an id with NUL; a lone surrogate has no UTF-8.
+NOT_IN_A_LINE = re.compile("[\r\n\0\ud800-\udfff]")
 
-# A regular block: event, id and topic, or id before event as others write it, then one
-# line of data and a blank line. What is not regular matches as one group together with
-# all that follows, so the matches leave nothing out. An empty id or topic is not regular,
-# since an empty group is one that did not match. `(?:x|)` is faster than `(?:x)?`, and
-# possessive (`?+`, `*+`) tries nothing twice.
+# A regular block: event, id and topic (other servers write id before event), then one line
+# of data and a blank line. From the first irregular block on, everything matches as the
+# last group, so nothing is left out. An empty id or topic is irregular, since an empty
+# group means that it did not match. `(?:x|)` is faster than `(?:x)?`; the possessive
+# forms (`?+`, `*+`) never backtrack.
 BLOCK = re.compile(
     r"(?:id: ?+([^\n\0]++)\n|)"
     r"(?:event: ?+(.*+)\n|)"
@@ -57,8 +58,8 @@ BLOCK = re.compile(
     r"|((?s:.++))"
 )
 
-# A begun block whose whole lines take effect at its blank line and not before.
-PATIENT = re.compile(rb"(?:(?:data|event|id|topic):.*+\n)*+.*+")
+# An incomplete block whose lines have no effect before its blank line, so it can be kept as it is.
+DEFERRABLE = re.compile(rb"(?:(?:data|event|id|topic):.*+\n)*+.*+")
 
 # "If the line contains a U+003A COLON character (:): Collect the characters on the
 # line before the first U+003A COLON character (:), and let field be that string.
@@ -67,21 +68,21 @@ PATIENT = re.compile(rb"(?:(?:data|event|id|topic):.*+\n)*+.*+")
 # from value. [...] Otherwise, the string is not empty but does not contain a U+003A
 # COLON character (:): Process the field [...] using the whole line as the field name,
 # and the empty string as the field value."
-# Here a value after a colon keeps the LF of its line, so that a blank line alone has
-# neither field nor value.
+# In this pattern a value after a colon keeps the LF of its line, so only a blank line
+# has neither field nor value.
 LINE = re.compile(rb"([^:\n]*+)(?:: ?+(.*+\n)|\n)")
 
 
 @dataclass(slots=True)
 class Event:
     """
-    One event. The event that a server encodes equals the event that a client decodes.
+    One event. The event that a client decodes equals the one that the server encoded.
 
-    `data` is text of any length; its line ends become LF on the way. `event` is the
-    type. `id` None writes no `id:` line; a decoded event has the last event id, ""
-    where there was none. `retry` is the reconnection time in milliseconds; on the
-    other side it stands on the decoder, not on the event. `topic` is a field of our
-    own, which browsers ignore.
+    `data` is text of any length; encoding turns its line ends into LF. `event` is the
+    type. With `id` None no `id:` line is written; a decoded event has the last event
+    id, or "" if there was none. `retry` is the reconnection time in milliseconds; a
+    decoder keeps it itself and does not set it on events. `topic` is our own field,
+    which browsers ignore.
     """
 
     data: str = ""
@@ -91,24 +92,24 @@ class Event:
     topic: str | None = None
 
     def json(self) -> Any:
-        """Return what `data` means as JSON; raise `ValueError` if it is none."""
+        """Return `data` parsed as JSON. Raises `ValueError` if it is not JSON."""
         return orjson.loads(self.data)
 
 
 @dataclass(slots=True)
 class Comment:
-    """One comment line, without its colon and the space after it."""
+    """One comment line, without the colon and the space after it."""
 
     text: str
 
 
 def encode(event: Event) -> bytes:
     """
-    Return the block of bytes that carries an event.
+    Return an event as the bytes of one block.
 
-    Raise `InvalidInput`, with the code of the field, for what a block cannot carry.
+    Raises `InvalidInput`, with a code for the field, if a block cannot carry it.
     """
-    # Joined with `+` and not formatted: subclasses of str may format as they like.
+    # Joined with `+` and not formatted: a subclass of str may format itself as anything.
     head = ""
     if event.event not in ("message", ""):
         head = "event: " + check_type(event.event) + "\n"
@@ -120,9 +121,9 @@ def encode(event: Event) -> bytes:
         head += f"retry: {check_retry(event.retry)}\n"
     data = event.data
     if not isinstance(data, str):
-        raise InvalidInput(f"data is str, not {type(data).__name__}", code="invalid_data")
-    # Split at CRLF, CR and LF and at nothing else: str.splitlines knows eight more
-    # and drops the last. Always one space after the colon, as data may begin with one.
+        raise InvalidInput(f"data must be str, not {type(data).__name__}", code="invalid_data")
+    # Split at CRLF, CR and LF and nothing else: str.splitlines knows eight more line ends
+    # and drops the last one. Always a space after the colon, since data may begin with one.
     if "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n")
     if "\n" in data:
@@ -130,28 +131,28 @@ def encode(event: Event) -> bytes:
     try:
         return (head + "data: " + data + "\n\n").encode()
     except UnicodeEncodeError:
-        # The head was checked, so it is the data.
+        # The other fields were checked, so it is the data.
         raise InvalidInput(
-            "data holds half a surrogate pair, which is no UTF-8", code="invalid_utf8"
+            "data contains a lone surrogate, which is not valid UTF-8", code="invalid_utf8"
         ) from None
 
 
 def comment(text: str = "") -> bytes:
-    """Return a block of one comment, which clients ignore; raise `InvalidInput` for more than a line."""
+    """Return a comment as bytes; clients ignore it. Raises `InvalidInput` if it is more than one line."""
     if not _is_line(text):
-        raise InvalidInput("a comment is text without CR, LF and NUL", code="invalid_comment")
+        raise InvalidInput("a comment must be text without CR, LF and NUL", code="invalid_comment")
     return b": %b\n\n" % text.encode() if text else b":\n\n"
 
 
 def check_type(text: str) -> str:
-    """Return an event type, "message" for an empty one; raise `InvalidInput` for what no line can carry."""
+    """Return an event type, "message" for an empty one. Raises `InvalidInput` if no line can carry it."""
     if not _is_line(text):
-        raise InvalidInput("an event type is text without CR, LF and NUL", code="invalid_type")
+        raise InvalidInput("an event type must be text without CR, LF and NUL", code="invalid_type")
     return text or "message"
 
 
 def check_publish_type(text: str) -> str:
-    """Return an event type that a publisher may use: as `check_type`, and `Reserved` for `hub.*`."""
+    """Return an event type that publishers may use. Raises as `check_type`, and `Reserved` for `hub.*`."""
     text = check_type(text)
     if text.startswith("hub."):
         raise Reserved("event types that begin with hub. belong to the hub", code="reserved_type")
@@ -159,41 +160,41 @@ def check_publish_type(text: str) -> str:
 
 
 def check_retry(value: int) -> int:
-    """Return a reconnection time in ms; raise `InvalidInput` unless it is an int from 500 to 600000."""
-    # True is an int in Python.
+    """Return a reconnection time in ms. Raises `InvalidInput` if it is not an int from 500 to 600,000."""
+    # In Python True is an int.
     if not isinstance(value, int) or isinstance(value, bool) or not RETRY_MIN <= value <= RETRY_MAX:
         raise InvalidInput(
-            f"retry is an int from {RETRY_MIN} to {RETRY_MAX} (milliseconds)", code="invalid_retry"
+            f"retry must be an int from {RETRY_MIN} to {RETRY_MAX} (milliseconds)", code="invalid_retry"
         )
     return int(value)
 
 
 def _check_id(text: str) -> str:
     if not _is_line(text):
-        raise InvalidInput("an event id is text without CR, LF and NUL", code="invalid_id")
+        raise InvalidInput("an event id must be text without CR, LF and NUL", code="invalid_id")
     return text
 
 
 def _check_topic(text: str) -> str:
     if not _is_line(text) or CONTROL.search(text):
-        raise InvalidInput("a topic is text without control characters", code="invalid_topic")
+        raise InvalidInput("a topic must be text without control characters", code="invalid_topic")
     return text
 
 
 def _is_line(text: str) -> bool:
-    # Nearly all are printable, which is quick to ask and none of the others is.
-    return isinstance(text, str) and (text.isprintable() or not NO_LINE.search(text))
+    # Nearly all text is printable, which is quick to check and excludes those characters.
+    return isinstance(text, str) and (text.isprintable() or not NOT_IN_A_LINE.search(text))
 
 
 class Decoder:
     """
     Turn a stream of bytes into events: `for event in decoder.feed(chunk)`.
 
-    `last_event_id` is what a reconnection sends, and `retry` the reconnection time in
-    milliseconds that the server asked for, or None: both outlive `reset`. `limit`
-    bounds a line, and the data of an event, in bytes; comments and unknown fields
-    count for nothing but the limit of their line. With `comments=True` items of type
-    `Comment` stand among the events, where they came.
+    `last_event_id` is the id to send when reconnecting; `retry` is the reconnection
+    time in milliseconds that the server sent, or None. `reset` keeps both. `limit` is
+    the most bytes that a line, or the data of an event, may have; comments and unknown
+    fields count only as lines. With `comments=True`, comments are returned among the
+    events, in order, as items of type `Comment`.
     """
 
     def __init__(self, limit: int = LIMIT, last_event_id: str = "", comments: bool = False) -> None:
@@ -204,14 +205,14 @@ class Decoder:
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new connection: forget half a block, keep `last_event_id` and `retry`."""
+        """Start a new connection: forget an incomplete block, keep `last_event_id` and `retry`."""
         self._failed = False
-        self._started = False  # past where a BOM may stand
-        self._start = b""  # what may yet be a BOM
-        self._after_cr = False  # an LF now would belong to the line end before it
-        self._tail = b""  # a begun block that can wait
-        self._exact = False  # in a block that goes the exact way; these are its state:
-        self._line = bytearray()  # the line that has no end yet
+        self._started = False  # past the place of a BOM
+        self._start = b""  # what may become a BOM
+        self._after_cr = False  # an LF that comes next belongs to the line end before it
+        self._tail = b""  # an incomplete block that is kept as it is
+        self._exact = False  # in a block on the exact path, whose state is:
+        self._line = bytearray()  # the incomplete line
         self._data = bytearray()  # "the data buffer"
         self._type = ""  # "the event type buffer"
         self._id: str | None = None  # "the last event ID buffer"; None while the block has no id
@@ -221,9 +222,9 @@ class Decoder:
         """
         Return the events that this chunk completes.
 
-        Raise `TooLarge` (code `event_too_large`) once a line or event passes the limit,
-        and again until `reset`. Events complete before are not lost: if the chunk has
-        some they are returned, and the next call raises.
+        Raises `TooLarge` (`event_too_large`) if a line or event exceeds the limit, and on
+        each call after that until `reset`. No complete event is lost: if the chunk has
+        some before the excess, they are returned, and the next call raises.
         """
         if self._failed:
             raise self._too_large()
@@ -260,7 +261,7 @@ class Decoder:
         # "Lines must be separated by either a U+000D CARRIAGE RETURN U+000A LINE FEED
         # (CRLF) character pair, a single U+000A LINE FEED (LF) character, or a single
         # U+000D CARRIAGE RETURN (CR) character." A CR at the end of a chunk ends its
-        # line at once; if the LF of its pair follows, that ends nothing.
+        # line at once; if an LF follows, it belongs to the same line end.
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -270,12 +271,12 @@ class Decoder:
         return chunk
 
     def _blocks(self, blocks: bytes, events: list[Event]) -> None:
-        """Take whole blocks the quick way."""
+        """Decode complete blocks on the quick path."""
         try:
             text = blocks.decode()
         except UnicodeDecodeError:
             return self._lines(blocks, events)
-        # Nothing in them passes the limit if together they do not.
+        # If the total fits the limit, so does each part.
         if len(blocks) > self._limit:
             return self._lines(blocks, events)
         found = BLOCK.findall(text)
@@ -285,7 +286,7 @@ class Decoder:
         for early_id, type_, id_, topic, data, _ in found:
             if id_ or early_id:
                 last_id = id_ or early_id
-            # `Event(...)` in steps, since calling __init__ is a tenth of all the work.
+            # `Event(...)` in steps, since the call of __init__ would take a tenth of the time.
             event = new(Event)
             event.data = data
             event.event = type_ or "message"
@@ -299,18 +300,18 @@ class Decoder:
         return None
 
     def _begin(self, part: bytes, events: list[Event]) -> None:
-        """Keep the beginning of a block, or take its lines now if they cannot wait."""
-        if len(part) <= self._limit and PATIENT.fullmatch(part):
+        """Keep an incomplete block as it is if that is possible, else decode its lines now."""
+        if len(part) <= self._limit and DEFERRABLE.fullmatch(part):
             self._tail = part
         else:
             self._exact = True
             self._part(part, events)
 
     def _resume(self, chunk: bytes, events: list[Event]) -> bytes:
-        """Go on with the begun block; return what follows its blank line."""
+        """Continue the incomplete block; return what follows its blank line."""
         if self._tail:
             tail, self._tail = self._tail, b""
-            # To read it again from its start at most doubles the work.
+            # Reading the block again from its start at most doubles the work.
             if len(tail) <= len(chunk):
                 return tail + chunk
             self._exact = True
@@ -321,14 +322,14 @@ class Decoder:
         return chunk[end:] if end else b""
 
     def _block_end(self, chunk: bytes) -> int:
-        """Return where in the chunk the begun block ends, after its blank line; 0 if it does not."""
+        """Return where the incomplete block ends in the chunk, after its blank line; 0 if it does not."""
         if not self._line and chunk.startswith(b"\n"):
             return 1
         border = chunk.find(b"\n\n")
         return border + 2 if border >= 0 else 0
 
     def _part(self, part: bytes, events: list[Event]) -> None:
-        """Take a part of a block: its whole lines now, the rest when its line ends."""
+        """Decode a part of a block: its complete lines now, the rest when its line ends."""
         end = part.rfind(b"\n") + 1
         if end:
             lines = part[:end]
@@ -342,7 +343,7 @@ class Decoder:
                 raise self._too_large()
 
     def _lines(self, lines: bytes, events: list[Event]) -> None:
-        """Take whole lines the exact way."""
+        """Decode complete lines on the exact path."""
         end = self._allowed(lines)
         for name, value in LINE.findall(lines, 0, end):
             if name == b"data":
@@ -359,14 +360,14 @@ class Decoder:
                 self._dispatch(events)
             elif self._comments:
                 # "If the line starts with a U+003A COLON character (:): Ignore the
-                # line." Who does not ask for comments gets none, so the list is one of
-                # events for all but those who look for `Comment`.
+                # line." Only with `comments=True` does the list hold anything but
+                # events.
                 events.append(cast(Event, Comment(_text(value[:-1]))))
         if end < len(lines):
             raise self._too_large()
 
     def _allowed(self, lines: bytes) -> int:
-        """Return where the first line that passes the limit begins, or the end."""
+        """Return where the first line over the limit begins, or the end if there is none."""
         if len(lines) <= self._limit:
             return len(lines)
         end = 0
@@ -377,7 +378,7 @@ class Decoder:
         return end
 
     def _field(self, name: bytes, value: bytes) -> None:
-        """Take a field other than data."""
+        """Apply a field other than data."""
         # "Field names must be compared literally, with no case folding performed."
         if name == b"event":
             # "Set the event type buffer to the field value."
@@ -392,15 +393,15 @@ class Decoder:
         elif name == b"retry" and value.isdigit():
             # "If the field value consists of only ASCII digits, then interpret the field
             # value as an integer in base ten, and set the event stream's reconnection
-            # time to that integer." Of bytes, isdigit is ASCII only and false for none.
-            # 18 digits are 30 million years; int() of many more takes as long.
+            # time to that integer." For bytes, isdigit is ASCII only, and False if empty.
+            # 18 digits are 30 million years; int() of a very long number takes too long.
             self.retry = int(value.lstrip(b"0")[:18] or b"0")
         # "Otherwise: The field is ignored."
 
     def _dispatch(self, events: list[Event]) -> None:
         # "Set the last event ID string of the event source to the value of the last
-        # event ID buffer." This comes before the question for data: a block with only
-        # an id moves it.
+        # event ID buffer." This comes before the check for data: a block with only an
+        # id sets it too.
         if self._id is not None:
             self.last_event_id = self._id
         # "If the data buffer is an empty string, set the data buffer and the event type
@@ -418,11 +419,11 @@ class Decoder:
         self._type, self._id, self._topic = "", None, None
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"a line or an event of more than {self._limit} bytes", code="event_too_large")
+        return TooLarge(f"a line or an event has more than {self._limit} bytes", code="event_too_large")
 
 
 def _text(value: bytes | bytearray) -> str:
     # "Streams must be decoded using the UTF-8 decode algorithm", which puts U+FFFD for
-    # each error. No character holds a line end, so how many lines are decoded at once
-    # makes no difference.
+    # each error. No character spans a line end, so the result does not depend on how many
+    # lines are decoded at once.
     return value.decode("utf-8", "replace")
