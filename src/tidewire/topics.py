@@ -1,16 +1,16 @@
 """
-Topic names, patterns, and which subscriptions an event is for.
+Topic names, patterns, and which subscriptions match an event.
 
 Rule 1: names are compared byte by byte and never normalised. `a/b`, `a/b/` and `/a/b` are three
-        topics, and so are the composed and the decomposed spelling of an accent.
+        topics, and an accent in composed and in decomposed spelling makes two.
 Rule 2: `/` separates levels, and an empty level is a level. In a pattern `*` is one whole level,
-        `**` as the last level is one or more. So `a/*` matches `a/` and not `a`, `a/**` matches
-        `a/b/c` and not `a`, and `**` alone needs no rule of its own to match everything.
-Rule 3: reserved names are the hub's own. They are neither published nor named in a selector, and
-        no pattern matches them, `**` neither: what the hub may say there one day must not reach
-        those who asked for everybody's events.
+        and `**`, as the last level, is one or more. So `a/*` matches `a/` but not `a`, `a/**` matches
+        `a/b/c` but not `a`, and `**` alone matches everything without a special rule.
+Rule 3: reserved names belong to the hub. Nobody can publish to them or name them in a selector, and
+        no pattern matches them, not even `**`: what the hub may send there in the future must not
+        reach clients that subscribed to everything.
 Rule 4: matching is linear in the bytes of topic and pattern. No pattern ever becomes a regular
-        expression. tests/test_topics.py holds the matcher and the index against ten plain lines.
+        expression. tests/test_topics.py compares the matcher and the index with a ten-line version.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MAX_BYTES = 512
 MAX_TERMS = 100
 RESERVED = ("$", "/.well-known/")
 
-# Control, format and surrogate characters: what hides in a name, turns its direction round or
-# cannot be written as UTF-8. The line and paragraph separators (U+2028, U+2029) are not called
-# controls by Unicode but act as such: editors, logs and `str.splitlines` break the line there, and
-# one name would look like two.
+# Control, format and surrogate characters: they are invisible, reverse the text direction or cannot
+# be encoded as UTF-8. Unicode does not class the line and paragraph separators (U+2028, U+2029) as
+# controls, but editors, logs and `str.splitlines` break the line at them, so one name would look
+# like two.
 REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 V = TypeVar("V", bound=Hashable)
@@ -41,20 +41,24 @@ def is_pattern(term: str) -> bool:
 
 def check_topic(name: str) -> str:
     """
-    Return `name` if it may name a topic, reserved ones included.
+    Return `name` if it is a valid topic name, reserved or not.
 
-    Raises InvalidInput `invalid_topic`: empty, more than 512 bytes of UTF-8, a control, format or
-    line-separating character, a lone surrogate, or a `*`.
+    Raises `InvalidInput` (`invalid_topic`) if it is empty or longer than 512 bytes of UTF-8, or if it
+    has a control, format or line-separating character, a lone surrogate, or a `*`.
     """
     _check_text(name, "topic")
     if is_pattern(name):
-        raise InvalidInput("a topic must not have a `*`: patterns are for subscribing", code="invalid_topic")
+        raise InvalidInput("a topic must not have a `*`: only subscribers use patterns", code="invalid_topic")
     return name
 
 
 def check_publish_topic(name: str) -> str:
-    """Return `name` if it may be published to. Raises as check_topic does, and Reserved `reserved_topic`."""
-    # Nearly all are ASCII, and of those no printable one is refused for its characters, but for a `*`.
+    """
+    Return `name` if events may be published to it.
+
+    Raises as `check_topic`, and `Reserved` (`reserved_topic`) if the name is reserved.
+    """
+    # Nearly all names are printable ASCII. Of those characters only `*` is refused.
     plain = isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= MAX_BYTES
     if plain and "*" not in name and not name.startswith(RESERVED):
         return name
@@ -63,10 +67,10 @@ def check_publish_topic(name: str) -> str:
 
 def check_term(term: str) -> str:
     """
-    Return `term` if it may be subscribed to: a topic or a pattern, and not a reserved one.
+    Return `term` if a client may subscribe to it: a topic or a pattern that is not reserved.
 
-    Raises InvalidInput `invalid_topic` or `invalid_pattern` (when there is a `*` in it), and
-    Reserved `reserved_topic` for `$...` and `/.well-known/...`.
+    Raises `InvalidInput` if it is not valid (`invalid_pattern` if it has a `*`, else `invalid_topic`)
+    and `Reserved` (`reserved_topic`) if it begins with `$` or `/.well-known/`.
     """
     if isinstance(term, str) and is_pattern(term):
         return _check_unreserved(_check_pattern(term))
@@ -80,7 +84,7 @@ def _check_pattern(term: str) -> str:
         is_pattern(last) and last not in ("*", "**")
     ):
         raise InvalidInput(
-            "in a pattern `*` is a whole level, and `**` the whole last level", code="invalid_pattern"
+            "in a pattern `*` must be a whole level and `**` the whole last level", code="invalid_pattern"
         )
     return term
 
@@ -92,19 +96,19 @@ def _check_text(text: str, kind: str) -> None:
 
 
 def _fault(text: str) -> str:
-    """Say what is wrong, without repeating the text: it may come from anybody and go anywhere."""
-    if not isinstance(text, str):  # a JSON body brings any type
+    """Return what is wrong with `text`, or "". The text is not repeated: anyone may have sent it."""
+    if not isinstance(text, str):  # JSON may hold any type
         return "must be text"
     if not text:
         return "must not be empty"
-    # Characters first: megabytes are neither looked through nor encoded.
+    # Characters are counted first, so that megabytes are neither scanned nor encoded.
     if len(text) > MAX_BYTES:
         return f"must have at most {MAX_BYTES} bytes of UTF-8"
-    # isprintable is much faster, and refuses more than we do: spaces, private and unassigned characters.
+    # isprintable is much faster, but also refuses spaces and private and unassigned characters.
     if not text.isprintable():
         for char in text:
             if unicodedata.category(char) in REFUSED:
-                return f"must not have control or format characters, such as its U+{ord(char):04X}"
+                return f"must not contain control or format characters, such as U+{ord(char):04X}"
     if not text.isascii() and len(text.encode()) > MAX_BYTES:
         return f"must have at most {MAX_BYTES} bytes of UTF-8"
     return ""
@@ -120,17 +124,17 @@ def _check_unreserved(term: str) -> str:
 
 class Selector:
     """
-    The topics and patterns of one subscription: a set that can be asked what it matches.
+    The topics and patterns of one subscription.
 
-    `terms` are all of them, sorted; `topics` the plain ones; `patterns` the others, sorted. `single`
-    is true for exactly one plain topic: then every event has the same topic, and frames need not
-    say which.
+    `terms` are all of them, sorted; `topics` are the plain ones; `patterns` the others, sorted.
+    `single` is true for exactly one plain topic: then all events have the same topic, and frames
+    need not name it.
 
-    Equal and of one hash if the terms are the same set. Do not change one: they are made to be
-    shared, by a dict of whoever makes many: `selector = known.setdefault(selector, selector)`.
+    Selectors with the same set of terms are equal and have the same hash. Never change one. Code
+    that makes many can share them: `selector = known.setdefault(selector, selector)`.
 
-    Raises InvalidInput `missing_topic` (no terms), `too_many_topics` (more than `limit`), and what
-    check_term raises.
+    Raises `InvalidInput` if there are no terms (`missing_topic`) or more than `limit`
+    (`too_many_topics`), and what `check_term` raises.
     """
 
     __slots__ = ("_hash", "_wild", "patterns", "single", "terms", "topics")
@@ -141,20 +145,20 @@ class Selector:
     single: bool
 
     def __init__(self, terms: Iterable[str], limit: int = MAX_TERMS) -> None:
-        # A str is an iterable of str: Selector("ab") would wait for `a` and `b` for ever.
+        # A str is an iterable of str too: Selector("ab") would wait for `a` and `b` forever.
         if isinstance(terms, str):
-            raise TypeError("Selector takes terms, not one str")
-        # Counted before anything is looked at, doubles too: refusing must cost next to nothing.
-        asked = list(islice(terms, limit + 1))
-        if not asked:
+            raise TypeError("pass an iterable of terms to Selector, not a str")
+        # All are counted before any is checked, duplicates too: refusing must cost next to nothing.
+        given = list(islice(terms, limit + 1))
+        if not given:
             raise InvalidInput("subscribe to at least one topic", code="missing_topic")
-        if len(asked) > limit:
+        if len(given) > limit:
             raise InvalidInput(f"subscribe to at most {limit} topics and patterns", code="too_many_topics")
-        self.terms = tuple(sorted({check_term(term) for term in asked}))
+        self.terms = tuple(sorted({check_term(term) for term in given}))
         self.patterns = tuple(filter(is_pattern, self.terms))
         self.topics = frozenset(self.terms).difference(self.patterns)
         self.single = not self.patterns and len(self.terms) == 1
-        self._wild = tuple(map(_at_first_star, self.patterns))
+        self._wild = tuple(map(_split_at_star, self.patterns))
         self._hash = hash(self.terms)
 
     def matches(self, topic: str) -> bool:
@@ -164,7 +168,7 @@ class Selector:
             return True
         if not self._wild or topic.startswith(RESERVED):
             return False
-        # The first comparison turns away most, so a scan of a log costs little more than that.
+        # The prefix rules out most topics, so scanning a log costs little more than that test.
         for prefix, wild in self._wild:
             if topic.startswith(prefix) and _matches(wild, topic[len(prefix) :]):
                 return True
@@ -182,31 +186,31 @@ class Selector:
         return f"Selector({list(self.terms)!r})"
 
 
-def _at_first_star(pattern: str) -> tuple[str, str]:
+def _split_at_star(pattern: str) -> tuple[str, str]:
     prefix = pattern.partition("*")[0]
     return prefix, pattern.removeprefix(prefix)
 
 
 def _matches(wild: str, text: str) -> bool:
-    # Nearly every pattern ends in one of these two, and then no level need be cut out.
+    # Nearly all patterns end like this, and then the levels need not be split.
     if wild == "**":
         return True
     if wild == "*":
         return "/" not in text
-    # Too few levels, and so nearly everything against a pattern made deep to be slow.
+    # Too few levels. This rules out nearly all topics for a pattern that was made deep to be slow.
     if text.count("/") < wild.count("/"):
         return False
     wanted = wild.split("/")
-    levels = text.split("/", len(wanted))  # one more than wanted is as bad as a hundred more
+    levels = text.split("/", len(wanted))  # one level too many is enough to know
     return _advance(wanted, levels, 0) == len(levels)
 
 
 def _advance(wanted: list[str], levels: list[str], start: int) -> int:
-    """Match levels from `start` on. Return where the next one stands, or -1 if they are not as wanted."""
+    """Match levels from `start` on. Return the index after the last match, or -1 if they do not match."""
     end = start + len(wanted)
     if end > len(levels):
         return -1
-    # `*` first: with 256 of them, the worst there is, that halves the time.
+    # `*` first: in the worst case, a pattern with 256 of them, that halves the time.
     for want, level in zip(wanted, levels[start:end], strict=True):
         if want != "*" and want != level and want != "**":
             return -1
@@ -215,28 +219,28 @@ def _advance(wanted: list[str], levels: list[str], start: int) -> int:
 
 class TopicIndex(Generic[V]):
     """
-    Which values want a topic: `add(selector, value)`, then `match(topic)`.
+    Finds the values whose selectors match a topic: `add(selector, value)`, then `match(topic)`.
 
-    A value is hashable and may be added with several selectors; `match` gives it once. The order
-    is that of adding. Nothing is kept of what was discarded.
+    A value is hashable and may be added with several selectors; `match` returns it once. Values
+    come in the order in which they were added. Discarded pairs leave nothing behind.
 
-    Plain topics are found by one lookup, patterns by walking a trie. Each step of the walk has at
-    most two ways to go on, the level's name and `*`, so a topic of n levels has at most 2**n ways
-    through it, however many patterns there are, and no node is met twice.
+    Plain topics are found by one lookup, patterns by walking a trie. At each level the walk can
+    follow at most two branches, the level's name and `*`, so a topic of n levels takes at most
+    2**n paths, no matter how many patterns there are, and visits no node twice.
     """
 
     __slots__ = ("_next", "_numbers", "_root", "_topics")
 
     def __init__(self) -> None:
-        # Every pair has a number: it is the key under each of its terms, so that what several
-        # terms find is made unique and put in order by the numbers alone.
+        # Each pair has a number, which is its key under each of its terms. So the numbers alone
+        # make the results of several terms unique and put them in order.
         self._numbers: dict[tuple[Selector, V], int] = {}
         self._next = 0
         self._topics: dict[str, dict[int, V]] = {}
         self._root: _Node[V] = _Node("")
 
     def add(self, selector: Selector, value: V) -> None:
-        """Let `match` give `value` for what `selector` matches. Adding the same pair again does nothing."""
+        """Have `match` return `value` for the topics of `selector`. Adding a pair again does nothing."""
         if (selector, value) in self._numbers:
             return
         number = self._numbers[selector, value] = self._next
@@ -247,7 +251,7 @@ class TopicIndex(Generic[V]):
             self._root.grow(pattern).values[number] = value
 
     def discard(self, selector: Selector, value: V) -> None:
-        """Take back an `add` of the same pair; without one do nothing."""
+        """Undo an `add` of the same pair; do nothing if there was none."""
         number = self._numbers.pop((selector, value), None)
         if number is None:
             return
@@ -260,7 +264,7 @@ class TopicIndex(Generic[V]):
             self._root.prune(pattern, number)
 
     def match(self, topic: str) -> tuple[V, ...]:
-        """Return the values whose selectors match, each once, in the order of adding."""
+        """Return the values whose selectors match, each once, in the order in which they were added."""
         named = self._topics.get(topic)
         if not self._root.children or topic.startswith(RESERVED):
             return _unique(named) if named else ()
@@ -276,18 +280,18 @@ class TopicIndex(Generic[V]):
 
 
 def _unique(values: dict[int, V]) -> tuple[V, ...]:
-    # One value under two selectors stands here under two numbers. Hardly ever, and alone never.
+    # A value added with two selectors has two numbers. That is rare, and one number needs no check.
     return tuple(values.values() if len(values) == 1 else dict.fromkeys(values.values()))
 
 
 class _Node(Generic[V]):
     """
-    One place in the trie of patterns: the levels that lead to it, and what ends or goes on there.
+    One node in the trie of patterns: the levels that lead to it, and what ends or continues there.
 
-    Several levels without a fork are one node: 100 patterns in one request of 8 KiB would else
-    cost 4,000 nodes and a megabyte, for every stream that asks for them. So every node but
-    the root has values or at least two children. Labels are text, not tuples of levels: a tuple of
-    short strings takes 20 times the memory.
+    Several levels without a fork are one node: otherwise 100 patterns in one request of 8 KiB
+    would take 4,000 nodes and a megabyte, for every stream that subscribes to them. So every node
+    except the root has values or at least two children. Labels are text, not tuples of levels: a
+    tuple of short strings takes 20 times the memory.
     """
 
     __slots__ = ("children", "label", "values")
@@ -298,20 +302,20 @@ class _Node(Generic[V]):
         self.values: dict[int, V] = {}
 
     def grow(self, pattern: str) -> _Node[V]:
-        """Return the node of `pattern` below this one, made if need be."""
+        """Return the node of `pattern` below this one; create it if necessary."""
         node, levels = self, pattern.split("/")
         while levels:
             child = node.children.get(levels[0])
             if child is None:
                 child = node.children[levels[0]] = _Node("/".join(levels))
                 return child
-            shared = _shared(child.label.split("/"), levels)
-            node.children[levels[0]] = node = child.cut(shared)
-            levels = levels[shared:]
+            common = _common_length(child.label.split("/"), levels)
+            node.children[levels[0]] = node = child.split(common)
+            levels = levels[common:]
         return node
 
-    def cut(self, after: int) -> _Node[V]:
-        """Return a node for the first `after` levels of the label; this one keeps the others, below it."""
+    def split(self, after: int) -> _Node[V]:
+        """Return a node for the first `after` levels of the label; this one keeps the rest, as its child."""
         levels = self.label.split("/")
         if after == len(levels):
             return self
@@ -321,7 +325,7 @@ class _Node(Generic[V]):
         return upper
 
     def prune(self, pattern: str, number: int) -> None:
-        """Remove a value from the node of `pattern`, and the nodes that then have no reason to be."""
+        """Remove a value from the node of `pattern`, then the nodes that are no longer needed."""
         path = list(self._path(pattern))
         del path[-1].values[number]
         for parent, node in zip(path[-2::-1], path[:0:-1], strict=True):
@@ -344,14 +348,14 @@ class _Node(Generic[V]):
             levels = levels[node.label.count("/") + 1 :]
 
     def find(self, levels: list[str]) -> list[dict[int, V]]:
-        """Return the values of every pattern below this node that matches all of `levels`."""
+        """Return the values of each pattern below this node that matches all of `levels`."""
         found = []
         reached = [(self, 0)]
-        for node, at in reached:  # grows as we go
+        for node, at in reached:  # the loop appends to it
             if at == len(levels):
                 found.append(node.values)
                 continue
-            # A set: a name that no hub accepts but an engine may hold, `*/*/*`, must not go every way twice.
+            # A set, since an engine may hold a name that no hub accepts: `*/*/*` would take each path twice.
             for key in {levels[at], "*"}:
                 child = node.children.get(key)
                 if child is not None and (end := child.past(levels, at)) > 0:
@@ -362,13 +366,13 @@ class _Node(Generic[V]):
         return [values for values in found if values]
 
     def past(self, levels: list[str], at: int) -> int:
-        """Return where the levels after this node's begin, or -1. The first is known to match."""
+        """Return the index after this node's levels, or -1 if one differs. The first is known to match."""
         if "/" not in self.label:
             return at + 1
         return _advance(self.label.split("/"), levels, at)
 
 
-def _shared(one: list[str], other: list[str]) -> int:
+def _common_length(one: list[str], other: list[str]) -> int:
     count = 0
     for a, b in zip(one, other, strict=False):
         if a != b:
