@@ -1,8 +1,8 @@
 """
-Server-Sent Events that lose nothing in silence.
+Server-Sent Events that never lose an event silently.
 
-The names below are loaded when they are first used, so that a client or the
-command line does not pay for the server.
+The names below are imported at first use, so that clients and the command line do
+not have to load the server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "encode",
 ]
 
-HOMES = {
+MODULES = {
     "Decoder": "event_stream",
     "Event": "event_stream",
     "EventStreamResponse": "http.responses",
@@ -44,8 +44,8 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{HOMES[name]}", __name__), name)
+    value = getattr(importlib.import_module(f".{MODULES[name]}", __name__), name)
     globals()[name] = value
     return value

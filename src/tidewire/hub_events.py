@@ -1,7 +1,7 @@
 """
-The hub's own events (`hub.*`), as the bytes of a stream.
+The hub's own events (`hub.*`), encoded as the bytes of a stream.
 
-They tell a subscriber where it stands; a publisher cannot send one.
+They tell a subscriber the state of its stream. Publishers cannot send them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .position import Position
 RESERVED = "hub."
 END = "hub.end"
 
-# The first bytes of a stream. A comment comes first so that a data line that
-# begins with U+FEFF is never taken for a byte order mark, and Firefox, which
-# holds fetch() back until the first byte, goes on at once.
+# The first bytes of a stream. A comment comes first, so that a data line that begins
+# with U+FEFF is never taken for a byte order mark. It is sent at once, since Firefox's
+# fetch() waits for the first byte.
 GREETING = comment("tidewire")
 HEARTBEAT = comment()
 
@@ -36,17 +36,17 @@ def retry(seconds: float) -> bytes:
 
 
 def spread_retry(seconds: float, spread: float) -> bytes:
-    """Return a `retry:` at random within `spread` seconds, so that not all come back at once."""
+    """Return a `retry:` of `seconds` and up to `spread` more, at random, so that clients spread out."""
     return retry(seconds + random.random() * spread)
 
 
 def position(at: Position) -> bytes:
-    """Say where a stream starts, or move an idle one along: an empty event whose id the client keeps."""
+    """Return an empty event that gives the client its position: at the start, and while it is idle."""
     return control("position", "", at)
 
 
 def gap(data: dict[str, Any], at: Position) -> bytes:
-    """Say that continuity cannot be proved, and why; the stream goes on from `at`."""
+    """Return the event that reports a gap, with its reason; the stream continues from `at`."""
     return control("gap", as_json(data), at)
 
 
@@ -63,5 +63,5 @@ def opened(heartbeat: float, resume: str, at: Position) -> bytes:
 
 
 def error(code: str) -> bytes:
-    """Say that the maker of a stream failed. An event named `error` would fire `onerror`."""
+    """Return the event for a generator that failed. An event named `error` would fire `onerror`."""
     return control("error", as_json({"code": code}))

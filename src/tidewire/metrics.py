@@ -1,8 +1,8 @@
 """
 What a node counts, for Prometheus.
 
-Each hub has a registry of its own, so two hubs in one program do not mix. No
-topic, address or other text of users is ever a label: the series are bounded.
+Each hub has its own registry, so two hubs in one program do not mix. No topic,
+address or other text from users is ever a label, so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ class Metrics:
         self.published = self._counter("published_events", "Events stored.")
         self.duplicates = self._counter("duplicate_publishes", "Publishes that repeated a key or an end.")
         self.refused = self._counter("refused_requests", "Requests refused, by code.", "code")
-        self.unknown = self._counter(
-            "unknown_publishes", "Publishes whose fate the engine did not tell in time."
-        )
+        self.unknown = self._counter("unknown_publishes", "Publishes that the engine did not answer in time.")
         self.opened = self._counter("opened_streams", "Streams opened.")
         self.ended = self._counter("ended_streams", "Streams ended, by reason.", "reason")
         self.delivered = self._counter("deliveries", "Writes of a round to a member.")
         self.gaps = self._counter("gaps", "hub.gap events sent, by reason.", "reason")
         self.bad_events = self._counter(
-            "bad_events", "Entries of foreign writers with a field that was dropped."
+            "bad_events", "Entries from foreign writers that had an invalid field, which was dropped."
         )
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
         return Counter(f"tidewire_{name}", help, labels, registry=self.registry)
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Add a gauge that is read when it is asked for."""
+        """Add a gauge whose value `read` returns at each scrape."""
         Gauge(f"tidewire_{name}", help, registry=self.registry).set_function(read)
 
     def text(self) -> bytes:
