@@ -25,7 +25,7 @@ from tidewire import Hub, workers
 from tidewire.errors import StartRefused
 
 async def main(patience, per_process):
-    workers.PATIENCE = float(patience)
+    workers.LOCK_TIMEOUT = float(patience)
     hub = Hub(per_process=per_process == "True")
     try:
         await hub.open()

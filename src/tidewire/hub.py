@@ -1,5 +1,5 @@
 """
-`Hub`: what a program holds.
+`Hub`: the hub in a program.
 
     hub = Hub()
     app = FastAPI(lifespan=hub.lifespan)
@@ -36,7 +36,7 @@ from .metrics import Metrics
 from .position import Position
 from .settings import Settings
 from .topics import Selector
-from .workers import be_the_only_worker
+from .workers import check_only_worker
 
 
 class Hub:
@@ -45,15 +45,15 @@ class Hub:
 
     `url` names the engine: `memory`, `sqlite:///relative/path`,
     `sqlite:////absolute/path`, or the path of a log file such as `./log.db`.
-    `per_process=True` allows one memory hub in each of several workers, whose
-    subscribers then see only what their own worker publishes. `allowed_origins`:
-    origins whose pages may use `app`. `allowed_hosts`: names that `app` answers to;
-    None if the program checks Host itself. Further keywords are settings
-    (docs/reference/settings.md).
+    `per_process=True` allows each of several workers its own memory hub, whose
+    subscribers then see only what that worker publishes. `allowed_origins`:
+    origins whose pages may use `app`. `allowed_hosts`: the host names that `app`
+    accepts; None if the program checks Host itself. All other keywords are
+    settings (docs/reference/settings.md).
 
-    It opens in `lifespan`, or at the first use where no lifespan runs, and
-    belongs to that event loop. Raises `InvalidInput` for an unknown engine or
-    setting.
+    The hub opens in `lifespan`, or at first use if no lifespan runs, and belongs
+    to that event loop. Raises `InvalidInput` if an engine or setting is unknown
+    or a value is out of range.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Hub:
 
     @property
     def app(self) -> HubApp:
-        """The whole HTTP surface, as an ASGI app to mount or to serve."""
+        """The whole HTTP API, as an ASGI app to mount or serve."""
         return self._app
 
     @property
@@ -89,9 +89,9 @@ class Hub:
     @property
     def failure(self) -> str:
         """
-        Why nothing can be stored any more until the process starts again; empty while all is well.
+        Why nothing can be stored until the process restarts, or "" if all is well.
 
-        The hub is not ready then, and refuses every publish. `tidewire serve` stops.
+        A hub that has failed is not ready and refuses all publishes; `tidewire serve` stops.
         """
         return self._engine.failure
 
@@ -99,7 +99,7 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Open the hub for as long as the program runs: `FastAPI(lifespan=hub.lifespan)`, or `async with`."""
+        """Open the hub while the program runs: `FastAPI(lifespan=hub.lifespan)`, or `async with`."""
         await self.open()
         try:
             yield
@@ -108,18 +108,18 @@ class Hub:
 
     @property
     def node(self) -> Node:
-        """The open node of this process. Raises `StartRefused` while the hub is not open."""
+        """The open node of this process. Raises `StartRefused` if the hub is not open."""
         if self._node is None:
-            raise StartRefused("the hub is not open: give hub.lifespan to the program")
+            raise StartRefused("the hub is not open: pass hub.lifespan to the program")
         return self._node
 
     async def open(self) -> Node:
-        """Open the hub, if it is not open, and return its node. Raises `StartRefused`."""
+        """Open the hub, if it is not open, and return its node. Raises `StartRefused` if it cannot open."""
         if self._node is not None:
             return self._node
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
-        # Who asked first may be cancelled; the others wait for the same opening.
+        # The first caller may be cancelled; the others wait for the same task.
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Node:
@@ -131,7 +131,7 @@ class Hub:
 
     async def _open_node(self) -> Node:
         if not (self._engine.shared or self._per_process):
-            await be_the_only_worker()
+            await check_only_worker()
         node = Node(self._engine, self.settings, self.metrics)
         await node.open()
         for hook in self._hooks:
@@ -140,20 +140,20 @@ class Hub:
 
     async def drain(self) -> None:
         """
-        End all streams in good order: finish publishes, refuse new ones, close the engine.
+        End all streams cleanly: finish publishes, refuse new ones, close the engine.
 
-        Servers that send SIGTERM to their workers need no call; call it where
-        a program stops its server by other means.
+        SIGTERM and SIGINT start it. Call it in a program that stops its server by
+        other means.
         """
         if self._node is not None:
             await self._node.drain()
 
     async def close(self) -> None:
-        """Drain and let go of everything. The hub may be opened again, as a new one."""
+        """Drain, then release everything. The hub may be opened again, as a new one."""
         node = self._node
         if node is None:
             return
-        # The node stays until it is closed: who comes meanwhile is told that it is draining.
+        # The node is kept until it is closed, so requests in the meantime are refused as draining.
         await node.close()
         if self._node is not node:
             return
@@ -173,12 +173,13 @@ class Hub:
         key: str | None = None,
     ) -> Receipt:
         """
-        Publish one event and return its receipt, once the log has it.
+        Publish one event. Return its receipt once the event is in the log.
 
         `data`: `str`, UTF-8 `bytes`, or anything orjson writes. `retry`:
         milliseconds, 500 to 600,000. `key`: publishing again with the same key
         within 10 minutes returns the first receipt. Raises `InvalidInput`,
-        `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict`, `Unavailable`.
+        `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict` or `Unavailable` if the
+        event is refused.
         """
         limit = self.settings.max_event
         item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit)
@@ -186,7 +187,7 @@ class Hub:
         return receipts[0]
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
-        """Publish all `events`, or none: each has topic and data, and may have event, retry and key."""
+        """Publish all `events` or none. Each has topic and data, and may have event, retry and key."""
         events = check_batch(list(events), self.settings.max_batch)
         drafts = [draft_of(item, max_event=self.settings.max_event) for item in events]
         return await (await self.open()).append(drafts) if drafts else []
@@ -203,15 +204,15 @@ class Hub:
         """
         Publish from any thread or from sync code; return a future of the receipt.
 
-        The order of calls is kept. Do not wait for the future on the event
-        loop. Raises `StartRefused` while the hub is not open.
+        Events are stored in the order of the calls. Do not block the event loop by
+        waiting for the future. Raises `StartRefused` if the hub is not open.
         """
         loop = self.node.loop
         work = self.publish(topic, data, event=event, retry=retry, key=key)
         return asyncio.run_coroutine_threadsafe(work, loop)
 
     async def end(self, topic: str, reason: str = "ended") -> Receipt:
-        """End a topic for good: its subscribers get `hub.end`, and publishing to it is refused."""
+        """End a topic for good: its subscribers get `hub.end`, and publishes to it are refused."""
         item = end_draft(topic, reason, max_event=self.settings.max_event)
         receipts = await (await self.open()).append([item])
         return receipts[0]
@@ -222,8 +223,8 @@ class Hub:
         """
         Return the newest position of the log.
 
-        To give a client a state and the events after it without a race: take
-        the head, then read the state, and have the client subscribe with
+        It lets you give a client a state and the events after it without a race:
+        get the head first, then read the state, and have the client subscribe with
         `since=` that position.
         """
         node = await self.open()
@@ -235,11 +236,11 @@ class Hub:
 
     def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """
-        Call the decorated function with the topic when its first subscriber in this process comes.
+        Call the decorated function with the topic when its first subscriber in this process arrives.
 
-        `term` is a topic, for which every stream counts that matches it, or a
-        pattern, for which those streams count that name a topic of it. The
-        function may be async; what it raises is logged.
+        `term` is a topic or a pattern. For a topic, every stream that matches it
+        counts; for a pattern, only streams that name one of its topics. The
+        function may be async. Exceptions that it raises are logged.
         """
         return lambda function: self._add_hook(TopicHook(term, function, None), function)
 
@@ -257,11 +258,11 @@ class Hub:
         """
         Return the response that streams `topics` (or patterns) to the client of `request`.
 
-        `request` is the framework's request or the ASGI scope. The stream
-        resumes by `Last-Event-ID` or `last_event_id=`; without them it begins
-        at `since`: `now`, `start`, a position, `last:N`, a duration such as
-        `10m`, or an ISO 8601 time. The response is an ASGI callable, and a
-        Starlette response where Starlette is installed.
+        `request` is the framework's request or the ASGI scope. The stream resumes
+        at the client's `Last-Event-ID` or `last_event_id=`; without them it starts
+        at `since`: `now`, `start`, a position, `last:N`, a duration such as `10m`,
+        or an ISO 8601 time. The response is an ASGI callable, and a Starlette
+        response if Starlette is installed.
         """
         try:
             read = Request(getattr(request, "scope", request))
@@ -275,10 +276,10 @@ class Hub:
 
 
 def default_max_streams() -> int:
-    """Return 80 % of the descriptors this process may have; the rest is for publishers and files."""
+    """Return 80 % of the descriptors that this process may have; the rest are for publishers and files."""
     try:
         import resource
-    except ImportError:  # Windows: handles are not counted that way
+    except ImportError:  # Windows has no such limit
         return 100_000
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 100_000 if soft == resource.RLIM_INFINITY else soft * 4 // 5

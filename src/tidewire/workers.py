@@ -1,11 +1,11 @@
 """
-A hub whose log is this process's own must be the only one of its server.
+A hub that keeps its log in its own process must be the only one of its server.
 
-With two workers there would be two logs, and each subscriber would lose the
-events of the other half in silence. Workers of one server have its listening
-socket in common, and nothing else that tells them from two servers with one
-parent. So that socket is what they contend for: a record lock belongs to a
-process, whoever else has the same descriptor, and ends with it.
+Two workers would have two logs, and each subscriber would silently miss the events
+of the other worker. Workers of one server share its listening socket; nothing else
+distinguishes them from two servers with the same parent. So they compete for a lock
+on that socket. A record lock belongs to one process, even if others have the same
+descriptor, and ends with that process.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 REFUSAL = (
-    "this hub keeps its log in one process and is one of several workers, so each would lose the others' "
-    "events: run one worker, or let the workers publish to a separate `tidewire serve`, or pass "
-    "Hub(per_process=True) if each worker's events are for its own subscribers only"
+    "this hub keeps its log in one process, but the server has several workers, so subscribers would miss "
+    "the events of other workers: run one worker, or let the workers publish to a separate `tidewire serve`, "
+    "or pass Hub(per_process=True) if each worker's events are for its own subscribers only"
 )
 
-# A server that replaces its worker starts the new one first: gunicorn at once, granian after 3.5 s.
-PATIENCE = 5.0
+# Seconds that a new worker waits for the old one that it replaces: servers start it before the
+# old one has stopped, gunicorn at once, granian after 3.5 s.
+LOCK_TIMEOUT = 5.0
 POLL = 0.1
 
 
-async def be_the_only_worker() -> None:
+async def check_only_worker() -> None:
     """
-    Raise `StartRefused` if another worker of this server has a hub of its own.
+    Make sure that no other worker of this server has a hub with its own log.
 
-    Seen on Linux only: elsewhere sockets cannot be locked.
+    Works on Linux only: elsewhere sockets cannot be locked. Raises `StartRefused` if
+    another worker has one.
     """
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+    deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
     while not all(map(lock, shared_descriptors())):
         if asyncio.get_running_loop().time() > deadline:
             raise StartRefused(REFUSAL)
@@ -48,10 +50,10 @@ async def be_the_only_worker() -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock what this process may share with others. Return False if one of those has done so."""
+    """Lock a descriptor that other processes may share. Return False if one of them holds the lock."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says POSIX
+    except (BlockingIOError, PermissionError):  # POSIX allows EAGAIN and EACCES
         return False
     except OSError:
         pass
@@ -59,30 +61,30 @@ def lock(descriptor: int) -> bool:
 
 
 def shared_descriptors() -> list[int]:
-    """Return the descriptors that only workers of one server have in common."""
+    """Return the descriptors that only the workers of one server share."""
     if fcntl is None or not os.path.isdir("/dev/fd"):
         return []
     found = [int(name) for name in os.listdir("/dev/fd") if is_bound(int(name))]
     tracker = resource_tracker.getfd() if multiprocessing.current_process().name == "granian-worker" else None
     if not found and tracker is not None:
-        # Its workers may each bind a socket of their own to the one port (from Python 3.14
-        # on). They have the pipe in common by which children tell their parent of resources.
+        # From Python 3.14 on, each worker may bind its own socket to the same port. But they
+        # all share the pipe by which children report resources to their parent.
         return [tracker]
     return found
 
 
 def is_bound(descriptor: int) -> bool:
-    """Whether this is a socket that listens, or is going to: it has an address and no peer."""
+    """Return whether this is a socket that listens or is about to: it has an address and no peer."""
     try:
         blocking = os.get_blocking(descriptor)
         sock = socket.socket(fileno=descriptor)
     except OSError:
-        return False  # no socket, or the listing's own descriptor
+        return False  # not a socket, or the descriptor of the listing itself
     try:
         return sock.type == socket.SOCK_STREAM and has_address(sock) and not has_peer(sock)
     finally:
         sock.detach()
-        os.set_blocking(descriptor, blocking)  # `socket.setdefaulttimeout` would have changed it
+        os.set_blocking(descriptor, blocking)  # the socket object may have changed it (`setdefaulttimeout`)
 
 
 def has_address(sock: socket.socket) -> bool:
