@@ -388,7 +388,7 @@ def test_export_a_part(path: Path, words: list[str], offsets: list[int]) -> None
     [
         ("AAAAAA.7", "it is of another log, or of a part of it that was lost"),
         ("{life}.7", "entries after it are no longer kept"),
-        ("yesterday", "since is: "),
+        ("yesterday", "since must be: "),
     ],
 )
 def test_export_goes_on_or_says_why_not(path: Path, since: str, said: str) -> None:

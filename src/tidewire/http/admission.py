@@ -1,5 +1,5 @@
 """
-Who may open a stream now: counts and a rate. No I/O; the present time is an argument.
+Whether a stream may be opened now: counts and a rate. No I/O; the current time is an argument.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from ipaddress import IPv6Address, ip_address
 from ..errors import TidewireError, TooMany, Unavailable
 from ..settings import Settings
 
-# Seconds over which those who were refused are told to come back.
-COME_BACK = 10.0
+# Seconds over which refused clients spread their next attempts.
+RETRY_SPREAD = 10.0
 
 
 class Admission:
-    """Decides on new streams of one node. Loopback is not counted, unless a limit per address was set."""
+    """Admits new streams of one node. Loopback is not counted, unless a limit per address was set."""
 
     def __init__(self, settings: Settings, max_streams: int) -> None:
         self.max_streams = max_streams
@@ -29,24 +29,24 @@ class Admission:
         self, address: str | None, of_address: int, streams_open: int, now: float
     ) -> TidewireError | None:
         """
-        Return why a stream may not be opened now, or None; one that may has used a token of the rate.
+        Return why no stream may be opened now. Return None if one may; that takes a token of the rate.
 
-        `of_address`: the streams open under `counted(address)`; `now` in seconds.
+        `of_address`: the number of open streams that count for the same address; `now` in seconds.
         """
         if streams_open >= self.max_streams:
-            return Unavailable("this node has no room for more streams", code="full", retry_after=COME_BACK)
+            return Unavailable("too many open streams on this node", code="full", retry_after=RETRY_SPREAD)
         if address is None:
             return None
         if self.counted(address) and self._per_address and of_address >= self._per_address:
             return TooMany(
-                "too many streams from this address", code="too_many_streams", retry_after=COME_BACK
+                "too many streams from this address", code="too_many_streams", retry_after=RETRY_SPREAD
             )
         if self._rate and not is_loopback(address) and not self._take_token(now):
-            return Unavailable("too many new streams at once", code="too_fast", retry_after=COME_BACK)
+            return Unavailable("too many new streams at once", code="too_fast", retry_after=RETRY_SPREAD)
         return None
 
     def counted(self, address: str | None) -> str | None:
-        """Return under which name `address` is counted, or None if it is not."""
+        """Return the name under which `address` is counted, or None if it is not counted."""
         if address is None or (is_loopback(address) and not self._count_loopback):
             return None
         return network(address)
@@ -68,7 +68,7 @@ def is_loopback(address: str) -> bool:
 
 
 def network(address: str) -> str:
-    """Return the /64 of an IPv6 address, since one host has all of that, and others as they are."""
+    """Return the /64 of an IPv6 address, since one host may own all of it; other addresses as they are."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,5 +1,5 @@
 """
-The heads of answers, problems (RFC 9457) and receipts. No I/O: values go in, bytes come out.
+The heads of responses, problems (RFC 9457) and receipts. No I/O: values in, bytes out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .asgi import Headers
 
 
 def stream_head(http_version: str, heartbeat: float) -> Headers:
-    """Return the head of every stream; `heartbeat` is the longest silence in seconds."""
+    """Return the headers of every stream; `heartbeat` is the longest silence in seconds."""
     headers = [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store, no-transform"),
@@ -28,7 +28,7 @@ def stream_head(http_version: str, heartbeat: float) -> Headers:
 
 
 def content_head(kind: bytes, size: int | None) -> Headers:
-    """Return the head of an answer other than a stream; `size` is None if it is not known yet."""
+    """Return the headers of any response but a stream; `size` is None if it is not known yet."""
     headers = [
         (b"content-type", kind),
         (b"cache-control", b"no-store"),
@@ -38,7 +38,11 @@ def content_head(kind: bytes, size: int | None) -> Headers:
 
 
 def problem(error: TidewireError, *, publish: bool) -> tuple[int, Headers, bytes]:
-    """Return status, headers and body of the answer to `error` (RFC 9457), of a publish if `publish`."""
+    """
+    Return status, headers and body of the response for `error` (RFC 9457).
+
+    `publish`: whether the request was a publish or the end of a topic.
+    """
     body = error.problem()
     if publish:
         body["stored"] = error.stored
@@ -49,11 +53,11 @@ def problem(error: TidewireError, *, publish: bool) -> tuple[int, Headers, bytes
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.members["allow"].encode()))
     if publish:
-        # Part of the body may still be on its way; it is not another request.
+        # Part of the body may still be on its way, and must not be read as another request.
         headers.append((b"connection", b"close"))
     return error.status, headers, data
 
 
 def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
-    """Return the answer to a publish, as JSON shows it."""
+    """Return the fields of the JSON response to a publish."""
     return {"id": str(receipt.position), "duplicate": receipt.duplicate, "durability": durability}

@@ -1,5 +1,5 @@
 """
-The types of ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html), and waiting for a client to leave.
+The types of ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html), and waiting for a disconnect.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ Headers = list[tuple[bytes, bytes]]
 
 
 async def disconnected(receive: Receive) -> None:
-    """Return when the client has left."""
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,9 +1,9 @@
 """
 A stream over plain ASGI `send`: the portable way, for any server.
 
-The request's task waits for the client to leave. A second one sends, and exists
-only while there is something to send: an idle stream costs one task. Between the
-hub and `send` lies a slot of one join: what does not fit waits in the log.
+The request's task waits until the client disconnects. A second task sends; it exists
+only while there is something to send, so an idle stream costs one task. Between the
+hub and `send` there is a slot for one join; anything more waits in the log.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class AsgiWire:
         self._ended = False
         self._failure: Exception | None = None
         self._sender: asyncio.Task[None] | None = None
-        # The task of the request, until the stream is over.
+        # The task of the request; None once the stream is over.
         self._task: asyncio.Task[Any] | None = None
-        # Whoever publishes makes the sender start: it must not see their context.
+        # A publish starts the sender, which must not run in the publisher's context.
         self._context = contextvars.copy_context()
 
     def write(self, data: bytes, /) -> None:
@@ -42,7 +42,7 @@ class AsgiWire:
             self._subscriber.pause_writing()
 
     def end(self) -> None:
-        """End the body in good order; a client that takes nothing any more is not waited for."""
+        """End the body properly, but do not wait for a client that no longer reads."""
         self._ended = True
         self._start_sending()
         asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
@@ -54,17 +54,17 @@ class AsgiWire:
         return None
 
     def tolerate_stalls(self, tolerate: bool) -> None:
-        """Nothing: the socket is the server's."""
+        """Do nothing: the socket belongs to the server."""
 
     async def run(self, receive: Receive) -> None:
-        """Send until the stream ends or the client leaves. The head and the first bytes are sent already."""
+        """Send until the stream ends or the client disconnects. Head and first bytes were sent before."""
         self._task = current_task()
         drains_of_loop().chain_signals()
         try:
             self._subscriber.attach(self, "asgi")
             await disconnected(receive)
         except asyncio.CancelledError:
-            # Ours, if the stream is over; the server's, if it is not.
+            # If the stream is over, `_finish` cancelled the task; otherwise the server did.
             if self._task is not None:
                 raise
             current_task().uncancel()
@@ -91,7 +91,7 @@ class AsgiWire:
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                 self._finish()
         except OSError:
-            self._finish()  # ASGI: send raises this when the client is gone
+            self._finish()  # ASGI: send raises this once the client has disconnected
         except Exception as failure:
             self._failure = failure
             self._finish()
@@ -99,7 +99,7 @@ class AsgiWire:
             self._sender = None
 
     def _finish(self) -> None:
-        """Let the task of the request return."""
+        """End the task of the request."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

@@ -1,5 +1,5 @@
 """
-What the HTTP surface needs of a hub. `Hub` is above this folder, so it is described here.
+What the HTTP layer needs of a hub. It cannot import `Hub`, which is above this folder.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ class HubLike(Protocol):
         """The open node. Raises `StartRefused` if the hub is not open."""
 
     async def open(self) -> Node:
-        """Return the open node; open it if no lifespan did."""
+        """Return the open node; open the hub if no lifespan did."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...

@@ -1,5 +1,5 @@
 """
-One subscription as an HTTP response, on either way to the socket.
+One subscription as an HTTP response, on both ways to the socket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .. import hub_events
 from ..delivery.node import Node
 from ..errors import TidewireError
 from ..event_stream import comment
-from .admission import COME_BACK, Admission
+from .admission import RETRY_SPREAD, Admission
 from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send
 from .asgi_wire import AsgiWire
@@ -20,8 +20,8 @@ from .offer import offer_in
 from .requests import Request, SubscribeRequest
 from .responses import AsgiResponse
 
-# Seconds that the first bytes may take through the program's middleware before the
-# stream goes on without the socket.
+# Seconds that the first bytes may take through the program's middleware. After that the
+# stream stays on the portable way.
 TAKEOVER_TIMEOUT = 1.0
 
 
@@ -29,7 +29,7 @@ class HubStream(AsgiResponse):
     """
     The response to one subscription.
 
-    `node` opens the hub if no lifespan did; `common` are headers that every answer carries.
+    `node` returns the open node; `common` are headers that every response has.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HubStream(AsgiResponse):
             await rest
 
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
-        """Send the head and the first bytes. Return what sends the rest, unless our own server does."""
+        """Send the head and first bytes. Return what sends the rest; None if all is sent or taken over."""
         node = await self._node()
         address = scope["client"][0] if scope.get("client") else None
         refusal = self._refusal(node, address)
@@ -100,10 +100,10 @@ class HubStream(AsgiResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _refuse(self, send: Send, refusal: TidewireError) -> None:
-        """Refuse for now. A native EventSource gives up for good on any answer but 200."""
+        """Refuse for now. Any status but 200 makes a native EventSource give up forever."""
         if self._request.native:
             await self._send_head(send)
-            wait = (refusal.retry_after or 0) + random.random() * COME_BACK
+            wait = (refusal.retry_after or 0) + random.random() * RETRY_SPREAD
             body = comment(refusal.code) + hub_events.retry(wait)
         else:
             status, headers, body = problem(refusal, publish=False)

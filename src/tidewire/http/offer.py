@@ -1,5 +1,5 @@
 """
-The offer of our own server: an endpoint may have the socket of its request.
+Our own server's offer to an endpoint: to take over the socket of its request.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .asgi import Scope
 
 
 class Offer(Protocol):
-    """What `scope["extensions"]["tidewire.stream"]` is on our own server."""
+    """The type of `scope["extensions"]["tidewire.stream"]`. Implemented by `server.takeover.StreamOffer`."""
 
     def arm(self, first: bytes, subscriber: Subscriber) -> None: ...
 

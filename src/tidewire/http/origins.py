@@ -1,5 +1,5 @@
 """
-The browser's boundary: which pages may use a hub, and which names it answers to.
+Protection from web pages: which origins may use a hub, and which host names it accepts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..errors import Forbidden, InvalidInput, Misdirected
 from .asgi import Headers
 from .requests import Request
 
-# Every answer carries it: caches must not give one origin's answer to another.
+# In every response: a cache must not serve one origin's response to another.
 VARY_ORIGIN: Headers = [(b"vary", b"origin")]
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
@@ -20,16 +20,16 @@ LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 class Cors:
     """
-    Which pages of other origins may read and write: none, unless allowed by name.
+    Which pages of other origins may read and write: none, unless their origin is allowed.
 
-    A subscription with a cookie is checked too: an EventSource sends no preflight.
+    Subscriptions with a cookie are checked too, since an EventSource sends no preflight.
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = frozenset(check_origin(origin) for origin in allowed)
 
     def check(self, request: Request) -> None:
-        """Refuse what another site's page makes a browser send. No Origin (curl) is fine."""
+        """Refuse what another site's page makes a browser send. Without an Origin (curl) all is allowed."""
         origin = request.header(b"origin")
         writes = request.method not in ("GET", "HEAD", "OPTIONS")
         if origin is None:
@@ -37,15 +37,15 @@ class Cors:
         else:
             foreign = not self.own(request, origin) and origin not in self.allowed
         if foreign and (writes or b"cookie" in request.headers):
-            raise Forbidden("a page of another origin may not do that; allow its origin at the hub")
+            raise Forbidden("pages of another origin may not do this; allow the origin at the hub")
 
     def own(self, request: Request, origin: str) -> bool:
-        # The scheme is left out: behind a proxy that ends TLS the hub sees http.
+        # The scheme is not compared: behind a proxy that terminates TLS the hub sees http.
         host = request.header(b"host")
         return host is not None and urlsplit(origin).netloc.lower() == host.lower()
 
     def headers(self, request: Request | None) -> Headers:
-        """Return the headers that every answer carries."""
+        """Return the headers that every response has."""
         headers = list(VARY_ORIGIN)
         origin = request and request.header(b"origin")
         if origin and origin in self.allowed:
@@ -79,17 +79,17 @@ def check_origin(origin: str) -> str:
         or origin != f"{parts.scheme}://{parts.netloc}"
     ):
         raise InvalidInput(
-            f"an allowed origin is a scheme and a host, such as https://example.com, not {origin!r}",
+            f"an allowed origin must be a scheme and a host, such as https://example.com, not {origin!r}",
             code="invalid_origin",
         )
     return origin
 
 
 def check_host(request: Request, allowed: Iterable[str]) -> None:
-    """Refuse names that are not ours: a page can point its own name at a loopback address (DNS rebinding)."""
+    """Refuse other host names: a page can point its own name at a loopback address (DNS rebinding)."""
     host = (request.header(b"host") or "").lower()
     name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
     if name not in LOOPBACK_NAMES and name not in allowed and host not in allowed:
         raise Misdirected(
-            "this hub does not answer to that name; add it with --allowed-host", code="wrong_host"
+            "this hub does not accept that host name; add it with --allowed-host", code="wrong_host"
         )

@@ -1,5 +1,5 @@
 """
-How one request is answered: its `send`, and the headers that every answer to it carries.
+The response to one request: its `send`, and the headers that every response to it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ JSON = b"application/json"
 
 
 class Reply:
-    """Sends the answer to one request. `common` are the headers of every answer, such as those of CORS."""
+    """Sends the response to one request. `common` headers, such as those of CORS, are in every response."""
 
     def __init__(self, scope: Scope, send: Send, common: Headers) -> None:
         self.common = common
@@ -24,7 +24,7 @@ class Reply:
         self._method: str = scope["method"]
 
     async def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer; HEAD gets it without its body."""
+        """Send a complete response; without its body if the method is HEAD."""
         body = b"" if self._method == "HEAD" else body
         await self._send({"type": "http.response.start", "status": status, "headers": headers + self.common})
         await self._send({"type": "http.response.body", "body": body})

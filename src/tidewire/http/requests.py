@@ -1,5 +1,5 @@
 """
-What a request asks for. No I/O: an ASGI scope goes in, values come out.
+What a request asks for. No I/O: an ASGI scope in, values out.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
 
 MAX_HISTORY = 1_000
-# Longer ones cannot be positions of any hub; beyond this the head itself is the problem.
+# No position of any hub is longer. Beyond this limit the head itself is refused.
 MAX_LAST_EVENT_ID = 4 * 1024
 DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Request:
-    """One HTTP request, read from an ASGI scope. Raises `InvalidInput` for a path that is no UTF-8."""
+    """One HTTP request, read from an ASGI scope. Raises `InvalidInput` if path or query are not UTF-8."""
 
     __slots__ = ("headers", "http_version", "method", "path", "query", "scheme")
 
@@ -49,10 +49,10 @@ class Request:
         return None if value is None else value.decode("latin-1")
 
     def one(self, name: str) -> str | None:
-        """Return the query parameter `name`, which may stand there once."""
+        """Return the query parameter `name`. Raises `InvalidInput` if it was given more than once."""
         values = [value for key, value in self.query if key == name]
         if len(values) > 1:
-            raise InvalidInput(f"the parameter {name} stands there twice", code="invalid_query")
+            raise InvalidInput(f"the parameter {name} was given twice", code="invalid_query")
         return values[0] if values else None
 
     def all(self, name: str) -> list[str]:
@@ -60,7 +60,7 @@ class Request:
 
     @property
     def native(self) -> bool:
-        """Whether a browser's own EventSource may be asking: it gives up for ever on any answer but 200."""
+        """Whether this may be a browser's own EventSource: any status but 200 makes it give up forever."""
         return b"tidewire-client" not in self.headers
 
 
@@ -78,12 +78,12 @@ def path_below_mount(scope: Mapping[str, Any]) -> str:
 
 
 def topic_of(request: Request) -> str | None:
-    """Return the topic that the path `/events` or `/events/{topic}` names; None for the first."""
+    """Return the topic in `/events/{topic}`, or None for `/events`. Raises `NotFound` for other paths."""
     if request.path == "/events":
         return None
     topic = request.path.removeprefix("/events/")
     if topic == request.path:
-        raise NotFound("there is nothing here; streams are at /events")
+        raise NotFound("nothing here; streams are at /events")
     if topic == "":
         raise InvalidInput("the topic is missing", code="missing_topic")
     return topic
@@ -126,10 +126,10 @@ def read_subscription(
 
 
 def wants_hub_open(request: Request) -> bool:
-    """Return whether the client asks for a hub.open."""
+    """Return whether the client asks for a `hub.open` event."""
     control = request.one("control")
     if control not in (None, "open"):
-        raise InvalidInput("control may be: open", code="invalid_query")
+        raise InvalidInput("control must be: open", code="invalid_query")
     return control == "open"
 
 
@@ -147,9 +147,9 @@ def wants_json(request: Request) -> bool:
 
 def read_claim(request: Request, default: str, *, query: bool = True) -> Since | Position:
     """
-    Return where the stream begins: by the header (a native reconnect), else `last_event_id=`, else `since=`.
+    Return where to start: `Last-Event-ID` (a native reconnect), else `last_event_id=`, else `since=`.
 
-    `query=False`: the program decides about `since`, not the client.
+    With `query=False` the program chooses `since`, not the client.
     """
     header = request.headers.get(b"last-event-id")
     if header is not None and len(header) > MAX_LAST_EVENT_ID:
@@ -161,7 +161,7 @@ def read_claim(request: Request, default: str, *, query: bool = True) -> Since |
 
 
 def read_position(text: str) -> Since | Position:
-    """Return a position that a client brought. One that cannot be read is a gap, never an error."""
+    """Return the position that a client sent. One that cannot be parsed is a gap, never an error."""
     try:
         return parse_position(text)
     except InvalidPosition:
@@ -169,7 +169,7 @@ def read_position(text: str) -> Since | Position:
 
 
 def read_since(text: str) -> Since | Position:
-    """Read `now`, `start`, `last:N`, `10m`, an ISO 8601 time or a position; raise `InvalidInput`."""
+    """Read `now`, `start`, `last:N`, `10m`, an ISO 8601 time or a position, else raise `InvalidInput`."""
     if text in ("now", "start"):
         return Since(text)  # type: ignore[arg-type]
     if text.startswith("last:") and text[5:].isascii() and text[5:].isdigit() and len(text) < 15:
@@ -185,7 +185,7 @@ def read_since(text: str) -> Since | Position:
         return Since("at", (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp())
     except (ValueError, OverflowError):
         raise InvalidInput(
-            "since is: now, start, a position, last:N, a duration such as 10m, or an ISO 8601 time",
+            "since must be: now, start, a position, last:N, a duration such as 10m, or an ISO 8601 time",
             code="invalid_since",
         ) from None
 
@@ -194,7 +194,7 @@ def read_limit(text: str | None) -> int:
     if text is None:
         return MAX_HISTORY
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_HISTORY):
-        raise InvalidInput(f"limit is a number from 1 to {MAX_HISTORY}", code="invalid_limit")
+        raise InvalidInput(f"limit must be a number from 1 to {MAX_HISTORY}", code="invalid_limit")
     return int(text)
 
 
@@ -211,16 +211,16 @@ class PublishRequest(NamedTuple):
 
 
 class PublishJsonRequest(NamedTuple):
-    """A body that is one JSON object or an array of them."""
+    """A body that is one JSON object or an array of objects."""
 
     key: str | None
 
 
 class IngestRequest(NamedTuple):
-    """A body of lines that each are a JSON object."""
+    """A body of lines, each a JSON object."""
 
     key: str | None
-    each: bool  # a receipt for each line
+    each: bool  # whether each line gets its own receipt
 
 
 class EndRequest(NamedTuple):
@@ -244,7 +244,7 @@ def read_publication(
     if named:
         if request.one("id") is not None:
             raise InvalidInput(
-                "the hub gives the id; to make a publish repeatable give a key", code="id_not_allowed"
+                "the hub assigns the id; to make a publish repeatable, pass a key", code="id_not_allowed"
             )
         event = request.one("event") or header_text(request, b"event-type") or "message"
         return PublishRequest(check_publish_topic(named[0]), event, read_retry(request.one("retry")), key)
@@ -256,9 +256,9 @@ def read_batch(request: Request, key: str | None) -> PublishJsonRequest | Ingest
     if kind == "application/x-ndjson":
         receipts = request.one("receipts")
         if receipts not in (None, "each"):
-            raise InvalidInput("receipts may be: each", code="invalid_query")
+            raise InvalidInput("receipts must be: each", code="invalid_query")
         return IngestRequest(key, receipts == "each")
-    # curl -d says form-urlencoded whatever it sends; JSON is what is read.
+    # curl -d sends everything as form-urlencoded; the body is read as JSON.
     if kind in ("application/json", "application/x-www-form-urlencoded"):
         return PublishJsonRequest(key)
     raise UnsupportedMediaType("post application/json or application/x-ndjson, or name a topic in the path")
@@ -281,5 +281,5 @@ def read_retry(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InvalidInput("retry is a whole number of milliseconds", code="invalid_retry")
+        raise InvalidInput("retry must be a whole number of milliseconds", code="invalid_retry")
     return int(text)

@@ -1,6 +1,6 @@
 """
-Responses for programs: ASGI callables that are Starlette responses too where Starlette is installed,
-so that FastAPI takes them as they are.
+Responses for programs: ASGI callables. If Starlette is installed they are Starlette responses too,
+so FastAPI accepts them as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ else:
 
 
 class AsgiResponse(Base):
-    """The least that a Starlette response is; `headers` may be added to before it is sent."""
+    """What FastAPI needs of a Starlette response. Headers may be added before it is sent."""
 
     def __init__(self, status_code: int = 200, headers: Headers | None = None) -> None:
         self.status_code = status_code
@@ -39,7 +39,7 @@ class AsgiResponse(Base):
 
 
 class ProblemResponse(AsgiResponse):
-    """The answer to a request for a stream that is not possible."""
+    """The response to a request for a stream that is refused."""
 
     def __init__(self, error: TidewireError) -> None:
         status, headers, self._content = problem(error, publish=False)
@@ -56,20 +56,19 @@ class EventStreamResponse(AsgiResponse):
 
         return EventStreamResponse(ticks())
 
-    `content`: an async or sync iterable that yields `Event`, `str` (its data)
-    or `dict` (the fields of an `Event`; data that is no text becomes JSON).
-    It gets the head, heartbeat, drain and bounds of a hub's streams. When the
-    client leaves, an async generator is closed within a second and a sync one
-    at its next `yield`; a sync one runs in a thread of its own. If it raises,
-    the stream ends with a `hub.error` event. `max_age`: seconds after which it
-    is ended; None for no end. Raises `TypeError` where `content` is not such
-    an iterable.
+    `content`: an async or sync iterable that yields `Event`, `str` (the data) or
+    `dict` (the fields of an `Event`; data that is not text becomes JSON). The
+    stream has the headers, heartbeat, drain and limits of a hub's streams. When
+    the client disconnects, an async generator is closed within a second, and a
+    sync one, which runs in its own thread, at its next `yield`. If it raises, the
+    stream ends with a `hub.error` event. `max_age`: seconds after which the stream
+    is ended; None for no limit. Raises `TypeError` if `content` is not an iterable
+    of events.
     """
 
     media_type = "text/event-stream"
-    settings = (
-        Settings()
-    )  # a subclass may have others: `retry`, `heartbeat`, `drain` and `send_timeout` count
+    # A subclass may have others. Only `retry`, `heartbeat`, `drain` and `send_timeout` are used.
+    settings = Settings()
 
     def __init__(
         self,
@@ -79,10 +78,10 @@ class EventStreamResponse(AsgiResponse):
         headers: Mapping[str, str] | None = None,
         max_age: float | None = None,
     ) -> None:
-        # A text iterates too, by its characters; and a function is easily passed without its call.
+        # A str is an iterable too, and it is easy to pass a function without calling it.
         if isinstance(content, (str, bytes, Mapping)) or not isinstance(content, (AsyncIterable, Iterable)):
             raise TypeError(
-                f"content is an iterable of events, such as a generator, not {type(content).__name__}"
+                f"content must be an iterable of events, such as a generator, not {type(content).__name__}"
             )
         extra = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
