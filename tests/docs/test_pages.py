@@ -24,7 +24,7 @@ from tidewire.cli import log as log_module
 from tidewire.cli import serve as serve_module
 from tidewire.client import sync
 from tidewire.http.answers import stream_head
-from tidewire.http.app import FIXED
+from tidewire.http.app import FIXED_PATHS
 from tidewire.settings import ROWS, Settings
 
 HTTP = "docs/reference/http.md"
@@ -281,7 +281,7 @@ def test_an_event_as_it_is_shown() -> None:
 
 
 def test_every_path_is_in_the_reference() -> None:
-    for path in FIXED:
+    for path in FIXED_PATHS:
         assert f"`GET {path}`" in "\n".join(read(HTTP).prose)
 
 

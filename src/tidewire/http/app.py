@@ -1,5 +1,5 @@
 """
-A hub as an ASGI app: the whole HTTP surface (docs/reference/http.md), below any mount point.
+A hub as an ASGI app: the whole HTTP API (docs/reference/http.md), below any mount point.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HubApp:
     """
     The ASGI app of a hub.
 
-    `allowed_hosts`: None if the program around it checks Host itself.
+    `allowed_hosts`: the host names it accepts; None if the program checks Host itself.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class HubApp:
         self._cors = cors
         self._admission = admission
         self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
-        # For our own server: the common publish without ASGI.
+        # For our own server: the most common publishes, without ASGI.
         self.plain = PlainPublishes(hub, self._check, cors.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live_span(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             rest = await self._http(scope, receive, send)
             if rest is not None:
-                # Awaited here, an idle stream does not hold the frames and the head of its request.
+                # Awaited here, so that an idle stream does not keep the request and its frames in memory.
                 await rest
         else:
-            # Events go one way: there are no WebSockets here.
+            # Only events are served here, no WebSockets.
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _live_span(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
             lifespan = self._hub.lifespan()
@@ -88,7 +88,7 @@ class HubApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
-        """Answer a request. Return what sends the rest of the answer, if it is a stream."""
+        """Respond to a request. If the response is a stream, return what sends the rest of it."""
         reply = Reply(scope, send, self._cors.headers(None))
         try:
             request = Request(scope)
@@ -107,15 +107,15 @@ class HubApp:
         self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, reply, scope, receive, send)
-        found = FIXED.get(request.path)
+        found = FIXED_PATHS.get(request.path)
         if found is None:
-            raise NotFound("there is nothing here; streams are at /events")
+            raise NotFound("nothing here; streams are at /events")
         allow(request, "GET", "HEAD")
         await found(self, reply, scope)
         return None
 
     def _check(self, request: Request) -> None:
-        """Refuse a request for another host, or one that a page of another site makes a browser send."""
+        """Refuse a request for another host, or one that another site's page makes a browser send."""
         if self._hosts is not None:
             check_host(request, self._hosts)
         self._cors.check(request)
@@ -179,7 +179,7 @@ class HubApp:
         await reply.send_json(answer)
 
     async def _read_event(self, request: Request, wanted: PublishRequest, receive: Receive) -> Draft:
-        # The head is judged before the body is read.
+        # Check the head before reading the body.
         limit = self._settings.max_event
         empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
@@ -225,7 +225,7 @@ class HubApp:
     async def _metrics(self, reply: Reply, scope: Scope) -> None:
         client = scope.get("client")
         if client and not is_loopback(client[0]):
-            raise Forbidden("metrics are for loopback peers only", code="loopback_only")
+            raise Forbidden("metrics are only for clients on the same machine", code="loopback_only")
         node = await self._open()
         await reply.send_content(CONTENT_TYPE.encode(), node.metrics.text())
 
@@ -234,7 +234,7 @@ class HubApp:
         await reply.send_content(JAVASCRIPT, content)
 
 
-FIXED: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
+FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/health/live": HubApp._live,
     "/health/ready": HubApp._ready,
     "/metrics": HubApp._metrics,

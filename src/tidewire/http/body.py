@@ -1,5 +1,5 @@
 """
-Request bodies: read whole under limits, or line by line for a streaming ingest.
+Request bodies: read as a whole under limits, or line by line for a streaming ingest.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from .asgi import Receive
 
 
 class ClientGone(Exception):
-    """The client left before its body was complete."""
+    """The client disconnected before its body was complete."""
 
 
 async def read_body(receive: Receive, declared: str | None, limit: int, timeout: float) -> bytes:
     """
-    Return the body. Raise `TooLarge`, `Timeout` or `ClientGone`.
+    Return the body.
 
-    `declared` is the Content-Length header: what says itself that it is too
-    large is refused before it is read.
+    `declared` is the Content-Length header: a body that is too large by its own
+    account is refused before it is read. Raises `TooLarge` if the body has more than
+    `limit` bytes, `Timeout` if it takes longer than `timeout` seconds, and
+    `ClientGone` if the client disconnects.
     """
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
@@ -44,7 +46,7 @@ async def read_body(receive: Receive, declared: str | None, limit: int, timeout:
 
 
 class Lines:
-    """Cut a body into lines; each may have `limit` bytes. A last line needs no end."""
+    """Splits a body into lines of up to `limit` bytes. The last line needs no line end."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -68,7 +70,7 @@ class Lines:
 
     @property
     def too_long(self) -> bool:
-        """Whether the line that has begun is over the limit already."""
+        """Whether the incomplete line is over the limit already."""
         return self._size > self._limit
 
     def _hold(self, part: bytes) -> None:
@@ -78,4 +80,4 @@ class Lines:
 
 
 def too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body may have {limit} bytes", code="body_too_large")
+    return TooLarge(f"the body must not exceed {limit} bytes", code="body_too_large")

@@ -1,11 +1,11 @@
 """
-Streaming ingest: a body of NDJSON lines in, receipts out, while the body is still coming.
+Streaming ingest: NDJSON lines in, receipts out, while the body is still being sent.
 
-Rule 1: what came with one read is one commit, and the next one is read meanwhile.
-        Limits hold for each line.
-Rule 2: a bad line ends the ingest and is named; what came before it is stored.
-Rule 3: a client that sends all before it reads must not be stopped, so ranges
-        that wait to be read merge. Only `receipts=each` may stop the reading.
+Rule 1: the lines of one read are one commit, and the next ones are read in the
+        meantime. Limits apply to each line.
+Rule 2: a bad line ends the ingest and is named; the lines before it are stored.
+Rule 3: a client may send everything before it reads any receipt. So receipts that
+        wait to be read merge into ranges; only `receipts=each` may pause reading.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .asgi import Headers, Message, Receive, Send
 from .body import ClientGone, Lines
 from .requests import IngestRequest
 
-# Receipts that wait to be read, with `receipts=each`.
+# Bytes of receipts that may wait to be read, with `receipts=each`.
 MAX_WAITING = 64 * 1024
 
 
 class Batch(NamedTuple):
-    """The drafts of one commit, and the lines that they came in."""
+    """The drafts of one commit, and the numbers of their lines."""
 
     lines: Sequence[int]
     drafts: Sequence[Draft]
@@ -45,7 +45,7 @@ class BadLine(Exception):
 
 
 class Ingestion:
-    """One streaming ingest, from the head of the answer to its last receipt."""
+    """One streaming ingest, from the head of the response to its last receipt."""
 
     def __init__(
         self, node: Node, ingest: IngestRequest, headers: Headers, receive: Receive, send: Send
@@ -57,11 +57,11 @@ class Ingestion:
         self._receive = receive
         self._send = send
         self._lines = Lines(node.settings.max_line)
-        self._line = 0  # the line that is being read, from 1
-        # One batch is read ahead. Last comes why there are no more: None at the end of the body.
+        self._line = 0  # the number of the current line, from 1
+        # One batch is read ahead. The last item is why there are no more: None at the end of the body.
         self._ahead: asyncio.Queue[Batch | Exception | None] = asyncio.Queue(1)
-        self._news = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._receipts_added = asyncio.Event()
+        self._receipts_taken = asyncio.Event()
 
     async def run(self) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self._headers}
@@ -80,7 +80,7 @@ class Ingestion:
         finally:
             reader.cancel()
         self._receipts.closed = True
-        self._news.set()
+        self._receipts_added.set()
         await writer
 
     def _error(self, line: int, error: TidewireError) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Ingestion:
                 raise BadLine(self._line + 1, self._line_too_large())
 
     async def _next_message(self, stop: asyncio.Future[Any]) -> Message:
-        """Return the next part of the body; a drain ends the waiting for it."""
+        """Return the next part of the body. Stop waiting for it if a drain starts."""
         timeout = self._node.settings.line_timeout
         if not self._node.draining:
             part = asyncio.ensure_future(self._receive())
@@ -123,11 +123,11 @@ class Ingestion:
                     return part.result()
             finally:
                 part.cancel()
-        # The line is the one that did not come.
-        raise BadLine(self._line + 1, self._node.refusal() or Timeout(f"no line came for {timeout:g} s"))
+        # The error names the line that did not come.
+        raise BadLine(self._line + 1, self._node.refusal() or Timeout(f"received no line for {timeout:g} s"))
 
     async def _read_lines(self, lines: list[bytes]) -> None:
-        """Pass on the drafts of `lines`, up to the first bad one; then raise what is wrong with that."""
+        """Pass on the drafts of `lines`. Raises `BadLine` if one is bad; those before it are passed on."""
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
             batch, bad = self._batch(lines[first : first + limit])
@@ -139,7 +139,7 @@ class Ingestion:
     def _batch(self, lines: list[bytes]) -> tuple[Batch, BadLine | None]:
         settings = self._node.settings
         if self._key is None and max(map(len, lines)) <= settings.max_line:
-            # Line by line this takes twice as long, and nearly always all lines are events.
+            # Nearly always all lines are events. One by one they would take twice as long.
             try:
                 drafts = drafts_of(map(orjson.loads, lines), max_event=settings.max_event)
             except ValueError:
@@ -155,7 +155,7 @@ class Ingestion:
         for line in lines:
             self._line += 1
             if not line.strip():
-                continue  # blank lines are no events, but they are lines
+                continue  # blank lines are not events, but they are counted
             try:
                 drafts.append(self._draft(line))
             except TidewireError as error:
@@ -170,40 +170,40 @@ class Ingestion:
 
     def _line_too_large(self) -> TooLarge:
         limit = self._node.settings.max_line
-        return TooLarge(f"a line may have {limit} bytes", code="line_too_large")
+        return TooLarge(f"a line must not exceed {limit} bytes", code="line_too_large")
 
     # -- into the log
 
     async def _store(self) -> None:
-        """Store batch after batch; raise why there are no more, if it is not the end of the body."""
+        """Store all batches. Raises what stopped the reading before the end of the body."""
         while isinstance(batch := await self._ahead.get(), Batch):
             await self._append(batch)
         if batch is not None:
             raise batch
 
     async def _append(self, batch: Batch) -> None:
-        """Store a batch. A draft that the engine refuses is a bad line: those before it are stored."""
+        """Store a batch. If the engine refuses a draft, its line is bad and those before it are stored."""
         lines, drafts = batch
         if not drafts:
             return
         try:
-            # The log's own: what was read before a drain began is stored.
+            # The append of the log, not of the node: it stores lines read before a drain started.
             receipts = await self._node.log.append(drafts)
         except TidewireError as error:
             bad = error.members.get("index", 0)
             await self._append(Batch(lines[:bad], drafts[:bad]))
             raise BadLine(lines[bad], error) from None
         self._receipts.add(lines, receipts)
-        self._news.set()
+        self._receipts_added.set()
         await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
-        """Stop the reading while too many receipts wait to be read."""
+        """Pause reading while too many receipts wait to be read."""
         try:
             async with asyncio.timeout(self._node.settings.line_timeout):
                 while self._receipts.size > MAX_WAITING:
-                    self._taken.clear()
-                    await self._taken.wait()
+                    self._receipts_taken.clear()
+                    await self._receipts_taken.wait()
         except TimeoutError:
             raise ClientGone from None
 
@@ -211,11 +211,11 @@ class Ingestion:
 
     async def _write(self) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._receipts_added.wait()
+            self._receipts_added.clear()
             closed = self._receipts.closed
             body = self._receipts.take()
-            self._taken.set()
+            self._receipts_taken.set()
             if body or closed:
                 await self._send({"type": "http.response.body", "body": body, "more_body": not closed})
             if closed:
@@ -223,7 +223,7 @@ class Ingestion:
 
 
 class Merged:
-    """Receipts as ranges: those that wait become one."""
+    """Receipts as ranges: those that wait to be read become one."""
 
     size = 0
 
@@ -286,7 +286,7 @@ def as_line(fields: dict[str, Any]) -> bytes:
 
 
 def read_json(text: bytes) -> Any:
-    """Return what JSON text means. Raise `InvalidInput`."""
+    """Parse JSON text. Raises `InvalidInput` if it is not JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -299,7 +299,7 @@ def read_event(text: bytes, max_event: int) -> Draft:
 
 
 def with_key(draft: Draft, key: str | None, index: int) -> Draft:
-    """Give a draft of many the key of their request's header, `key#index`, unless it has one of its own."""
+    """Set the key of one draft of many to `key#index`, from the request's header, unless it has one."""
     if key is None or draft.key is not None:
         return draft
     return Draft(draft.topic, draft.data, draft.event, draft.retry, f"{check_key(key)}#{index}")

@@ -1,10 +1,10 @@
 """
-Plain publishes without ASGI, for our own server, which has the whole request at hand.
+Plain publishes without ASGI, for our own server, which has the whole request.
 
-Rule 1: the meaning of a head is judged by the same code as with ASGI, and only once for
-        all requests with the same head: it depends on nothing else.
+Rule 1: the same code as with ASGI judges what a head means, but only once for all
+        requests with the same head, since that depends on nothing else.
 Rule 2: a request that is not served here is served with ASGI, from its first byte. So
-        every refusal but the engine's own is made there and nowhere else.
+        all refusals are made there, except those of the engine.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .requests import PublishRequest, Request, read_publication, topic_of
 
 
 class Plain(NamedTuple):
-    """What a head means: an event that lacks its data. `common` headers go with every answer to it."""
+    """What a head means: an event without its data. `common` headers are in every response to it."""
 
     draft: Draft
     common: Headers
 
 
 class PlainPublishes:
-    """`judge` a head; then for each request with that head `submit` its body, and give the `answer`."""
+    """`judge` a head once; then `submit` the body of each request with that head, and send its `receipt`."""
 
     def __init__(
         self, hub: HubLike, check: Callable[[Request], None], headers: Callable[[Request], Headers]
@@ -42,13 +42,13 @@ class PlainPublishes:
         self._headers = headers
 
     def judge(self, scope: Scope) -> Plain | None:
-        """Return what the head in `scope` means if it is that of a plain publish."""
+        """Return what the head in `scope` means, or None if it is not that of a plain publish."""
         limit = self._hub.settings.max_event
         try:
             request = Request(scope)
             self._check(request)
             wanted = read_publication(request, topic_of(request)) if request.method == "POST" else None
-            # The key changes with every publish, so such a head does not come again.
+            # The key is different in each publish, so such a head does not repeat.
             if not isinstance(wanted, PublishRequest) or wanted.key is not None:
                 return None
             return Plain(
@@ -59,7 +59,7 @@ class PlainPublishes:
             return None
 
     def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
-        """Begin to store an event; None if that is refused, with nothing stored."""
+        """Start to store an event. Return None if it is refused; then nothing is stored."""
         topic, _, event, retry, _, _ = plain.draft
         try:
             data = check_data(body, self._hub.settings.max_event)
@@ -68,12 +68,12 @@ class PlainPublishes:
             return None
 
     def receipt(self, outcome: asyncio.Future[list[Receipt]]) -> bytes:
-        """Return the body of the answer. Raise what the engine refused."""
+        """Return the body of the response. Raises what the engine raised if it refused the event."""
         (receipt,) = outcome.result()
         return orjson.dumps(receipt_fields(receipt, self._hub.node.engine.durability))
 
     def problem(self, plain: Plain, error: TidewireError) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body of the answer to a publish that the engine refused."""
+        """Return status, headers and body of the response to a publish that the engine refused."""
         self._hub.metrics.refused.labels(error.code).inc()
         status, headers, body = problem(error, publish=True)
         return status, headers + plain.common, body
