@@ -1,13 +1,13 @@
 """
 The body of an `EventStreamResponse`: from a program's iterable to `send`.
 
-Rule 1: one task iterates the iterable from beginning to end and closes it
-        there, so its cancel scopes and context variables stay whole.
-Rule 2: a sync iterable has a thread of its own. A pool would be used up by as
-        many streams as it has threads, and starve every sync endpoint.
-Rule 3: nothing is sent while something else is being sent.
-Rule 4: the request's task goes on until the iterable is closed, so that what
-        the program opened for it (a dependency with `yield`) lives as long.
+Rule 1: one task iterates the iterable from start to end and closes it, so cancel
+        scopes and context variables work in it.
+Rule 2: a sync iterable has its own thread. A pool would be exhausted by as many
+        streams as it has threads, and all sync endpoints would starve.
+Rule 3: only one thing is sent at a time.
+Rule 4: the request's task lives until the iterable is closed, and with it what the
+        program opened for the iterable (a dependency with `yield`).
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ logger = logging.getLogger("tidewire")
 
 Item = Event | str | Mapping[str, Any]
 
-# A `send` that is stuck is noticed this much too late.
-LOOK_EVERY = 2.0
+# Seconds between two checks for a stuck `send`: it is noticed at most this much too late.
+CHECK_INTERVAL = 2.0
 
-# How long the end of a body waits for the iterable to be closed: it may still
-# fail, and tell so, but the client should not have to wait.
+# Seconds that the end of a body waits for the iterable to close: it may still fail, and the
+# client should be told, but should not have to wait long.
 CLOSE_TIMEOUT = 0.5
 
-# How long a drain waits for a thread, which nothing can interrupt.
+# Seconds that a drain waits for a thread, which cannot be interrupted.
 THREAD_TIMEOUT = 1.0
 
 END: Any = object()
 
 
 class GeneratorStream:
-    """One open stream of a generator's. `due` belongs to the loop's timer."""
+    """The open stream of one generator. `due` belongs to the loop's timer."""
 
     def __init__(
         self,
@@ -63,51 +63,51 @@ class GeneratorStream:
         self._settings = settings
         self._max_age = max_age
         self._send = send
-        # A second early: deadlines are kept to the second, and 16 s is promised.
+        # A second early, since the timer may be a second late: the longest silence promised is 16 s.
         self._silence = max(settings.heartbeat - 1, 0.5)
         self._lock = asyncio.Lock()
         self._sending_since: float | None = None
         self._thread: OwnThread | None = None
-        self._beat: asyncio.Future[None] | None = None
-        self._failure = self._farewell = b""  # what a stream says before it ends
-        self._gone = False  # nobody listens any more
+        self._heartbeat: asyncio.Future[None] | None = None
+        self._failure = self._farewell = b""  # the last bytes of the stream
+        self._gone = False  # the client reads no more
         self._stopping = False  # the iterable is being closed
-        self._over = asyncio.Event()  # the body may end
+        self._over = asyncio.Event()  # the body may end now
         self._done = asyncio.Event()
 
     async def run(self, receive: Receive) -> None:
-        """Send the whole stream; return when the iterable is closed."""
+        """Send the whole stream; return once the iterable is closed."""
         self._loop = asyncio.get_running_loop()
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
         self._opened = self._sent_at = self._loop.time()
-        self._maker = asyncio.ensure_future(self._make())
-        self._maker.add_done_callback(lambda _: self._over.set())
+        self._producer = asyncio.ensure_future(self._produce())
+        self._producer.add_done_callback(lambda _: self._over.set())
         watch = asyncio.ensure_future(self._watch(receive))
-        self._deadlines.watch(self, self._next_look(self._opened))
+        self._deadlines.watch(self, self._next_check(self._opened))
         self._drains.register(self)
         try:
             await self._over.wait()
             await self._end()
         except asyncio.CancelledError:
-            # The server waits no longer.
+            # The server no longer waits.
             self._gone = True
             self._abandon()
             raise
         finally:
             watch.cancel()
             self._stop()
-            await ended(self._maker)
+            await ended(self._producer)
             self._deadlines.unwatch(self)
             self._drains.unregister(self)
             self._done.set()
-        if not self._maker.cancelled():
-            self._maker.result()
+        if not self._producer.cancelled():
+            self._producer.result()
 
     async def _end(self) -> None:
-        """End the body in good order, unless the client takes nothing any more."""
-        if self._beat is not None:
-            self._beat.cancel()
+        """End the body properly, unless the client no longer reads."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
         if self._gone:
             return
         last = {"type": "http.response.body", "body": self._failure + self._farewell, "more_body": False}
@@ -117,14 +117,14 @@ class GeneratorStream:
 
     # -- from the iterable to the client
 
-    async def _make(self) -> None:
+    async def _produce(self) -> None:
         try:
-            await self._give(hub_events.retry(self._settings.retry) + hub_events.GREETING)
+            await self._send_frame(hub_events.retry(self._settings.retry) + hub_events.GREETING)
             await self._iterate()
         except Failed as failed:
             self._fail(failed)
         except OSError:
-            self._gone = True  # ASGI: send raises this when the client is gone
+            self._gone = True  # ASGI: send raises this once the client has disconnected
 
     async def _iterate(self) -> None:
         try:
@@ -134,11 +134,11 @@ class GeneratorStream:
         try:
             while True:
                 frame = await next_frame(iterator)
-                # A generator may have caught the cancellation.
+                # A generator may have suppressed the cancellation.
                 if frame is None or self._stopping:
                     return
-                await self._give(frame)
-                # One that never waits would hold up all others: a `send` waits only for a full socket.
+                await self._send_frame(frame)
+                # A generator that never waits would block the loop: `send` waits only if the socket is full.
                 await asyncio.sleep(0)
         finally:
             await self._close(iterator)
@@ -157,7 +157,7 @@ class GeneratorStream:
             except Exception as error:
                 self._fail(error)
 
-    async def _give(self, frame: bytes) -> None:
+    async def _send_frame(self, frame: bytes) -> None:
         async with self._lock:
             self._sending_since = self._loop.time()
             try:
@@ -180,23 +180,23 @@ class GeneratorStream:
     # -- ending
 
     def _stop(self) -> None:
-        """Close the iterable, and end the body when that is done, or soon."""
-        if not (self._stopping or self._maker.done()):
+        """Close the iterable; end the body when that is done, or soon."""
+        if not (self._stopping or self._producer.done()):
             self._stopping = True
-            self._maker.cancel()
+            self._producer.cancel()
             self._loop.call_later(CLOSE_TIMEOUT, self._over.set)
 
     def _abandon(self) -> None:
-        """Wait for the thread no longer. It ends, and closes its iterable, at the next `yield`."""
+        """Stop waiting for the thread. It closes its iterable and ends at the next `yield`."""
         if self._thread is not None:
             self._thread.abandon()
 
     async def drain(self) -> None:
         self._farewell = hub_events.spread_retry(self._settings.retry, self._settings.drain)
         self._stop()
-        patience = self._loop.call_later(THREAD_TIMEOUT, self._abandon)
+        timer = self._loop.call_later(THREAD_TIMEOUT, self._abandon)
         await self._done.wait()
-        patience.cancel()
+        timer.cancel()
 
     # -- deadlines
 
@@ -208,22 +208,22 @@ class GeneratorStream:
             return None
         if self._sending_since is None:
             if now >= self._sent_at + self._silence:
-                self._beat = asyncio.ensure_future(self._heartbeat())
+                self._heartbeat = asyncio.ensure_future(self._send_heartbeat())
         elif now - self._sending_since >= self._settings.send_timeout:
             self._gone = True
             self._stop()
             return None
-        return self._next_look(now)
+        return self._next_check(now)
 
-    def _next_look(self, now: float) -> float:
-        looks = [now + min(LOOK_EVERY, self._silence), self._sent_at + self._silence]
+    def _next_check(self, now: float) -> float:
+        checks = [now + min(CHECK_INTERVAL, self._silence), self._sent_at + self._silence]
         if self._max_age is not None:
-            looks.append(self._opened + self._max_age)
-        return min(at for at in looks if at > now)
+            checks.append(self._opened + self._max_age)
+        return min(at for at in checks if at > now)
 
-    async def _heartbeat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         try:
-            await self._give(hub_events.HEARTBEAT)
+            await self._send_frame(hub_events.HEARTBEAT)
         except Exception:
             self._stop()
 
@@ -237,7 +237,7 @@ class Failed(Exception):
 
 
 async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
-    """Return the frame of the next item, or None at the end. Raise `Failed`."""
+    """Return the frame of the next item, or None at the end. Raises `Failed` if there is no valid item."""
     try:
         return encode_item(await anext(iterator))
     except StopAsyncIteration:
@@ -250,12 +250,12 @@ async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Not this task was cancelled, but something that the program awaits.
+        # This task was not cancelled, but something that the program awaits was.
         raise Failed(error) from None
 
 
 def encode_item(item: Item) -> bytes:
-    """Return the frame of what a generator yielded. Raise `InvalidInput`."""
+    """Return the frame of an item of a generator. Raises `InvalidInput` if it is not a valid event."""
     if isinstance(item, str):
         return encode(Event(item))
     if isinstance(item, Event):
@@ -265,23 +265,23 @@ def encode_item(item: Item) -> bytes:
             event = Event(**item)
         except TypeError:
             raise InvalidInput(
-                "a dict that is yielded has the fields of an Event: data, event, id, retry, topic",
+                "a yielded dict must have the fields of an Event: data, event, id, retry, topic",
                 code="invalid_event",
             ) from None
         if not isinstance(event.data, str):
             event.data = as_text(event.data)
         return encode(event)
-    raise InvalidInput(f"yield Event, str or dict, not {type(item).__name__}", code="invalid_event")
+    raise InvalidInput(f"yield an Event, str or dict, not {type(item).__name__}", code="invalid_event")
 
 
 def log_failure(error: BaseException) -> str:
-    """Say in one line what the program's iterable raised; return the code that its client is told."""
+    """Log in one line what the program's iterable raised; return the error code for the client."""
     if isinstance(error, Failed):
         error = error.error
     what = " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
     logger.error("the generator of a stream failed: %s", what)
-    # The traceback is the program's, and at hand where it is looked for.
-    logger.debug("where it failed", exc_info=error)
+    # The traceback is only for debugging the program.
+    logger.debug("traceback of the failed generator", exc_info=error)
     return error.code if isinstance(error, TidewireError) else "internal"
 
 
@@ -289,39 +289,39 @@ def log_failure(error: BaseException) -> str:
 
 
 async def in_thread(content: Iterable[Item], thread: OwnThread) -> AsyncIterator[Item]:
-    """Yield the items of a sync iterable; each is asked for when the last one is sent."""
+    """Yield the items of a sync iterable; each is requested after the one before it was sent."""
     iterator: Any = None
     try:
         iterator = await thread.call(iter, content)
         while (item := await thread.call(next, iterator, END)) is not END:
             yield item
     finally:
-        # Where one item is still being made, this waits for it.
+        # If the thread is still producing an item, this waits for it.
         await thread.end(getattr(iterator, "close", lambda: None))
 
 
 class OwnThread:
-    """A thread for one iterable: it makes calls for the event loop, one after another."""
+    """A thread for one iterable. It runs calls for the event loop, one after another."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], Any] | None] = SimpleQueue()
         self._ended: asyncio.Future[Any] | None = None
         self._abandoned = False
-        # The context variables of the endpoint hold in its generator too. A daemon, since a
-        # generator that waits for ever must not keep the process from ending.
+        # The generator sees the context variables of the endpoint. The thread is a daemon, since a
+        # generator that waits forever must not keep the process from exiting.
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(self._work,), name="tidewire-stream", daemon=True)
         thread.start()
 
     def call(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Return a future of what `function` returns; what it raises comes as `Failed`."""
+        """Return a future of the result of `function`. It fails with `Failed` if the function raises."""
         future = self._loop.create_future()
         self._calls.put((future, function, args))
         return future
 
     def end(self, close: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Make a last call; the thread ends after it."""
+        """Run a last call, after which the thread ends."""
         self._ended = self.call(close)
         self._calls.put(None)
         if self._abandoned:
@@ -329,7 +329,7 @@ class OwnThread:
         return self._ended
 
     def abandon(self) -> None:
-        """Let nobody wait for the last call any more. It is made all the same."""
+        """Stop waiting for the last call. The thread runs it anyway."""
         self._abandoned = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
@@ -340,7 +340,7 @@ class OwnThread:
             result, raised = None, None
             try:
                 result = function(*args)
-            except BaseException as error:  # nothing above this would hear of it
+            except BaseException as error:  # nothing else in this thread would catch it
                 raised = error
             try:
                 self._loop.call_soon_threadsafe(answer, future, result, raised)
@@ -359,7 +359,7 @@ def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | Non
 
 
 async def ended(task: asyncio.Future[Any]) -> None:
-    """Wait until `task` has ended, however often the waiting is cancelled."""
+    """Wait until `task` has ended, even if the wait is cancelled, then raise the cancellation."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
