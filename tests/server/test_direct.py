@@ -113,8 +113,8 @@ def metrics(served: Direct) -> str:
 
 def begun(served: Direct) -> bool:
     """Whether a connection waits for a body on the direct way."""
-    ways = [getattr(connection, "_direct", None) for connection in list(served.serving.connections)]
-    return any(way is not None and way._begun for way in ways)
+    ways = [getattr(connection, "_fast_path", None) for connection in list(served.serving.connections)]
+    return any(way is not None and way._partial for way in ways)
 
 
 @pytest.fixture(params=LOOPS)

@@ -267,7 +267,7 @@ assert not protocol.TAKEOVER
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
-    assert result.stderr == "uvicorn 0.99.0 is untested here: streams stay on the portable way\n"
+    assert result.stderr == "uvicorn 0.99.0 was not tested with Tidewire; streams stay portable\n"
 
 
 class Between:

@@ -1,1 +1,1 @@
-"""Our own server: uvicorn with a protocol that hands streams over to the hub."""
+"""Our own server: uvicorn with a protocol that hands its streams over to the hub."""

@@ -1,14 +1,14 @@
 """
-The direct way: a plain publish from the socket to the log and back, without uvicorn's part in a request.
+The fast path: a plain publish goes from the socket to the log and back, without uvicorn.
 
-A publisher sends the same head again and again, and what a head means depends on
-its bytes alone. So a head that came before, was read by uvicorn's parser and judged
-by the hub is known, and its requests are served here at a quarter of the cost.
+A publisher sends the same head again and again, and the meaning of a head depends on
+its bytes alone. So once uvicorn's parser has read a head and the hub has judged it,
+the head is known, and requests with it are served here at a quarter of the cost.
 
-Rule 1: only what is known is served here, and only while nothing else is going on
-        on the connection. Everything else goes to the parser, from its first byte.
-Rule 2: one request at a time: what comes meanwhile waits until that is answered.
-Rule 3: a head is known by all of its bytes but the digits of its Content-Length.
+Rule 1: only requests with a known head are served here, and only while the connection
+        has no other request. All others go to the parser, from their first byte.
+Rule 2: one request at a time: what comes during a request waits for its response.
+Rule 3: a head is known by all its bytes except the digits of its Content-Length.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from ..log.entries import Receipt
 if TYPE_CHECKING:
     from .protocol import StreamProtocol
 
-# Heads that are remembered for each connection, and how long they may be: 8 KiB in all.
+# Heads to remember for each connection, and the bytes that one may have: 8 KiB in all.
 MAX_HEADS = 8
 MAX_HEAD = 1024
 
-# Bodies that are waited for if they do not come with their head: most clients send them apart.
+# The largest body to wait for if it does not come with its head: most clients send them separately.
 MAX_AWAITED = 64 * 1024
 
 END_OF_HEAD = b"\r\n\r\n"
-# A line of its own: one that goes on from the line before it begins with a space.
+# A whole line: a line that continues the one before it begins with a space.
 CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([0-9]{1,9})\r\n")
-# What makes a request more than a head and a body of that length.
+# With one of these a request is more than a head and a body of known length.
 NOT_PLAIN = {b"expect", b"transfer-encoding", b"upgrade"}
 
 FAULT = (
@@ -54,8 +54,8 @@ FAULT = (
 )
 
 
-class Known:
-    """The head of a plain publish, and the head of the answer to it."""
+class KnownHead:
+    """The head of a plain publish, and the head of the response to it."""
 
     __slots__ = ("_answer", "_defaults", "plain")
 
@@ -65,7 +65,7 @@ class Known:
         self._defaults: Headers | None = None
 
     def answer(self, defaults: Headers) -> bytes:
-        """Return the head up to the digits of its Content-Length; `defaults` are new ones every second."""
+        """Return the head up to the digits of its Content-Length. `defaults` are replaced every second."""
         if defaults is not self._defaults:
             self._defaults = defaults
             lines = [*defaults, *content_head(JSON, None), *self.plain.common, (b"content-length", b"")]
@@ -73,21 +73,21 @@ class Known:
         return self._answer
 
 
-class DirectWay:
+class FastPath:
     """
-    The direct way of one connection.
+    The fast path of one connection.
 
-    It is to `take` what comes while the parser has no request.
+    `take` gets the data that arrives while the parser has no request.
     """
 
     __slots__ = (
         "_answered_at",
-        "_begun",
         "_busy",
         "_heads",
         "_held",
         "_last",
         "_learning",
+        "_partial",
         "_plain",
         "_protocol",
     )
@@ -95,34 +95,34 @@ class DirectWay:
     def __init__(self, protocol: StreamProtocol, plain: PlainPublishes) -> None:
         self._protocol: StreamProtocol | None = protocol
         self._plain = plain
-        # Of heads that are not plain False, and of those that came once None: they may never come again.
-        self._heads: dict[bytes, Known | bool | None] = {}
+        # None for a head that came once, since it may never come again; False if it is not plain.
+        self._heads: dict[bytes, KnownHead | bool | None] = {}
         self._learning: bytes | None = None  # the head that the parser is about to read
-        self._begun = b""  # a request whose body has not come
-        self._busy = False  # a publish is under way
-        self._held: list[bytes] = []  # what came meanwhile
+        self._partial = b""  # a request whose body is awaited
+        self._busy = False  # a publish is in progress
+        self._held: list[bytes] = []  # data that came during a publish
         self._last = False
         self._answered_at = -math.inf
 
     @property
     def idle_since(self) -> float:
-        """When the last request was answered; now, while there is one."""
+        """The time of the last response, or now if there is a request."""
         assert self._protocol
-        return self._protocol.loop.time() if self._busy or self._begun else self._answered_at
+        return self._protocol.loop.time() if self._busy or self._partial else self._answered_at
 
-    # -- Requests.
+    # -- requests
 
     def take(self, data: bytes) -> bytes:
-        """Serve `data`, or wait for what it lacks; return it if it is for the parser."""
+        """Serve `data`, or wait for the rest of it. Return what is for the parser."""
         assert self._protocol
         if self._busy:
             self._held.append(data)
             self._protocol.flow.pause_reading()
             return b""
-        # A body is waited for once: joined byte by byte it would cost its square.
-        wait = not self._begun
-        if self._begun:
-            self._protocol.await_nothing()
+        # Wait for a body only once: joining it byte by byte would take quadratic time.
+        wait = not self._partial
+        if self._partial:
+            self._protocol.clear_deadline()
             data = self.release() + data
         if not data.startswith(b"POST "):
             return data
@@ -139,30 +139,30 @@ class DirectWay:
         if missing == 0 and self._publish(known, data[end:]):
             return b""
         if wait and missing > 0 and size <= MAX_AWAITED:
-            self._begun = data
-            self._protocol.await_body()
+            self._partial = data
+            self._protocol.expect_body()
             return b""
         return data
 
     def release(self) -> bytes:
-        """Return the request whose body has not come: it is waited for elsewhere."""
-        begun, self._begun = self._begun, b""
-        return begun
+        """Return and forget the request whose body is awaited; the caller takes care of it."""
+        request, self._partial = self._partial, b""
+        return request
 
     def stop(self) -> bool:
-        """Let the publish under way be the last request; return whether there is one."""
+        """Make the publish in progress the last request. Return whether there is one."""
         self._last = self._busy
         return self._last
 
     def lost(self) -> None:
-        """Let go of the connection. A publish under way goes on; nobody hears its answer."""
+        """Release the connection. A publish in progress continues, but its response is not sent."""
         self._protocol = None
-        self._begun = b""
+        self._partial = b""
         self._held.clear()
 
-    # -- Heads.
+    # -- heads
 
-    def _look_up(self, head: bytes) -> Known | None:
+    def _look_up(self, head: bytes) -> KnownHead | None:
         known = self._heads.get(head, False)
         if known is None:
             self._learning = head
@@ -170,29 +170,29 @@ class DirectWay:
             if len(self._heads) >= MAX_HEADS:
                 del self._heads[next(iter(self._heads))]
             self._heads[head] = None
-        return known if isinstance(known, Known) else None
+        return known if isinstance(known, KnownHead) else None
 
     def learn(self) -> None:
-        """Judge the head that the parser has just read, if it is one that came before."""
+        """Judge the head that the parser has just read, if it came before."""
         head, self._learning = self._learning, None
         if head is not None:
             plain = self._judge(head)
-            self._heads[head] = False if plain is None else Known(plain)
+            self._heads[head] = False if plain is None else KnownHead(plain)
 
     def _judge(self, head: bytes) -> Plain | None:
         assert self._protocol
         scope: Any = self._protocol.scope
         names = {name for name, _ in scope["headers"]}
-        # A bare LF might end the head for the parser, and not for us.
+        # The parser might end the head at a bare LF; this file does not.
         if head.count(b"\n") != head.count(b"\r\n") or not NOT_PLAIN.isdisjoint(names):
             return None
         if scope["http_version"] != "1.1" or not self._protocol.parser.should_keep_alive():
             return None
         return self._plain.judge(scope)
 
-    # -- Publishing.
+    # -- publishing
 
-    def _publish(self, known: Known, body: bytes) -> bool:
+    def _publish(self, known: KnownHead, body: bytes) -> bool:
         protocol = self._protocol
         assert protocol
         if protocol.flow.write_paused:
@@ -200,7 +200,7 @@ class DirectWay:
         outcome = self._plain.submit(known.plain, body)
         if outcome is None:
             return False
-        protocol.await_nothing()
+        protocol.clear_deadline()
         self._busy = True
         if outcome.done():
             self._answer(known, outcome)
@@ -208,11 +208,11 @@ class DirectWay:
             outcome.add_done_callback(partial(self._answer, known))
         return True
 
-    def _answer(self, known: Known, outcome: asyncio.Future[list[Receipt]]) -> None:
+    def _answer(self, known: KnownHead, outcome: asyncio.Future[list[Receipt]]) -> None:
         self._busy = False
         protocol = self._protocol
         if protocol is None or protocol.transport.is_closing():
-            outcome.cancelled() or outcome.exception()  # nobody is there to hear it
+            outcome.cancelled() or outcome.exception()  # mark it as retrieved; the client is gone
             return
         defaults = protocol.server_state.default_headers
         try:
@@ -232,7 +232,7 @@ class DirectWay:
             protocol.flow.resume_reading()
             protocol.data_received(held)
 
-    def _problem(self, known: Known, error: BaseException) -> tuple[int, Headers, bytes]:
+    def _problem(self, known: KnownHead, error: BaseException) -> tuple[int, Headers, bytes]:
         if isinstance(error, TidewireError):
             return self._plain.problem(known.plain, error)
         assert self._protocol
@@ -241,16 +241,16 @@ class DirectWay:
 
 
 def head_of(status: int, headers: Headers) -> bytes:
-    """Return the head of an answer, without the end of its last line."""
+    """Return the head of a response, without the end of its last line."""
     first = b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())
     return b"\r\n".join([first, *(b"%b: %b" % header for header in headers)])
 
 
-def direct_way(protocol: StreamProtocol, app: Any) -> DirectWay | None:
-    """Return the direct way where `app` is a hub and nothing else would see the requests."""
+def fast_path(protocol: StreamProtocol, app: Any) -> FastPath | None:
+    """Return the fast path, or None if `app` is not a hub or something else must see its requests."""
     if isinstance(app, ProxyHeadersMiddleware):
-        app = app.app  # it changes what a publish does not look at
+        app = app.app  # it changes only what a publish does not use
     logged = protocol.access_log and protocol.access_logger.isEnabledFor(logging.INFO)
     if not isinstance(app, HubApp) or logged or protocol.limit_concurrency is not None:
         return None
-    return DirectWay(protocol, app.plain)
+    return FastPath(protocol, app.plain)

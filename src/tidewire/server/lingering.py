@@ -1,5 +1,5 @@
 """
-A refused connection that closes gently.
+Closing a refused connection gently.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import MutableSet
 from typing import Any
 
-# How long, and how much, a refused client may go on sending. Closing a socket
-# that has unread bytes resets it, and the reset overtakes the answer.
+# Seconds and bytes for which a refused client may continue to send. Closing a socket that
+# has unread bytes resets it, and the reset overtakes the response.
 LINGER_TIMEOUT = 1.0
 LINGER_LIMIT = 1024 * 1024
 
 
 class Lingering(asyncio.Protocol):
-    """A connection that had its last answer: it swallows what still comes until the peer has seen that."""
+    """A connection after its last response. It discards what still comes until the peer has read that."""
 
     __slots__ = ("_connections", "_swallowed", "_timer", "_transport")
 
@@ -28,11 +28,11 @@ class Lingering(asyncio.Protocol):
         transport.set_protocol(self)
         transport.resume_reading()
         if not transport.can_write_eof():
-            transport.close()  # TLS goes on reading until the peer's goodbye
+            transport.close()  # TLS keeps reading until the peer's close_notify
             return
         try:
             transport.write_eof()
-        except OSError:  # the peer is gone already
+        except OSError:  # the peer has already closed
             transport.abort()
 
     def data_received(self, data: bytes) -> None:

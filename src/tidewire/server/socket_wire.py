@@ -1,9 +1,9 @@
 """
-A stream on a socket of its own, after uvicorn's part in it.
+A stream that has its socket to itself, after uvicorn has handed it over.
 
-The protocol here takes uvicorn's place on the transport and in `server_state.connections`, so that
-a server that stops waits for it. It goes when the connection is lost, and ends within a bounded time
-whatever the peer does.
+The protocol here takes uvicorn's place on the transport and in `server_state.connections`, so a
+server that stops waits for it. It is removed when the connection is lost. Ending it takes a bounded
+time, whatever the peer does.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ..delivery.subscriber import END_TIMEOUT, Subscriber
 
 KIB = 1024
 
-# Bytes waiting in user space before the subscriber is told to pause: the first one. uvloop
-# keeps about 0.9 KiB for each write that waits, and the limit counts only what was written:
-# with 64 KiB a stuck reader of small events cost 970 KiB, with this less than 25. And TLS
-# keeps its own bytes above those of its socket, which has a limit of its own.
+# Bytes that may wait in user space before the subscriber pauses: it pauses at the first one.
+# uvloop needs about 0.9 KiB for each write that waits, and the limit counts only the data:
+# with 64 KiB a stuck reader of small events took 970 KiB, with this less than 25. And TLS
+# buffers bytes in addition to those of its socket, which has its own limit.
 WRITE_LIMIT = 1
 
 # An EventSource never sends anything after its request.
 SWALLOW_LIMIT = 64 * KIB
 
-# TCP_USER_TIMEOUT: a peer that vanished is otherwise noticed after 15 minutes. But it also ends
-# one that reads slowly all the time, after 31 to 75 s: its window is mostly zero.
-# TCP_NOTSENT_LOWAT: a reader that never reads took 2.8 to 3.9 MB of our kernel's memory, with
-# this 64 KiB. (SO_SNDBUF of 64 KiB: 92 to 147 KB, and it would slow down distant readers.)
+# TCP_USER_TIMEOUT: without it, a peer that vanished is noticed after 15 minutes. But it also
+# disconnects a peer that always reads slowly, after 31 to 75 s: its window is mostly zero.
+# TCP_NOTSENT_LOWAT: without it, a client that never reads took 2.8 to 3.9 MB of kernel memory,
+# with it 64 KiB. (SO_SNDBUF of 64 KiB: 92 to 147 KB, and it would slow down distant readers.)
 USER_TIMEOUT = 30_000
 TCP_OPTIONS = [
     (getattr(socket, name), value)
@@ -44,21 +44,21 @@ TCP_OPTIONS = [
     if hasattr(socket, name)
 ]
 
-# tcpi_bytes_acked in Linux's struct tcp_info: after 8 bytes of flags, 24 32-bit
+# tcpi_bytes_acked in Linux's struct tcp_info: it follows 8 bytes of flags, 24 32-bit
 # counters and two 64-bit pacing rates.
 BYTES_ACKED = struct.Struct("=Q")
 BYTES_ACKED_OFFSET = 8 + 24 * 4 + 2 * 8
 
-# Reset instead of a polite end: nothing of the stream stays in the kernel.
+# Reset the connection instead of closing it, so that nothing of the stream stays in the kernel.
 RESET = struct.pack("ii", 1, 0)
 
 
 class SocketWire(asyncio.Protocol):
     """
-    One stream on its own socket; the end of uvicorn's part in it.
+    The wire of a subscriber that has its socket to itself.
 
-    `write` is the transport's own, so that a round over a thousand streams has
-    no Python frame in between: what goes in is already framed.
+    `write` is the transport's own method, so a round over a thousand streams needs
+    no Python frame for each: the bytes are already framed.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class SocketWire(asyncio.Protocol):
         transport.set_protocol(self)
 
     def end(self) -> None:
-        """End the body in good order, then close; a peer that reads no more is cut off soon."""
+        """End the body properly, then close; after a second, cut off a peer that no longer reads."""
         if self._transport.is_closing():
             return
         if self._chunked:
@@ -107,7 +107,7 @@ class SocketWire(asyncio.Protocol):
         self._transport.abort()
 
     def acknowledged(self) -> int | None:
-        """Return how many bytes the peer has acknowledged, head and TLS included; None where it is no TCP."""
+        """Return how many bytes the peer has acknowledged, head and TLS included; None if it is not TCP."""
         sock = tcp_socket(self._transport)
         if sock is None or not hasattr(socket, "TCP_INFO"):
             return None
@@ -119,7 +119,7 @@ class SocketWire(asyncio.Protocol):
         return acked
 
     def tolerate_stalls(self, tolerate: bool) -> None:
-        """Have the kernel bear a slow reader, or end one that does not answer, as at the beginning."""
+        """Have the kernel tolerate a peer that acknowledges nothing, or disconnect it, as at the start."""
         if tolerate == self._tolerates_stalls or not hasattr(socket, "TCP_USER_TIMEOUT"):
             return
         self._tolerates_stalls = tolerate
@@ -133,10 +133,10 @@ class SocketWire(asyncio.Protocol):
         return self._transport.get_write_buffer_size()
 
     def shutdown(self) -> None:
-        """Hear from uvicorn that the server stops."""
+        """Start the drain. uvicorn calls this when the server stops."""
         self._subscriber.server_stopping()
 
-    # What the transport says.
+    # -- called by the transport
 
     def pause_writing(self) -> None:
         self._subscriber.pause_writing()
@@ -150,7 +150,7 @@ class SocketWire(asyncio.Protocol):
             self.abort()
 
     def eof_received(self) -> None:
-        # Not `close`: that would wait until a peer that is gone has read the rest.
+        # Not `close`, which would wait until a peer that is gone has read the rest.
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -163,16 +163,16 @@ class SocketWire(asyncio.Protocol):
 
 
 def tune(transport: asyncio.Transport) -> None:
-    """Set what a stream's socket needs."""
+    """Set the socket options and limits that a stream needs."""
     transport.set_write_buffer_limits(high=WRITE_LIMIT)
     if (sock := tcp_socket(transport)) is not None:
         for option, value in TCP_OPTIONS:
-            with contextlib.suppress(OSError):  # a kernel that knows it not serves streams all the same
+            with contextlib.suppress(OSError):  # an old kernel may not know it; streams work anyway
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def tcp_socket(transport: asyncio.Transport) -> socket.socket | None:
-    """Return the socket as long as it is open, if it is TCP."""
+    """Return the socket if it is TCP and still open."""
     sock: socket.socket | None = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None

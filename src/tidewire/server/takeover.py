@@ -1,10 +1,10 @@
 """
 The offer of the socket: one request, seen from outside the whole app.
 
-uvicorn's `send` is called here after every middleware has had its say. When the
-endpoint's own first bytes arrive unchanged, nothing stands between it and the
-socket any more, and the stream can leave HTTP's machinery behind. When anything
-differs it stays where it is, and stays whole.
+`StreamOffer.send` sees what the app sends after all middleware has processed it. If
+the endpoint's own first bytes arrive unchanged, nothing between it and the socket
+changes them, and the stream can be taken over. If anything differs, the stream stays
+on the portable way and is not affected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .socket_wire import SocketWire, tune
 if TYPE_CHECKING:
     from .protocol import StreamProtocol
 
-# What a head may not have: whoever wrote it counts on bytes that we would no longer write.
+# A head must not have these: code that set them expects a body other than ours.
 FOREIGN_HEADERS = {b"content-encoding", b"content-length"}
 
 
@@ -29,12 +29,12 @@ class State(Enum):
     IDLE = auto()  # not armed yet
     ARMED = auto()
     TAKEN = auto()
-    REFUSED = auto()  # and for good
+    REFUSED = auto()  # for good
 
 
 class StreamOffer:
     """
-    `scope["extensions"]["tidewire.stream"]`: how an endpoint asks for its socket.
+    `scope["extensions"]["tidewire.stream"]`: lets an endpoint ask for its socket.
 
         offer.arm(first, subscriber)
         await send({"type": "http.response.start", ...})
@@ -42,8 +42,8 @@ class StreamOffer:
         if await offer.settled(1.0):
             return
 
-    Once taken, `subscriber.attach(wire, framing)` has been called, what is
-    still sent is swallowed, and `receive` tells of a disconnect.
+    Once the socket is taken, `subscriber.attach(wire, framing)` has been called,
+    anything still sent is discarded, and `receive` returns a disconnect.
     """
 
     __slots__ = (
@@ -66,17 +66,17 @@ class StreamOffer:
         self._send = send
         self._state = State.IDLE if cycle.scope["method"] == "GET" else State.REFUSED
         self._first = b""
-        self._foreign = True  # until the endpoint's own head says otherwise
+        self._foreign = True  # until the endpoint's own head shows that it is not
         self._unframed = False
         self._subscriber: Subscriber | None = None
         self._settled: asyncio.Future[None] | None = None
         self._stopping: list[Callable[[], object]] = []
         self._stopped = False
 
-    # For the endpoint.
+    # -- for the endpoint
 
     def arm(self, first: bytes, subscriber: Subscriber) -> None:
-        """Ask for the socket as soon as `first`, the first bytes of the body (unframed), have been sent."""
+        """Ask for the socket once `first`, the first bytes of the body (unframed), have been sent."""
         if self._state is State.IDLE:
             self._state = State.ARMED
             self._first = first
@@ -84,8 +84,9 @@ class StreamOffer:
 
     async def settled(self, timeout: float) -> bool:
         """
-        Wait until the socket was taken (True), or until it is certain that it
-        never will be (False), at the latest after `timeout` seconds.
+        Return True once the socket is taken, False once it is certain that it never will be.
+
+        Waits for `timeout` seconds at most; after that it never will be.
         """
         if self._state is State.ARMED:
             self._settled = asyncio.get_running_loop().create_future()
@@ -96,42 +97,42 @@ class StreamOffer:
         return self._state is State.TAKEN
 
     def on_stopping(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called if the server stops before the response is complete; soon if it does now."""
+        """Call `callback` if the server stops before the response is complete; soon if it is stopping now."""
         self._stopping.append(callback)
         if self._stopped:
             asyncio.get_running_loop().call_soon(callback)
 
-    # For the protocol.
+    # -- for the protocol
 
     @property
     def needed(self) -> bool:
-        """Whether `send` has anything to see: not so with most publishes."""
+        """Whether the response must pass through `send`; that of most publishes need not."""
         old = self._cycle.scope["http_version"] == "1.0"
         return self._state is State.IDLE or self._cycle.more_body or old
 
     async def send(self, message: Any) -> None:
-        """Pass on what comes out of the app, and take over behind it."""
+        """Pass on a message from the app; take over after the endpoint's first bytes."""
         if self._state is State.TAKEN or self._cycle is None:
             return
-        takes = self._look_at(message)
+        take_over = self._inspect(message)
         await self._send(message)
-        if takes:
+        if take_over:
             self._take()
 
     def stop(self) -> None:
-        """Tell whoever wants to know, now or later, that the server stops."""
+        """Call all callbacks, now and when they are added later: the server is stopping."""
         self._stopped = True
         for callback in self._stopping:
             callback()
 
     def close(self) -> None:
-        """The app has returned: what was not taken never will be. Lets go of everything."""
+        """Release everything: the app has returned, so a socket not taken yet never will be."""
         self._refuse()
         self._protocol = self._cycle = self._subscriber = self._send = None
         self._stopping = []
 
-    def _look_at(self, message: Any) -> bool:
-        """Prepare uvicorn for a message, and return whether it is the one to take over behind."""
+    def _inspect(self, message: Any) -> bool:
+        """Prepare uvicorn for a message. Return whether to take over after it."""
         if message["type"] == "http.response.start":
             self._read_head(message)
         elif message["type"] == "http.response.body":
@@ -144,8 +145,8 @@ class StreamOffer:
             return
         names = {name.lower() for name, _ in message.get("headers", ())}
         self._foreign = not names.isdisjoint(FOREIGN_HEADERS)
-        # uvicorn answers HTTP/1.0 in chunks, which that version cannot read.
-        # There the end of the connection is the end of the body.
+        # uvicorn sends chunks even to HTTP/1.0 clients, which cannot read them. For those
+        # the end of the connection is the end of the body.
         if old and b"content-length" not in names:
             self._unframed = True
             self._cycle.chunked_encoding = False
@@ -153,9 +154,9 @@ class StreamOffer:
     def _read_body(self, body: bytes, more: bool) -> bool:
         cycle = self._cycle
         if self._unframed:
-            cycle.expected_content_length = len(body)  # any length will do
+            cycle.expected_content_length = len(body)  # so that uvicorn accepts any length
         if not more and cycle.more_body:
-            cycle.keep_alive = True  # on_response_complete closes, more gently
+            cycle.keep_alive = True  # on_response_complete closes it, more gently
         if more and not body:
             return False
         if self._state is State.ARMED and more and body == self._first:
@@ -167,7 +168,7 @@ class StreamOffer:
         protocol, cycle, subscriber = self._protocol, self._cycle, self._subscriber
         if self._state is not State.ARMED or protocol is None or subscriber is None:
             return
-        if self._foreign or not protocol.only(cycle):
+        if self._foreign or not protocol.is_alone(cycle):
             self._refuse()
             return
         self._settle(State.TAKEN)
