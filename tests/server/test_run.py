@@ -30,9 +30,9 @@ from support.stream_server import closed, dechunk, get, head_of, post, read_all,
 from support.waiting import PATIENCE, wait_until
 from tidewire.cli import main
 from tidewire.errors import StartRefused
-from tidewire.server.listeners import bind_tcp, bind_unix, tls_context, why_not
+from tidewire.server.listeners import bind_failure, bind_tcp, bind_unix, tls_context
 from tidewire.server.logs import LineFormatter
-from tidewire.server.run import COLLECT_AFTER, rare_collections
+from tidewire.server.run import GC_THRESHOLD, fewer_collections
 from tidewire.settings import ROWS, Settings
 
 # Seconds for a stop. Two are promised, on a machine that has time; after 15, what is open is cut off.
@@ -242,18 +242,18 @@ def occupied() -> Iterator[int]:
 def test_a_port_in_use(occupied: int) -> None:
     done = tidewire("serve", "--port", str(occupied))
     assert (done.returncode, done.stdout) == (1, "")
-    why = f"127.0.0.1:{occupied} is in use: stop what runs there, or take another port"
+    why = f"127.0.0.1:{occupied} is in use; stop the program that listens there, or use another port"
     assert done.stderr == f"Error: {why}\n"
 
 
 def test_a_port_that_is_not_allowed() -> None:
     """Root, as whom the tests may run, is allowed any."""
-    why = why_not(PermissionError(errno.EACCES, "Permission denied"), "127.0.0.1:80")
-    assert why == "127.0.0.1:80 is not allowed to this user: ports below 1024 often are not"
+    why = bind_failure(PermissionError(errno.EACCES, "Permission denied"), "127.0.0.1:80")
+    assert why == "this user may not listen on 127.0.0.1:80; ports below 1024 often need root"
 
 
 def test_an_address_of_another_machine() -> None:
-    with pytest.raises(StartRefused, match=r"192\.0\.2\.1:\d+ is no address of this machine"):
+    with pytest.raises(StartRefused, match=r"192\.0\.2\.1:\d+ is not an address of this machine"):
         bind_tcp("192.0.2.1", free_port())
 
 
@@ -265,7 +265,7 @@ def test_a_name_that_nobody_knows() -> None:
 def test_a_unix_socket_that_cannot_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
-    with pytest.raises(StartRefused, match="is a file"):
+    with pytest.raises(StartRefused, match="is not a socket"):
         bind_unix(str(file))
     assert file.read_text() == "precious"
     with pytest.raises(StartRefused, match="no such directory"):
@@ -278,10 +278,10 @@ def test_tls_files_that_are_none(certificate: tuple[Path, Path], tmp_path: Path)
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(other)
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("nothing")
-    with pytest.raises(StartRefused, match=r"none\.pem cannot be read: No such file"):
+    with pytest.raises(StartRefused, match=r"cannot read the TLS file .*none\.pem: No such file"):
         tls_context(str(tmp_path / "none.pem"), None)
     for files in [(chain, other), (nothing, key), (chain, nothing), (key, None)]:
-        with pytest.raises(StartRefused, match="not a certificate with its unencrypted key"):
+        with pytest.raises(StartRefused, match="not a certificate and its unencrypted key"):
             tls_context(str(files[0]), files[1] and str(files[1]))
 
 
@@ -509,8 +509,8 @@ def test_limits_of_the_defaults_are_the_documented_ones() -> None:
 
 def test_cycles_are_looked_for_seldom_while_it_serves() -> None:
     before = gc.get_threshold()
-    with rare_collections():
-        assert gc.get_threshold() == (COLLECT_AFTER, *before[1:])
+    with fewer_collections():
+        assert gc.get_threshold() == (GC_THRESHOLD, *before[1:])
         assert gc.get_freeze_count() > 0
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0

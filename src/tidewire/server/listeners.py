@@ -1,7 +1,7 @@
 """
 What a server listens on: TCP and unix sockets, bound before it starts, and TLS.
 
-What keeps it from starting is one sentence that says what to do: `StartRefused`.
+If it cannot start, `StartRefused` says in one sentence why and what to do.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 from ..errors import StartRefused
 
-# Anyone on this machine may connect to a unix socket, as to a loopback port, unless
-# its file stood there before with another mode.
+# Any user of this machine may connect to a unix socket, as to a loopback port, unless
+# its file existed before with another mode.
 SOCKET_MODE = 0o666
 
 
 def bind_tcp(host: str, port: int) -> list[socket.socket]:
-    """Return a bound socket for each address of `host`, all with one port. Raise `StartRefused`."""
+    """Return a bound socket for each address of `host`, all on one port. Raises `StartRefused` on failure."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
-        raise StartRefused(f"nothing is known of the name {host}: take an address of this machine") from None
+        raise StartRefused(f"cannot resolve {host}; use an address of this machine") from None
     bound: list[socket.socket] = []
     failure: OSError | None = None
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
@@ -38,14 +38,14 @@ def bind_tcp(host: str, port: int) -> list[socket.socket]:
         for sock in bound:
             sock.close()
         assert failure is not None
-        raise StartRefused(why_not(failure, f"{host}:{port}")) from None
+        raise StartRefused(bind_failure(failure, f"{host}:{port}")) from None
     return bound
 
 
 def bind_address(family: int, address: Any, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "posix":  # Windows means another thing by it
+        if os.name == "posix":  # on Windows the option means something else
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -57,7 +57,7 @@ def bind_address(family: int, address: Any, port: int) -> socket.socket:
 
 
 def bind_unix(path: str) -> list[socket.socket]:
-    """Return a socket bound to `path`, in place of one that nobody listens on. Raise `StartRefused`."""
+    """Return a socket bound to `path`; replace one without a listener. Raises `StartRefused` on failure."""
     mode = remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -65,37 +65,37 @@ def bind_unix(path: str) -> list[socket.socket]:
         os.chmod(path, mode)
     except OSError as error:
         sock.close()
-        raise StartRefused(why_not(error, path)) from None
+        raise StartRefused(bind_failure(error, path)) from None
     return [sock]
 
 
 def remove_stale(path: str) -> int:
-    """Remove a socket file that a killed server left, and return the mode it had."""
+    """Remove a socket file that a killed server left behind. Return its mode."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
         return SOCKET_MODE
     if not stat.S_ISSOCK(mode):
-        raise StartRefused(f"{path} is a file and no socket: take another path")
+        raise StartRefused(f"{path} is not a socket; use another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         if probe.connect_ex(path) == 0:
-            raise StartRefused(f"{path} is in use: stop what listens there, or take another path")
-    with contextlib.suppress(OSError):  # then `bind` says why
+            raise StartRefused(f"{path} is in use; stop the program that listens there, or use another path")
+    with contextlib.suppress(OSError):  # then `bind` fails and says why
         os.unlink(path)
     return stat.S_IMODE(mode)
 
 
 REASONS = {
-    errno.EADDRINUSE: "{where} is in use: stop what runs there, or take another port",
-    errno.EADDRNOTAVAIL: "{where} is no address of this machine",
-    errno.EACCES: "{where} is not allowed to this user: ports below 1024 often are not",
-    errno.EPERM: "{where} is not allowed to this user: ports below 1024 often are not",
-    errno.ENOENT: "{where}: there is no such directory",
+    errno.EADDRINUSE: "{where} is in use; stop the program that listens there, or use another port",
+    errno.EADDRNOTAVAIL: "{where} is not an address of this machine",
+    errno.EACCES: "this user may not listen on {where}; ports below 1024 often need root",
+    errno.EPERM: "this user may not listen on {where}; ports below 1024 often need root",
+    errno.ENOENT: "{where}: no such directory",
 }
 
 
-def why_not(error: OSError, where: str) -> str:
-    """Say in one sentence why `where` cannot be listened on."""
+def bind_failure(error: OSError, where: str) -> str:
+    """Return in one sentence why the server cannot listen on `where`."""
     return REASONS.get(error.errno or 0, "{where}: {error}").format(
         where=where, error=error.strerror or error
     )
@@ -111,21 +111,19 @@ def url_of(sock: socket.socket, tls: ssl.SSLContext | None) -> str:
 
 
 def tls_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
-    """Return a context with this certificate, for HTTP/1.1. Raise `StartRefused`."""
+    """Return a context with this certificate, for HTTP/1.1. Raises `StartRefused` if it cannot be loaded."""
     for path in filter(None, (certfile, keyfile)):
         try:
             open(path, "rb").close()
         except OSError as error:
-            raise StartRefused(f"the TLS file {path} cannot be read: {error.strerror}") from None
+            raise StartRefused(f"cannot read the TLS file {path}: {error.strerror}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # An encrypted key would make OpenSSL ask the terminal.
+        # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         files = " and ".join(filter(None, (certfile, keyfile)))
         reason = getattr(error, "reason", None) or error
-        raise StartRefused(
-            f"{files}: not a certificate with its unencrypted key, in PEM ({reason})"
-        ) from None
+        raise StartRefused(f"{files}: not a certificate and its unencrypted key in PEM ({reason})") from None
     return context

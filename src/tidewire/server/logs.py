@@ -1,5 +1,5 @@
 """
-What a server logs, and how a line looks.
+What a server logs, and the format of a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
 class LineFormatter(logging.Formatter):
-    """One record, one line (an exception adds indented ones): what users can put in is escaped as in JSON."""
+    """Formats a record as one line (an exception adds indented ones). Escapes unprintable characters."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def configure_logging(level: str, access_log: bool) -> None:
-    """Log to stderr. uvicorn's own progress is shown only to those who debug."""
+    """Log to stderr. uvicorn's own progress messages appear only at level debug."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

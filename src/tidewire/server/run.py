@@ -1,7 +1,7 @@
 """
-Settings to a running server: signals and the exit.
+Running a server: from its settings to a clean exit.
 
-What keeps it from starting is one sentence that says what to do: `StartRefused`.
+If it cannot start, `StartRefused` says in one sentence why and what to do.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from uvicorn.lifespan.on import LifespanOn
 
 from ..errors import StartRefused, TidewireError
 from ..settings import Settings
-from .listeners import bind_tcp, bind_unix, tls_context, url_of, why_not
+from .listeners import bind_failure, bind_tcp, bind_unix, tls_context, url_of
 from .logs import configure_logging
 from .protocol import StreamProtocol
 
 logger = logging.getLogger("tidewire.server")
 
-# Connections that may wait to be accepted: a whole node's streams come back at once.
-# asyncio takes the same number as how many it accepts in one step, and without a
-# descriptor as how often it fails to, once a second; so it hears a smaller one.
+# Connections that may wait to be accepted: all streams of a node may reconnect at once.
+# asyncio uses the same number for how many it accepts in one step and, when descriptors
+# run out, for how many attempts fail each second; so it gets a smaller one.
 BACKLOG = 4096
 ACCEPT_AT_ONCE = 100
 
-# Seconds between two lines that say that descriptors have run out.
+# Seconds between two log lines that say that descriptors have run out.
 ACCEPT_ERROR_INTERVAL = 10.0
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-# New objects after which the collector of cycles runs; Python's own number is 700.
-COLLECT_AFTER = 10_000
+# New objects before the garbage collector runs; Python's default is 700.
+GC_THRESHOLD = 10_000
 
-# Seconds that a thread keeps Python's lock while others want it; Python's own are 5 ms.
+# Seconds that a thread keeps the GIL while others wait for it; Python's default is 5 ms.
 SWITCH_INTERVAL = 0.0005
 
-# What portable requests may take beyond the drain before they are cancelled.
+# Seconds after the drain before portable requests are cancelled.
 SHUTDOWN_GRACE = 5
 
 
@@ -65,13 +65,13 @@ def serve(
     failure: Callable[[], str] = str,
 ) -> None:
     """
-    Serve an ASGI app until SIGTERM or SIGINT; return when it has stopped in good order.
+    Serve an ASGI app until SIGTERM or SIGINT; return once it has stopped cleanly.
 
-    `uds`: the path of a unix socket, instead of host and port. Port 0 takes a
-    free one. `started` is called with the URLs once the app has started and
-    connections are accepted. `failure` is asked now and then: once it says why
-    the app is of no use any more, the server stops. Raises `StartRefused`, and
-    `TidewireError` after a failure.
+    `uds`: the path of a unix socket to use instead of host and port. Port 0
+    chooses a free one. `started` is called with the URLs once the app has started
+    and accepts connections. `failure` is called about ten times a second: if it
+    returns why the app can no longer work, the server stops. Raises `StartRefused`
+    if the server cannot start and `TidewireError` if it stopped after a failure.
     """
     configure_logging(log_level, access_log)
     raise_descriptor_limit()
@@ -93,7 +93,7 @@ def serve(
     server.on_started = functools.partial(started, [url_of(sock, tls) for sock in listeners])
     server.failure = failure
     try:
-        with rare_collections(), prompt_threads():
+        with fewer_collections(), faster_thread_switches():
             server.run()
     finally:
         for sock in listeners:
@@ -108,9 +108,9 @@ def serve(
 
 
 class Lifespan(LifespanOn):
-    """uvicorn's, but a start that fails is told to whoever started the server, not to the log."""
+    """uvicorn's, but a failed start raises `StartRefused` instead of being logged."""
 
-    failure = "the program did not start: its log says why"
+    failure = "the program did not start; see its log"
 
     async def startup(self) -> None:
         self.main_task = asyncio.create_task(self.main())
@@ -126,7 +126,7 @@ class Lifespan(LifespanOn):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, with sockets that are bound already, a bound on TLS handshakes, and a clean exit."""
+    """uvicorn's, with sockets that are already bound, a timeout for TLS handshakes, and a clean exit."""
 
     def __init__(
         self, config: uvicorn.Config, listeners: Sequence[socket.socket], tls_timeout: float
@@ -138,7 +138,7 @@ class Server(uvicorn.Server):
         self.on_started: Callable[[], object] = lambda: None
         self.failure: Callable[[], str] = str
         self.reason = ""
-        # A handshake is part of the head; the peer's goodbye is nothing to wait for.
+        # The handshake counts as part of the head. The peer's close_notify is not worth a long wait.
         self._tls = {"ssl_handshake_timeout": tls_timeout, "ssl_shutdown_timeout": 1.0} if config.ssl else {}
         self._accept_error_at = -math.inf
 
@@ -149,12 +149,12 @@ class Server(uvicorn.Server):
             self.servers = [await self._listen(sock) for sock in self.listeners]
         except OSError as error:
             await self.lifespan.shutdown()
-            raise StartRefused(why_not(error, str(self.listeners[0].getsockname()))) from None
+            raise StartRefused(bind_failure(error, str(self.listeners[0].getsockname()))) from None
         self.started = True
         self.on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        # Whoever starts it again gets a log that can be written, or is told why it cannot.
+        # After a restart the log can be written again, or the start fails with the reason.
         self.reason = self.reason or self.failure()
         return await super().on_tick(counter) or bool(self.reason)
 
@@ -176,36 +176,36 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        # uvicorn raises a captured signal again when it is done, so that the process
-        # would die of it. Here a stop in good order is an exit with 0.
+        # When it is done, uvicorn raises a captured signal again, which would kill the
+        # process. Here a clean stop exits with 0.
         with super().capture_signals():
             yield
             self._captured_signals.clear()
 
     def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Say now and then that descriptors have run out; asyncio would say it a hundred times a second."""
-        # uvloop says nothing: it has a spare descriptor, accepts what comes with it and closes that.
+        """Log now and then that descriptors have run out; asyncio would log it a hundred times a second."""
+        # uvloop logs nothing: it accepts each connection with a spare descriptor and closes it.
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
             if loop.time() > self._accept_error_at + ACCEPT_ERROR_INTERVAL:
                 self._accept_error_at = loop.time()
-                logger.error("no connection can be accepted: %s (see `ulimit -n`)", os.strerror(error.errno))
+                logger.error("cannot accept connections: %s (see `ulimit -n`)", os.strerror(error.errno))
         elif not (self.should_exit and isinstance(error, ValueError)):
-            # (asyncio tries to accept once more on a socket that is closed by now.)
+            # (While stopping, asyncio tries to accept once more on a closed socket.)
             loop.default_exception_handler(context)
 
 
 @contextlib.contextmanager
-def rare_collections() -> Generator[None, None, None]:
+def fewer_collections() -> Generator[None, None, None]:
     """
-    Have the collector of cycles look less often, and never at what is there already.
+    Run the garbage collector less often, and never on objects that exist already.
 
-    The log's entries are many, are kept, and are in no cycle: looking through them
-    again and again was a sixth of the cost of a publish.
+    The log keeps many entries, and none is in a cycle. Scanning them again and again
+    took a sixth of the time of a publish.
     """
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *before[1:])
+    gc.set_threshold(GC_THRESHOLD, *before[1:])
     try:
         yield
     finally:
@@ -214,12 +214,12 @@ def rare_collections() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def prompt_threads() -> Generator[None, None, None]:
+def faster_thread_switches() -> Generator[None, None, None]:
     """
-    Have the threads of a log on disk get Python's lock sooner.
+    Let the threads of a log on disk get the GIL sooner.
 
-    A commit asks for it three times, and beside a busy event loop each time
-    takes as long as this.
+    A commit needs it three times, and while the event loop is busy each time takes
+    a whole switch interval.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -230,11 +230,11 @@ def prompt_threads() -> Generator[None, None, None]:
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process have as many descriptors as it may: each stream takes one."""
+    """Raise the descriptor limit to the hard limit: each stream takes a descriptor."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # macOS says "infinite" and means less
+    with contextlib.suppress(OSError, ValueError):  # macOS reports "infinite" but allows less
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
