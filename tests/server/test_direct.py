@@ -1,4 +1,4 @@
-"""The direct way beside the ordinary one: the same answers in the same order, whatever happens meanwhile."""
+"""The fast path compared with the normal path: the same responses in the same order, whatever happens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMITS: dict[str, Any] = {"max_event": 2000, "max_body": 3000, "body_timeout": 1
 
 
 class Watched(HubApp):
-    """A hub's app that counts what comes the ordinary way."""
+    """A hub's app that counts the requests on the normal path."""
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub, Cors([FRIEND]), Admission(hub.settings, 100), ["localhost"])
@@ -40,7 +40,7 @@ class Watched(HubApp):
         await super().__call__(scope, receive, send)
 
 
-class Direct:
+class HubServer:
     """A hub on a server, and clients of it."""
 
     def __init__(self, serving: Serving, app: Watched, engines: list[SlowEngine]) -> None:
@@ -57,7 +57,7 @@ class Direct:
         return self.serving.connect()
 
     def known(self, *headers: str, topic: str = "a", body: bytes = b"warm") -> socket.socket:
-        """Return a client whose requests with this head are known from now on."""
+        """Return a client on a connection that knows this head from now on."""
         client = self.connect()
         for _ in range(2):
             assert ask(client, publish(body, *headers, topic=topic))[0] == 200
@@ -68,7 +68,7 @@ class Direct:
         self.serving.server.config.timeout_keep_alive = seconds
 
     def calls(self, work: Callable[[], object]) -> int:
-        """Return how many requests of `work` came the ordinary way."""
+        """Return how many requests of `work` took the normal path."""
         before = self.app.calls
         work()
         return self.app.calls - before
@@ -87,7 +87,7 @@ def read_answer(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def ask(client: socket.socket, request: bytes) -> tuple[int, dict[str, str], Any]:
-    """Return status, headers (but the date) and body of the answer."""
+    """Return status, headers (except the date) and body of the response."""
     client.sendall(request)
     status, headers, body = read_answer(client)
     headers.pop("date")
@@ -99,22 +99,22 @@ def offset(answer: tuple[int, dict[str, str], Any]) -> int:
     return int(answer[2]["id"].split(".")[1])
 
 
-def history(served: Direct, topic: str = "a") -> list[dict[str, Any]]:
+def history(served: HubServer, topic: str = "a") -> list[dict[str, Any]]:
     answer = ask(served.connect(), get(f"/events/{topic}", "Accept: application/json"))
     events: list[dict[str, Any]] = answer[2]["events"]
     return events
 
 
-def metrics(served: Direct) -> str:
+def metrics(served: HubServer) -> str:
     client = served.connect()
     client.sendall(get("/metrics"))
     return read_answer(client)[2].decode()
 
 
-def begun(served: Direct) -> bool:
-    """Whether a connection waits for a body on the direct way."""
-    ways = [getattr(connection, "_fast_path", None) for connection in list(served.serving.connections)]
-    return any(way is not None and way._partial for way in ways)
+def awaits_body(served: HubServer) -> bool:
+    """Return whether a connection waits for a body on the fast path."""
+    paths = [getattr(connection, "_fast_path", None) for connection in list(served.serving.connections)]
+    return any(path is not None and path._partial for path in paths)
 
 
 @pytest.fixture(params=LOOPS)
@@ -135,13 +135,13 @@ def engines() -> Iterator[list[SlowEngine]]:
 
 
 @pytest.fixture
-def served(url: str, loop: str, engines: list[SlowEngine]) -> Iterator[Direct]:
+def served(url: str, loop: str, engines: list[SlowEngine]) -> Iterator[HubServer]:
     hub = Hub(url, per_process=True, **LIMITS)
     app = Watched(hub)
     protocol = StreamProtocol.configured(Settings(**LIMITS))
     with Serving(app, loop=loop, protocol=protocol) as serving:
         serving.server.config.timeout_keep_alive = 60
-        yield Direct(serving, app, engines)
+        yield HubServer(serving, app, engines)
         if serving.thread.is_alive():
             closing = asyncio.run_coroutine_threadsafe(hub.close(), serving.server.servers[0].get_loop())
             closing.result(PATIENCE)
@@ -151,10 +151,10 @@ only_slow = pytest.mark.parametrize("url", ["slow"])
 only_memory = pytest.mark.parametrize("url", ["memory"])
 
 
-# -- What is served directly, and that it is the same.
+# -- what takes the fast path, and that the responses are the same
 
 
-def test_a_head_that_came_twice_is_known(served: Direct) -> None:
+def test_a_head_that_came_twice_is_known(served: HubServer) -> None:
     client = served.connect()
     answers = [ask(client, publish(b"x" * 50)) for _ in range(6)]
     assert served.app.calls == 2
@@ -164,45 +164,45 @@ def test_a_head_that_came_twice_is_known(served: Direct) -> None:
         assert fields == {**answers[0][2], "id": fields["id"]}
 
 
-def test_the_same_head_with_another_length_is_the_same(served: Direct) -> None:
+def test_a_known_head_may_have_another_length(served: HubServer) -> None:
     client = served.known()
     assert served.calls(lambda: [ask(client, publish(b"x" * size)) for size in (0, 1, 10, 1999)]) == 0
     page = history(served)
     assert [len(event["data"]) for event in page] == [4, 4, 0, 1, 10, 1999]
 
 
-def test_a_body_that_comes_after_its_head(served: Direct) -> None:
+def test_a_body_that_comes_after_its_head(served: HubServer) -> None:
     client = served.known()
     request = publish("späta".encode())
 
-    def ask_in_two() -> None:
+    def send_in_two() -> None:
         client.sendall(request[:-6])
-        wait_until(lambda: begun(served))
+        wait_until(lambda: awaits_body(served))
         assert ask(client, request[-6:])[0] == 200
 
-    assert served.calls(ask_in_two) == 0
+    assert served.calls(send_in_two) == 0
     assert history(served)[-1]["data"] == "späta"
 
 
 @only_memory
-def test_a_body_in_many_pieces_goes_the_ordinary_way(served: Direct) -> None:
+def test_a_body_in_many_pieces_takes_the_normal_path(served: HubServer) -> None:
     client = served.known()
     request = publish(b"0123456789")
 
-    def ask_in_pieces() -> None:
+    def send_in_pieces() -> None:
         client.sendall(request[:-10])
-        wait_until(lambda: begun(served))
+        wait_until(lambda: awaits_body(served))
         client.sendall(request[-10:-5])
-        wait_until(lambda: not begun(served))
+        wait_until(lambda: not awaits_body(served))
         assert ask(client, request[-5:])[0] == 200
 
-    assert served.calls(ask_in_pieces) == 1
+    assert served.calls(send_in_pieces) == 1
     assert served.calls(lambda: ask(client, request)) == 0
     assert [event["data"] for event in history(served)[-2:]] == ["0123456789"] * 2
 
 
 @only_memory
-def test_type_retry_and_topic_come_from_the_head(served: Direct) -> None:
+def test_type_retry_and_topic_come_from_the_head(served: HubServer) -> None:
     client = served.known("Event-Type: paid", topic="t%C3%A9?retry=700")
     assert (
         served.calls(lambda: ask(client, publish(b"1", "Event-Type: paid", topic="t%C3%A9?retry=700"))) == 0
@@ -221,7 +221,9 @@ def test_type_retry_and_topic_come_from_the_head(served: Direct) -> None:
     [("Idempotency-Key: k",), ("Expect: 100-continue",), ("Connection: Upgrade", "Upgrade: h2c")],
     ids=["key", "expect", "upgrade"],
 )
-def test_what_is_not_plain_goes_the_ordinary_way(served: Direct, headers: tuple[str, ...]) -> None:
+def test_requests_that_are_not_plain_take_the_normal_path(
+    served: HubServer, headers: tuple[str, ...]
+) -> None:
     client = served.connect()
     for _ in range(4):
         client.sendall(publish(b"x", *headers))
@@ -231,7 +233,7 @@ def test_what_is_not_plain_goes_the_ordinary_way(served: Direct, headers: tuple[
 
 
 @only_memory
-def test_a_connection_that_ends_goes_the_ordinary_way(served: Direct) -> None:
+def test_a_connection_that_closes_takes_the_normal_path(served: HubServer) -> None:
     for _ in range(4):
         client = served.connect()
         client.sendall(publish(b"x", "Connection: close"))
@@ -245,7 +247,7 @@ def test_a_connection_that_ends_goes_the_ordinary_way(served: Direct) -> None:
 
 
 @only_memory
-def test_chunks_and_json_go_the_ordinary_way(served: Direct) -> None:
+def test_chunks_and_json_take_the_normal_path(served: HubServer) -> None:
     client = served.connect()
     chunked = get("/events/a", "Transfer-Encoding: chunked", method="POST") + b"1\r\nx\r\n0\r\n\r\n"
     batch = post(b'{"topic":"a"}', path="/events")
@@ -255,7 +257,7 @@ def test_chunks_and_json_go_the_ordinary_way(served: Direct) -> None:
 
 
 @only_memory
-def test_few_heads_are_remembered(served: Direct) -> None:
+def test_only_a_few_heads_are_remembered(served: HubServer) -> None:
     client = served.known(topic="first")
     for number in range(direct.MAX_HEADS):
         for _ in range(3):
@@ -264,7 +266,7 @@ def test_few_heads_are_remembered(served: Direct) -> None:
 
 
 @only_memory
-def test_long_heads_are_not_remembered(served: Direct) -> None:
+def test_long_heads_are_not_remembered(served: HubServer) -> None:
     client = served.connect()
     for _ in range(4):
         assert ask(client, publish(b"x", "Filler: " + "x" * direct.MAX_HEAD))[0] == 200
@@ -272,7 +274,7 @@ def test_long_heads_are_not_remembered(served: Direct) -> None:
 
 
 @only_memory
-def test_an_access_log_sees_every_request(served: Direct, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_access_log_sees_every_request(served: HubServer, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("uvicorn.access")
     logger.addHandler(caplog.handler)
     try:
@@ -301,10 +303,10 @@ def test_middleware_sees_every_request(loop: str) -> None:
     assert calls == 4
 
 
-# -- Refusals.
+# -- refusals
 
 REFUSED = {
-    "no UTF-8": (publish(b"\xff"), 400, "invalid_utf8"),
+    "not UTF-8": (publish(b"\xff"), 400, "invalid_utf8"),
     "a large event": (publish(b"x" * 2001), 413, "event_too_large"),
     "a large body": (publish(b"x" * 3001), 413, "body_too_large"),
     "an ended topic": (publish(b"x", topic="ended"), 409, "topic_ended"),
@@ -312,7 +314,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refusals_are_those_of_the_ordinary_way(served: Direct, case: str) -> None:
+def test_refusals_are_the_same_as_on_the_normal_path(served: HubServer, case: str) -> None:
     request, status, code = REFUSED[case]
     topic = "ended" if "ended" in case else "a"
     known = served.known(topic=topic)
@@ -327,7 +329,7 @@ def test_refusals_are_those_of_the_ordinary_way(served: Direct, case: str) -> No
 
 @only_memory
 @pytest.mark.parametrize("topic", ["$a", "a*", "a%01"])
-def test_what_the_head_says_wrong_is_refused_every_time(served: Direct, topic: str) -> None:
+def test_an_invalid_head_is_refused_every_time(served: HubServer, topic: str) -> None:
     for _ in range(4):
         assert ask(served.connect(), publish(b"x", topic=topic))[0] in (400, 403)
     assert (
@@ -336,7 +338,7 @@ def test_what_the_head_says_wrong_is_refused_every_time(served: Direct, topic: s
 
 
 @only_memory
-def test_the_cross_site_rule(served: Direct) -> None:
+def test_the_cross_site_rule(served: HubServer) -> None:
     friend = served.known(f"Origin: {FRIEND}")
     answer = ask(friend, publish(b"x", f"Origin: {FRIEND}"))
     assert answer[1]["access-control-allow-origin"] == FRIEND
@@ -346,7 +348,7 @@ def test_the_cross_site_rule(served: Direct) -> None:
 
 
 @only_memory
-def test_a_head_that_ends_otherwise_is_no_request(served: Direct) -> None:
+def test_a_head_that_ends_with_bare_lfs_is_refused(served: HubServer) -> None:
     served.known()
     for _ in range(4):
         client = served.connect()
@@ -355,7 +357,7 @@ def test_a_head_that_ends_otherwise_is_no_request(served: Direct) -> None:
 
 
 @only_slow
-def test_an_engine_that_does_not_answer(served: Direct) -> None:
+def test_an_engine_that_does_not_answer(served: HubServer) -> None:
     known, other = served.known(), served.connect()
     served.engine.slow = True
     known.sendall(publish(b"x"))
@@ -368,7 +370,7 @@ def test_an_engine_that_does_not_answer(served: Direct) -> None:
 
 
 @only_slow
-def test_an_engine_that_fails(served: Direct) -> None:
+def test_an_engine_that_fails(served: HubServer) -> None:
     served.serving.logs_fine = False
     known = served.known()
     served.engine.fault = OSError("broken")
@@ -377,11 +379,11 @@ def test_an_engine_that_fails(served: Direct) -> None:
     assert any("broken" in line for line in served.serving.records.lines)
 
 
-# -- Meanwhile.
+# -- during a publish
 
 
 @only_slow
-def test_what_comes_meanwhile_is_answered_after_it(served: Direct) -> None:
+def test_requests_during_a_publish_are_answered_after_it(served: HubServer) -> None:
     client = served.known()
     served.engine.slow = True
     client.sendall(publish(b"1"))
@@ -399,7 +401,7 @@ def test_what_comes_meanwhile_is_answered_after_it(served: Direct) -> None:
     assert [int(body["id"].split(".")[1]) for body in bodies if "id" in body] == [3, 4, 5, 6]
 
 
-def test_many_requests_at_once_are_answered_in_order(served: Direct) -> None:
+def test_many_requests_at_once_are_answered_in_order(served: HubServer) -> None:
     client = served.known()
     requests = [publish(b"%d" % number) if number % 3 else get("/health/live") for number in range(60)]
     client.sendall(b"".join(requests))
@@ -414,7 +416,7 @@ def test_many_requests_at_once_are_answered_in_order(served: Direct) -> None:
 
 
 @only_slow
-def test_a_client_that_leaves_meanwhile_has_published(served: Direct) -> None:
+def test_an_event_is_stored_even_if_its_client_leaves(served: HubServer) -> None:
     client = served.known()
     served.engine.slow = True
     client.sendall(publish(b"left"))
@@ -426,24 +428,24 @@ def test_a_client_that_leaves_meanwhile_has_published(served: Direct) -> None:
 
 
 @only_slow
-def test_a_server_that_stops_answers_first(served: Direct) -> None:
-    client, idle, begun_ = served.known(), served.known(topic="b"), served.known(topic="c")
+def test_a_server_that_stops_responds_first(served: HubServer) -> None:
+    client, idle, half = served.known(), served.known(topic="b"), served.known(topic="c")
     served.engine.slow = True
     client.sendall(publish(b"x"))
-    begun_.sendall(publish(b"x", topic="c", length=10))
-    wait_until(lambda: served.engine.waiting and begun(served))
+    half.sendall(publish(b"x", topic="c", length=10))
+    wait_until(lambda: served.engine.waiting and awaits_body(served))
     served.serving.server.should_exit = True
     assert closed(idle)
     served.engine.go_on()
     status, headers, _ = read_answer(client)
     assert (status, headers["connection"]) == (200, "close")
     assert closed(client)
-    begun_.close()
+    half.close()
     served.serving.stop()
 
 
 @only_slow
-def test_a_drain_waits_for_it_and_refuses_the_next_one(served: Direct) -> None:
+def test_a_drain_waits_for_a_publish_and_refuses_the_next_one(served: HubServer) -> None:
     client, other = served.known(), served.known()
     served.engine.slow = True
     client.sendall(publish(b"x"))
@@ -460,10 +462,10 @@ def test_a_drain_waits_for_it_and_refuses_the_next_one(served: Direct) -> None:
     draining.result(PATIENCE)
 
 
-# -- Deadlines.
+# -- deadlines
 
 
-def test_a_body_that_does_not_come(served: Direct) -> None:
+def test_a_body_that_does_not_come(served: HubServer) -> None:
     client = served.known()
     client.sendall(publish(b"", length=10))
     status, headers, body = read_answer(client)
@@ -500,7 +502,7 @@ def test_the_deadline_of_a_body_ends_with_it(served: Direct) -> None:
     client = served.known()
     request = publish(b"x" * 10)
     client.sendall(request[:-10])
-    wait_until(lambda: begun(served))
+    wait_until(lambda: awaits_body(served))
     client.sendall(request[-10:] + request)
     data = b""
     while data.count(b"HTTP/1.1 200 ") < 2 or not data.endswith(b"}"):
@@ -510,7 +512,7 @@ def test_the_deadline_of_a_body_ends_with_it(served: Direct) -> None:
     assert read_all(client) == b"", "the connection was idle, and nothing was late"
 
 
-def test_requests_are_counted(served: Direct) -> None:
+def test_requests_are_counted(served: HubServer) -> None:
     client = served.known()
     for _ in range(5):
         ask(client, publish(b"x"))

@@ -1,4 +1,4 @@
-"""The takeover, over real sockets: every way in, every way out, and every reason to leave it."""
+"""The takeover, over real sockets: how it starts, how it ends, and every reason not to do it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SOON = 10.0
 
 
 class Way:
-    """One way to the server, as a client sees it."""
+    """One kind of connection to the server, as a client sees it."""
 
     def __init__(self, serving: Serving, name: str, trust: ssl.SSLContext | None) -> None:
         self.serving = serving
@@ -80,7 +80,7 @@ class Way:
         return b"%x\r\n%b\r\n" % (len(data), data) if self.framing == "chunked" else data
 
     def body(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what came and whether it ended properly. HTTP/1.0 cannot tell."""
+        """Return the body and whether it ended properly. HTTP/1.0 cannot show that."""
         return dechunk(data) if self.framing == "chunked" else (data, True)
 
 
@@ -128,7 +128,7 @@ def write(serving: Serving, subscriber: FakeSubscriber, data: bytes) -> None:
     serving.call(subscriber.wire.write, subscriber.frame(data))
 
 
-# -- Taken over.
+# -- taken over
 
 
 def test_a_stream_is_taken_over_and_ended(way: Way, app: StreamApp) -> None:
@@ -176,7 +176,7 @@ MIDDLEWARES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", MIDDLEWARES)
-def test_middleware_keeps_its_say_and_the_stream_is_taken_over(name: str, app: StreamApp, loop: str) -> None:
+def test_middleware_works_and_the_stream_is_taken_over(name: str, app: StreamApp, loop: str) -> None:
     with Serving(MIDDLEWARES[name](app), loop=loop) as serving, serving.connect() as client:
         client.sendall(get("/stream", "Origin: https://page.example", "Accept-Encoding: gzip"))
         data = read_until(client, FIRST)
@@ -192,8 +192,8 @@ def test_middleware_keeps_its_say_and_the_stream_is_taken_over(name: str, app: S
         assert headers["x-label"] == "yes"
 
 
-def test_other_requests_are_uvicorns(serving: Serving) -> None:
-    """Keep-alive, pipelining, bodies: with the protocol in place everything else is as before."""
+def test_other_requests_are_served_by_uvicorn(serving: Serving) -> None:
+    """Keep-alive, pipelining, bodies: everything else works as in uvicorn."""
     with serving.connect() as client:
         client.sendall(get("/a") + post(b"b" * 100_000) + get("/c") + get("/d", "Connection: close"))
         answers = list(responses(read_all(client)))
@@ -202,7 +202,7 @@ def test_other_requests_are_uvicorns(serving: Serving) -> None:
 
 
 def test_http_1_0_is_answered_without_chunks(serving: Serving) -> None:
-    """uvicorn alone answers HTTP/1.0 in chunks."""
+    """uvicorn alone sends chunks even to HTTP/1.0 clients."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -217,7 +217,7 @@ def test_http_1_0_is_answered_without_chunks(serving: Serving) -> None:
     assert headers["connection"] == "close"
 
 
-# -- Not taken over, and whole.
+# -- not taken over, and not affected
 
 
 def portable(response: bytes) -> None:
@@ -230,7 +230,7 @@ def ask(app: Any, request: bytes, **options: Any) -> bytes:
         return read_all(client)
 
 
-def test_head_is_no_stream(app: StreamApp) -> None:
+def test_head_does_not_open_a_stream(app: StreamApp) -> None:
     response = ask(app, get(method="HEAD") + get("/next", "Connection: close"))
     assert app.taken == [False]
     assert response.count(b"HTTP/1.1 200 OK") == 2
@@ -243,7 +243,7 @@ def test_post_is_portable(app: StreamApp) -> None:
     portable(response)
 
 
-def test_another_uvicorn_is_portable(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untested_uvicorn_is_portable(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "TAKEOVER", False)
     response = ask(app, get("/stream", "Connection: close"))
     assert app.taken == [False]
@@ -257,7 +257,7 @@ def test_the_versions_it_was_tested_with() -> None:
     assert not protocol.tested("1.0")
 
 
-def test_another_uvicorn_is_told_once_at_import() -> None:
+def test_an_untested_uvicorn_is_logged_once_at_import() -> None:
     code = """
 import uvicorn
 uvicorn.__version__ = "0.99.0"
@@ -271,7 +271,7 @@ assert not protocol.TAKEOVER
 
 
 class Between:
-    """A middleware that changes what passes: `change` maps a message to those sent instead."""
+    """A middleware that changes messages: `change` maps a message to those sent instead."""
 
     def __init__(self, app: Any, change: Callable[[Any], list[Any]], delay: float = 0) -> None:
         self.app, self.change, self.delay = app, change, delay
@@ -291,8 +291,8 @@ def reversing(message: Any) -> list[Any]:
     return [{**message, "body": message["body"][::-1]}]
 
 
-def saying_encoded(message: Any) -> list[Any]:
-    """The bytes are the same; what the header says is another's business."""
+def marking_encoded(message: Any) -> list[Any]:
+    """Set the header, but leave the bytes unchanged."""
     return reversing(message) if message["type"] == "http.response.start" else [message]
 
 
@@ -311,14 +311,16 @@ def halving(message: Any) -> list[Any]:
 
 
 def prefixing(message: Any) -> list[Any]:
-    """Send a first chunk of its own."""
+    """Send another chunk first."""
     if message["type"] == "http.response.start":
         return [message, {"type": "http.response.body", "body": b": mine\n\n", "more_body": True}]
     return [message]
 
 
-@pytest.mark.parametrize("change", [saying_encoded, with_length, halving, prefixing])
-def test_what_middleware_changes_stays_whole(change: Callable[[Any], list[Any]], app: StreamApp) -> None:
+@pytest.mark.parametrize("change", [marking_encoded, with_length, halving, prefixing])
+def test_a_stream_that_middleware_changes_arrives_complete(
+    change: Callable[[Any], list[Any]], app: StreamApp
+) -> None:
     _, headers, body = head_of(ask(Between(app, change), get("/stream", "Connection: close")))
     assert app.taken == [False]
     if "transfer-encoding" in headers:
@@ -327,7 +329,7 @@ def test_what_middleware_changes_stays_whole(change: Callable[[Any], list[Any]],
     assert body.removeprefix(b": mine\n\n") == PORTABLE_BODY
 
 
-def test_a_compressed_stream_stays_whole(app: StreamApp) -> None:
+def test_a_compressed_stream_arrives_complete(app: StreamApp) -> None:
     _, headers, body = head_of(ask(Between(app, reversing), get("/stream", "Connection: close")))
     assert app.taken == [False]
     assert headers["content-encoding"] == "reversed"
@@ -361,7 +363,7 @@ def test_a_pipelined_request_keeps_the_stream_portable(second: bytes, app: Strea
     assert app.taken == [False]
 
 
-def test_a_line_end_after_the_request_is_no_request(app: StreamApp) -> None:
+def test_a_line_end_after_the_request_is_not_a_request(app: StreamApp) -> None:
     with Serving(app) as serving, serving.connect() as client:
         client.sendall(get() + b"\r\n")
         read_until(client, FIRST)
@@ -378,7 +380,7 @@ def test_the_second_of_two_pipelined_streams_is_taken_over(app: StreamApp) -> No
 
 
 def test_a_body_that_comes_too_late_is_not_taken_over(app: StreamApp) -> None:
-    """`settled` gave up, the endpoint went the portable way: from then on nothing may take the socket."""
+    """`settled` gave up and the endpoint chose the portable way: from then on nothing may take the socket."""
 
     class Late:
         def __init__(self, app: Any) -> None:
@@ -387,7 +389,7 @@ def test_a_body_that_comes_too_late_is_not_taken_over(app: StreamApp) -> None:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             queue: asyncio.Queue[Any] = asyncio.Queue()
             task = asyncio.create_task(self.app(scope, receive, queue.put))
-            await task  # holds everything back until the endpoint is done
+            await task  # holds all messages back until the endpoint is done
             while not queue.empty():
                 await send(queue.get_nowait())
 
@@ -413,7 +415,7 @@ def test_arming_after_the_first_chunk_is_too_late() -> None:
     assert subscriber.calls == []
 
 
-# -- Flow.
+# -- flow control
 
 
 def receive_slowly(client: socket.socket, size: int) -> bytes:
@@ -447,7 +449,7 @@ def test_a_stuck_reader_pauses_its_subscriber_and_loses_nothing(way: Way, app: S
 
 
 def stick(way: Way, subscriber: FakeSubscriber) -> None:
-    """Write until the subscriber is told to pause, which TLS does one write after the socket is full."""
+    """Write until the subscriber must pause. With TLS that is one write after the socket is full."""
     for _ in range(2):
         write(way.serving, subscriber, b"x" * 16_000_000)
     wait_until(lambda: "pause" in subscriber.calls)
@@ -464,7 +466,7 @@ def test_a_write_pause_in_force_at_the_takeover_is_adopted(app: StreamApp, loop:
         wait_until(lambda: app.subscriber.calls == ["attach", "pause", "resume"])
 
 
-def test_acknowledged_bytes_are_counted_and_stand_still_for_a_stuck_reader(app: StreamApp, loop: str) -> None:
+def test_acknowledged_bytes_are_counted(app: StreamApp, loop: str) -> None:
     with Serving(app, loop=loop) as serving, serving.connect() as client:
         client.sendall(get())
         head = len(read_until(client, FIRST + b"\r\n"))
@@ -497,7 +499,7 @@ def test_the_socket_is_tuned(way: Way, app: StreamApp) -> None:
     client.close()
 
 
-def test_the_kernel_is_to_bear_a_reader_that_is_slow_and_alive(way: Way, app: StreamApp) -> None:
+def test_the_kernel_can_be_told_to_tolerate_a_slow_reader(way: Way, app: StreamApp) -> None:
     client = way.open()
     wire = app.subscriber.wire
     sock = wire._transport.get_extra_info("socket")
@@ -512,7 +514,7 @@ def test_the_kernel_is_to_bear_a_reader_that_is_slow_and_alive(way: Way, app: St
     client.close()
 
 
-# -- The end.
+# -- ending
 
 
 def hang_up(client: socket.socket, how: str) -> None:
@@ -534,8 +536,8 @@ def test_the_peers_close_is_noticed_within_a_second(how: str, way: Way, app: Str
     client.close()
 
 
-def test_reading_that_was_paused_goes_on(app: StreamApp, loop: str) -> None:
-    """A body of which nobody reads more than 64 KiB pauses the transport, which then reports no close."""
+def test_paused_reading_resumes_at_the_takeover(app: StreamApp, loop: str) -> None:
+    """If the app does not read a body of over 64 KiB, the transport pauses and does not report a close."""
     with Serving(app, loop=loop) as serving:
         client = serving.connect()
         client.sendall(get("/stream", "Content-Length: 65546") + b"b" * 65546)
@@ -545,7 +547,7 @@ def test_reading_that_was_paused_goes_on(app: StreamApp, loop: str) -> None:
         wait_until(lambda: subscriber.calls == ["attach", "lost"], timeout=SOON)
 
 
-def test_who_waits_for_the_client_meanwhile_hears_of_a_disconnect(loop: str) -> None:
+def test_a_pending_receive_returns_a_disconnect(loop: str) -> None:
     subscriber = FakeSubscriber()
     received: list[str] = []
 
@@ -579,7 +581,7 @@ def test_the_close_of_a_stuck_reader_is_noticed_too(app: StreamApp, loop: str) -
         client.close()
 
 
-def test_a_stuck_reader_does_not_hold_the_end_up(way: Way, app: StreamApp) -> None:
+def test_a_stuck_reader_does_not_delay_the_end(way: Way, app: StreamApp) -> None:
     client = way.open(receive_buffer=4096)
     subscriber = app.subscriber
     stick(way, subscriber)
@@ -598,7 +600,7 @@ def test_abort_resets(app: StreamApp, loop: str) -> None:
         wait_until(lambda: app.subscriber.calls == ["attach", "lost"])
 
 
-def test_ending_twice_or_after_the_loss_does_nothing(way: Way, app: StreamApp) -> None:
+def test_ending_twice_or_after_a_disconnect_does_nothing(way: Way, app: StreamApp) -> None:
     client = way.open()
     subscriber = app.subscriber
     for _ in range(2):
@@ -616,7 +618,7 @@ KINDS = ("StreamProtocol", "RequestResponseCycle", "HttpRequestParser", "StreamO
 
 
 def alive(*kinds: str) -> int:
-    """Count the objects of some types. Those that wait for the collector count too."""
+    """Count the objects of some types, including those that wait for the garbage collector."""
     return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
 
 
@@ -656,7 +658,7 @@ def test_a_lost_stream_is_freed(app: StreamApp, loop: str) -> None:
             gc.enable()
 
 
-def test_nothing_is_left_of_a_thousand_connections(app: StreamApp, loop: str) -> None:
+def test_a_thousand_connections_leave_nothing_behind(app: StreamApp, loop: str) -> None:
     requests = [b"", b"GET /str", get(), get() + b"x", get("/next"), b"\x00", get(), get(method="HEAD")]
     with Serving(app, loop=loop) as serving:
         for number in range(1000):
@@ -671,7 +673,7 @@ def test_nothing_is_left_of_a_thousand_connections(app: StreamApp, loop: str) ->
         assert all(s.calls.count("lost") == s.calls.count("attach") <= 1 for s in app.subscribers)
 
 
-# -- Stopping.
+# -- stopping
 
 
 def test_a_stopping_server_drains_fifty_streams(way: Way, app: StreamApp) -> None:
@@ -684,14 +686,14 @@ def test_a_stopping_server_drains_fifty_streams(way: Way, app: StreamApp) -> Non
     assert {tuple(subscriber.calls) for subscriber in app.subscribers} == {("attach", "stopping", "lost")}
 
 
-def test_a_stopping_server_does_not_wait_for_the_stuck(way: Way, app: StreamApp) -> None:
+def test_a_stopping_server_does_not_wait_for_stuck_readers(way: Way, app: StreamApp) -> None:
     client = way.open(receive_buffer=4096)
     stick(way, app.subscriber)
     way.serving.stop()
     client.close()
 
 
-def test_a_portable_stream_hears_of_the_stop_too() -> None:
+def test_a_portable_stream_is_notified_of_the_stop_too() -> None:
     stopping = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -718,7 +720,7 @@ def test_a_stopping_server_closes_idle_connections(way: Way) -> None:
         assert closed(used)
 
 
-# -- Settings.
+# -- settings
 
 
 def test_limits_come_from_the_settings() -> None:

@@ -69,10 +69,10 @@ def publish(topic: str = "news", data: bytes = b"hello") -> bytes:
     return post(data, "Connection: close", path=f"/events/{topic}")
 
 
-# -- It serves.
+# -- serving
 
 
-def test_it_says_where_it_is_and_what_it_is(tmp_path: Path) -> None:
+def test_it_prints_its_address_log_and_durability(tmp_path: Path) -> None:
     with Served(cwd=tmp_path, env={"TIDEWIRE_ENGINE": None}) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         log = tmp_path / "tidewire.db"
@@ -85,7 +85,7 @@ def test_it_says_where_it_is_and_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_fifty_streams_in_good_order_and_the_exit_code_is_0(number: signal.Signals) -> None:
+def test_a_signal_ends_fifty_streams_cleanly_and_the_exit_code_is_0(number: signal.Signals) -> None:
     with Served() as server:
         clients = [server.subscribe() for _ in range(50)]
         began = time.monotonic()
@@ -99,7 +99,7 @@ def test_a_signal_ends_fifty_streams_in_good_order_and_the_exit_code_is_0(number
         assert "Traceback" not in server.output
 
 
-def test_a_stream_that_nobody_reads_does_not_hold_the_stop_up() -> None:
+def test_a_stream_that_nobody_reads_does_not_delay_the_stop() -> None:
     with Served() as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
@@ -166,7 +166,7 @@ def test_an_idle_stream_costs_at_most_4_kib() -> None:
     assert (many - few) / 1000 <= 4
 
 
-# -- TLS, unix sockets, addresses.
+# -- TLS, unix sockets, addresses
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +214,14 @@ def test_a_unix_socket(tmp_path: Path) -> None:
             assert (again.returncode, "is in use" in again.stderr) == (1, True)
             server.kill()
     assert path.exists()
-    with Process([COMMAND, "serve", "--uds", path]) as server:  # what a killed one left is no obstacle
+    # A killed server left its socket behind.
+    with Process([COMMAND, "serve", "--uds", path]) as server:
         server.wait_line(f"on unix:{path}")
         assert server.stop() == 0
     assert not path.exists()
 
 
-def test_localhost_is_all_its_addresses() -> None:
+def test_localhost_listens_on_all_its_addresses() -> None:
     with Process([COMMAND, "serve", "--port", "0", "--host", "localhost"]) as server:
         line = server.wait_line("Tidewire .* on (.*) \\(").group(1)
         urls = line.split(" and ")
@@ -230,7 +231,7 @@ def test_localhost_is_all_its_addresses() -> None:
         )
 
 
-# -- It does not start, and says why in one line.
+# -- refusing to start, with the reason in one line
 
 
 @pytest.fixture
@@ -247,7 +248,7 @@ def test_a_port_in_use(occupied: int) -> None:
 
 
 def test_a_port_that_is_not_allowed() -> None:
-    """Root, as whom the tests may run, is allowed any."""
+    """The tests may run as root, who may use any port."""
     why = bind_failure(PermissionError(errno.EACCES, "Permission denied"), "127.0.0.1:80")
     assert why == "this user may not listen on 127.0.0.1:80; ports below 1024 often need root"
 
@@ -257,12 +258,12 @@ def test_an_address_of_another_machine() -> None:
         bind_tcp("192.0.2.1", free_port())
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(StartRefused, match=r"nothing\.invalid"):
         bind_tcp("nothing.invalid", 0)
 
 
-def test_a_unix_socket_that_cannot_be(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_a_unix_socket(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
     with pytest.raises(StartRefused, match="is not a socket"):
@@ -272,7 +273,7 @@ def test_a_unix_socket_that_cannot_be(tmp_path: Path) -> None:
         bind_unix(str(tmp_path / "none" / "hub.sock"))
 
 
-def test_tls_files_that_are_none(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_tls_files(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     chain, key = certificate
     other = tmp_path / "other.pem"
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(other)
@@ -285,7 +286,9 @@ def test_tls_files_that_are_none(certificate: tuple[Path, Path], tmp_path: Path)
             tls_context(str(files[0]), files[1] and str(files[1]))
 
 
-def test_an_encrypted_key_does_not_ask_the_terminal(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_encrypted_key_does_not_prompt_on_the_terminal(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
     chain, key = certificate
     plain = serialization.load_pem_private_key(key.read_bytes(), None)
     locked = tmp_path / "locked.pem"
@@ -300,7 +303,7 @@ def test_an_encrypted_key_does_not_ask_the_terminal(certificate: tuple[Path, Pat
         tls_context(str(chain), str(locked))
 
 
-def test_an_engine_may_keep_nothing(tmp_path: Path) -> None:
+def test_the_memory_engine_writes_no_file(tmp_path: Path) -> None:
     with Served("--engine", "memory", cwd=tmp_path) as server:
         assert "log      in memory; durability memory" in server.output
     assert not list(tmp_path.iterdir())
@@ -314,12 +317,12 @@ def test_a_second_hub_on_the_same_log_names_the_first(tmp_path: Path) -> None:
         assert len(again.stderr.splitlines()) == 1
 
 
-def test_the_folder_of_a_log_is_made(tmp_path: Path) -> None:
+def test_the_folder_of_a_log_is_created(tmp_path: Path) -> None:
     with Served("--engine", tmp_path / "logs" / "today" / "log.db"):
         assert (tmp_path / "logs" / "today" / "log.db").exists()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     refused = tidewire("serve", "--port", "0", "--engine", "./logs/log.db", cwd=tmp_path)
     assert refused.returncode == 1
@@ -405,19 +408,19 @@ except TidewireError as error:
         ("--port", "70000"),
     ],
 )
-def test_a_command_line_that_is_wrong(words: tuple[str, ...]) -> None:
+def test_an_invalid_command_line(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, ["serve", *words])
     assert result.exit_code == 2
     assert words[0].lstrip("-") in result.stderr or words[1] in result.stderr
 
 
-def test_an_environment_that_is_wrong() -> None:
+def test_an_invalid_environment() -> None:
     result = CliRunner().invoke(main, ["serve"], env={"TIDEWIRE_RETRY": "never"})
     assert result.exit_code == 2
     assert "never" in result.stderr
 
 
-# -- Settings.
+# -- settings
 
 
 def test_every_setting_is_a_flag_and_a_variable() -> None:
@@ -438,7 +441,7 @@ def test_settings_reach_the_hub_and_the_protocol() -> None:
         assert head_of(server.ask(get("/events/" + "x" * 300)))[0] == 414
 
 
-def test_other_addresses_need_open() -> None:
+def test_other_addresses_need_the_open_flag() -> None:
     with Process([COMMAND, "serve", "--port", "0", "--host", "0.0.0.0", "--open"]) as server:
         port = int(server.wait_line(r"on http://0\.0\.0\.0:(\d+)").group(1))
         assert "EVERYONE" in server.output
@@ -449,7 +452,7 @@ def test_other_addresses_need_open() -> None:
             assert head_of(read_all(client))[0] == 200
 
 
-def test_on_loopback_only_its_own_names_are_answered() -> None:
+def test_on_loopback_only_its_own_host_names_are_accepted() -> None:
     def status(server: Served, host: bytes) -> int:
         return head_of(server.ask(get("/health/live", "Connection: close").replace(b"localhost", host)))[0]
 
@@ -470,10 +473,10 @@ def test_allowed_origins() -> None:
         assert head_of(answer)[0] == 403
 
 
-# -- Logs.
+# -- logs
 
 
-def test_requests_are_logged_only_on_demand() -> None:
+def test_requests_are_logged_only_if_asked_for() -> None:
     with Served() as server:
         server.ask(publish("secret"))
         assert server.stop() == 0
@@ -501,13 +504,13 @@ def test_an_exception_cannot_forge_a_log_line() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in others)
 
 
-def test_limits_of_the_defaults_are_the_documented_ones() -> None:
+def test_the_default_limits_are_the_documented_ones() -> None:
     settings = Settings()
     assert (settings.head_timeout, settings.body_timeout) == (10, 30)
     assert (settings.max_head_bytes, settings.max_headers, settings.max_url_bytes) == (32768, 100, 8192)
 
 
-def test_cycles_are_looked_for_seldom_while_it_serves() -> None:
+def test_the_garbage_collector_runs_less_often_while_it_serves() -> None:
     before = gc.get_threshold()
     with fewer_collections():
         assert gc.get_threshold() == (GC_THRESHOLD, *before[1:])
