@@ -1,4 +1,4 @@
-"""http.admission: who may open a stream now."""
+"""http.admission: whether a stream may be opened now."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_rate_of_new_streams() -> None:
     assert refusal(admission, now=1.0) == (503, "too_fast")
     assert refusal(admission, "::1", now=1.0) is None
     assert [refusal(admission, now=1.5) for _ in range(6)] == [None] * 5 + [(503, "too_fast")]
-    # Tokens do not grow beyond the burst, however long it is quiet.
+    # Even after a long silence there are no more tokens than the burst.
     assert [refusal(admission, now=1000.0) for _ in range(21)].count(None) == 20
 
 

@@ -1,4 +1,4 @@
-"""The HTTP surface (docs/reference/http.md), over both ways to the socket and behind each server."""
+"""The HTTP API (docs/reference/http.md), over both ways to the socket and behind each server."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 @pytest.fixture
 def topic(request: pytest.FixtureRequest) -> str:
-    """A topic of the test's own: the hub is shared by all tests of this file."""
+    """A topic for this test alone, since all tests of this file share the hub."""
     return f"t/{request.node.name.partition('[')[0]}"
 
 
 def subscribe(hub: Served, path: str, headers: dict[str, str] | None = None) -> tuple[Listener, Event]:
-    """Open a stream and return it with its first event, which says where it stands."""
+    """Open a stream and return it with its first event, which has its position."""
     listener = hub.listen(path, headers)
     return listener, listener.take(1)[0]
 
@@ -44,7 +44,7 @@ def code(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.json()["code"]
 
 
-# -- the beginning of a stream
+# -- the start of a stream
 
 
 def test_response_head_by_value(hub: Served, topic: str) -> None:
@@ -52,7 +52,7 @@ def test_response_head_by_value(hub: Served, topic: str) -> None:
         servers_own = {"date", "server", "transfer-encoding"}
         assert listener.status == 200
         head = {name: value for name, value in listener.headers.items() if name not in servers_own}
-        # granian removes the hop-by-hop header and writes its own.
+        # granian replaces the hop-by-hop header with its own.
         head.setdefault("connection", "close")
         assert head == {
             "content-type": "text/event-stream",
@@ -120,7 +120,7 @@ def test_the_header_wins_over_the_query(hub: Served, topic: str) -> None:
         ("garbage", "invalid"),
         ("zzzzzz.1", "foreign"),
         ("{life}.999999999", "future"),
-        # This engine gives no checks: one that comes with a check is of another log.
+        # This engine writes no checks, so a position with a check is from another log.
         ("{life}.1.ab", "foreign"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_position_that_cannot_be_used_gets_a_gap_first(
         assert parse_position(body["head"]).offset >= head.offset
 
 
-def test_since_in_all_its_forms(hub: Served, topic: str) -> None:
+def test_all_forms_of_since(hub: Served, topic: str) -> None:
     ids = [hub.publish(topic, str(number)) for number in range(4)]
 
     def first(since: str) -> str | None:
@@ -157,7 +157,7 @@ def test_since_in_all_its_forms(hub: Served, topic: str) -> None:
     assert code(hub.ask("GET", f"/events/{topic}?since=yesterday")) == (400, "invalid_since")
 
 
-def test_hub_open_only_when_asked_for(hub: Served, topic: str) -> None:
+def test_hub_open_is_sent_only_if_asked_for(hub: Served, topic: str) -> None:
     head = hub.publish(topic, "x")
     with hub.listen(f"/events/{topic}?control=open", {"Last-Event-ID": head}) as listener:
         opened = listener.take(1)[0]
@@ -190,7 +190,7 @@ def test_topics_in_the_path_are_decoded_once(hub: Served, name: str) -> None:
         assert listener.take(1)[0].topic == expected
 
 
-def test_a_topic_that_a_path_cannot_carry_goes_as_a_parameter(hub: Served) -> None:
+def test_a_topic_that_does_not_fit_a_path_is_passed_as_a_parameter(hub: Served) -> None:
     listener, _ = subscribe(hub, "/events?topic=..")
     with listener:
         assert hub.ask("POST", "/events?topic=..", b"up").status == 200
@@ -223,7 +223,7 @@ def test_ending_a_topic_closes_its_streams_and_then_answers_204(hub: Served, top
     assert hub.ask("GET", f"/events/{topic}", headers=JSON).json()["ended"] is True
 
 
-def test_a_stream_goes_on_while_one_of_its_topics_lives(hub: Served, topic: str) -> None:
+def test_a_stream_continues_while_one_of_its_topics_is_open(hub: Served, topic: str) -> None:
     listener, _ = subscribe(hub, f"/events?topic={topic}/a&topic={topic}/b")
     with listener:
         hub.ask("DELETE", f"/events/{topic}/a")
@@ -303,7 +303,7 @@ def ndjson(hub: Served, lines: list[Any], path: str = "/events", **headers: str)
     return [json.loads(line) for line in answer.body.splitlines()]
 
 
-def test_ingest_gives_receipts_as_ranges(hub: Served, topic: str) -> None:
+def test_ingest_sends_receipts_as_ranges(hub: Served, topic: str) -> None:
     listener, _ = subscribe(hub, f"/events/{topic}")
     with listener:
         receipts = ndjson(hub, [{"topic": topic, "data": str(n)} for n in range(500)])
@@ -347,7 +347,7 @@ def test_a_bad_line_ends_the_ingest_and_is_named(hub: Served, topic: str, bad: A
     assert [event["data"] for event in events[-2:]] == ["1", "2"]
 
 
-def test_a_line_that_the_log_refuses_leaves_those_before_it(hub: Served, topic: str) -> None:
+def test_lines_before_one_that_the_log_refuses_are_stored(hub: Served, topic: str) -> None:
     hub.ask("DELETE", f"/events/{topic}/over")
     lines = [{"topic": topic, "data": "1"}, {"topic": f"{topic}/over", "data": "2"}]
     receipts = ndjson(hub, lines)
@@ -355,7 +355,7 @@ def test_a_line_that_the_log_refuses_leaves_those_before_it(hub: Served, topic: 
     assert (receipts[-1]["line"], receipts[-1]["code"]) == (2, "topic_ended")
 
 
-def test_ingest_answers_while_the_body_is_still_coming(hub: Served, topic: str) -> None:
+def test_ingest_sends_receipts_while_the_body_is_being_sent(hub: Served, topic: str) -> None:
     line = json.dumps({"topic": topic, "data": "x"}).encode() + b"\n"
     head = f"POST /events HTTP/1.1\r\nHost: 127.0.0.1:{hub.port}\r\nTransfer-Encoding: chunked\r\n"
     with socket.create_connection(("127.0.0.1", hub.port), 10) as client:
@@ -373,7 +373,7 @@ def test_ingest_answers_while_the_body_is_still_coming(hub: Served, topic: str) 
             received += part
 
 
-# -- the rest of the surface
+# -- the rest of the API
 
 
 def test_methods(hub: Served, topic: str) -> None:
@@ -410,12 +410,12 @@ def test_http_1_0(hub: Served, topic: str) -> None:
         hub.port, f"GET /events/{topic}?since=start HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode()
     )
     head, _, body = answer.partition(b"\r\n\r\n")
-    # Plain uvicorn answers HTTP/1.0 in chunks, which that version cannot read; our protocol mends it.
+    # uvicorn alone sends chunks to HTTP/1.0 clients, which cannot read them; our protocol does not.
     assert b"transfer-encoding" not in head.lower() or hub.way == "uvicorn"
     assert b"event: hub.end" in body
 
 
-def test_a_stream_is_forgotten_when_its_client_leaves(hub: Served, topic: str) -> None:
+def test_a_stream_is_removed_when_its_client_disconnects(hub: Served, topic: str) -> None:
     def streams() -> float:
         text = hub.ask("GET", "/metrics").body.decode()
         line = next(line for line in text.splitlines() if line.startswith("tidewire_open_streams "))

@@ -10,7 +10,7 @@ from tidewire.http.asgi_wire import AsgiWire
 
 
 class Subscriber:
-    """Stands in for a hub's subscriber: writes what it is told when it is not paused."""
+    """Replaces a hub's subscriber. It records what happens to it."""
 
     def __init__(self) -> None:
         self.wire: AsgiWire | None = None
@@ -32,7 +32,7 @@ class Subscriber:
 
 
 class Server:
-    """An ASGI server's side: `send` blocks while `full`, and the client leaves when told to."""
+    """An ASGI server's side: `send` blocks while `room` is clear, and `left` disconnects the client."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -58,7 +58,7 @@ def start() -> tuple[Subscriber, Server, asyncio.Task[None]]:
     return subscriber, server, asyncio.ensure_future(wire.run(server.receive))
 
 
-async def test_what_is_written_is_sent_and_the_end_ends_the_body() -> None:
+async def test_written_bytes_are_sent_and_the_end_ends_the_body() -> None:
     subscriber, server, task = start()
     await wait_until_async(lambda: subscriber.wire)
     wire = subscriber.wire
@@ -92,7 +92,7 @@ async def test_at_most_one_join_waits_behind_the_one_being_sent() -> None:
     await task
 
 
-async def test_a_client_that_leaves_frees_the_stream() -> None:
+async def test_a_disconnect_frees_the_stream() -> None:
     subscriber, server, task = start()
     await wait_until_async(lambda: subscriber.wire)
     server.left.set()

@@ -34,18 +34,18 @@ async def test_a_body_in_parts() -> None:
     assert await read_body(receiving(part(b"", False)), "0", 2, 1) == b""
 
 
-async def test_what_says_it_is_too_large_is_not_read() -> None:
+async def test_a_body_that_declares_too_large_a_size_is_not_read() -> None:
     with pytest.raises(TooLarge) as caught:
         await read_body(receiving(), "3", 2, 1)
     assert caught.value.code == "body_too_large"
 
 
-async def test_what_does_not_say_so_is_read_to_the_limit() -> None:
+async def test_an_undeclared_body_is_read_up_to_the_limit() -> None:
     with pytest.raises(TooLarge):
         await read_body(receiving(part(b"ab"), part(b"c")), None, 2, 1)
 
 
-async def test_the_deadline_and_the_client_that_leaves() -> None:
+async def test_the_timeout_and_a_disconnect() -> None:
     with pytest.raises(Timeout):
         await read_body(receiving(part(b"a")), None, 10, 0.05)
     with pytest.raises(ClientGone):
@@ -53,7 +53,7 @@ async def test_the_deadline_and_the_client_that_leaves() -> None:
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200)))
-def test_lines_are_the_same_however_the_body_is_cut(body: bytes, cuts: list[int]) -> None:
+def test_lines_do_not_depend_on_how_the_body_is_split(body: bytes, cuts: list[int]) -> None:
     lines = Lines(1000)
     found = []
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
@@ -64,7 +64,7 @@ def test_lines_are_the_same_however_the_body_is_cut(body: bytes, cuts: list[int]
     assert found == (expected if expected[-1] else expected[:-1])
 
 
-def test_a_line_without_end_is_not_kept() -> None:
+def test_an_endless_line_is_not_kept() -> None:
     lines = Lines(10)
     for _ in range(1000):
         assert lines.feed(b"x" * 100) == []

@@ -24,7 +24,7 @@ from tidewire import EventStreamResponse
 from tidewire.delivery.stopping import drains_of_loop
 from tidewire.event_stream import Event
 
-# What stands between the response and the server. What is not about that is tested in FastAPI alone.
+# What is between the response and the server. Tests that do not depend on it use FastAPI alone.
 FRONTS = {"fastapi": "", "middleware": "/wrapped", "bare": "/bare"}
 
 # Seconds. What is not noticed at once is noticed at the next heartbeat, after 15, or by a thread after 30.
@@ -61,7 +61,7 @@ def data(listener: Listener, count: int) -> list[str]:
     return [event.data for event in listener.take(count)]
 
 
-# -- what is yielded, and the answer around it
+# -- what is yielded, and the response around it
 
 
 def test_every_kind_of_item(hub: Served, front: str) -> None:
@@ -101,7 +101,7 @@ def test_the_head(hub: Served, front: str) -> None:
     assert listener.headers["transfer-encoding"] == "chunked"
 
 
-def test_status_and_headers_of_the_programs_own(hub: Served) -> None:
+def test_status_and_headers_set_by_the_program(hub: Served) -> None:
     with hub.listen("/custom") as listener:
         assert [event.data for event in listener.rest()] == ["x"]
     assert listener.status == 201
@@ -114,7 +114,7 @@ def test_head_request(hub: Served, front: str) -> None:
     answer = hub.ask("HEAD", f"{front}/stream/ticks?name={name}")
     assert (answer.status, answer.body) == (200, b"")
     assert {header: answer.headers.get(header) for header in HEAD} == HEAD
-    assert notes(hub, name) == []  # nothing was begun, so nothing is closed
+    assert notes(hub, name) == []  # it was not started, so it is not closed
 
 
 def test_http_1_0(hub: Served) -> None:
@@ -122,12 +122,12 @@ def test_http_1_0(hub: Served) -> None:
     head, _, body = reply.partition(b"\r\n\r\n")
     assert b" 200 " in head.splitlines()[0]
     assert b"text/event-stream" in head
-    if b"chunked" not in head.lower():  # uvicorn alone answers in chunks, which that version cannot read
+    if b"chunked" not in head.lower():  # uvicorn alone sends chunks to HTTP/1.0 too
         assert body.endswith(b"data: a\n\ndata: b\n\n")
 
 
 def test_deadlines(hub: Served) -> None:
-    """What takes time goes on side by side: silence, an age, and readers that take nothing."""
+    """Three slow cases at the same time: silence, a maximum age, and clients that do not read."""
     with ExitStack() as stack:
         quiet = stack.enter_context(hub.listen("/quick/silent"))
         aged = stack.enter_context(hub.listen("/stream/silent?max_age=1&name=aged"))
@@ -140,7 +140,7 @@ def test_deadlines(hub: Served) -> None:
         wait_until(lambda: notes(hub, "stuck-flood") == notes(hub, "stuck-sync_flood") == ["closed"])
 
 
-# -- when the client leaves
+# -- when the client disconnects
 
 
 def test_an_async_generator_is_closed_in_an_await(hub: Served, front: str) -> None:
@@ -156,7 +156,7 @@ def test_a_generator_is_closed_in_a_blocked_send(hub: Served) -> None:
     with ExitStack() as stack:
         for kind in kinds:
             stack.enter_context(hub.listen(f"/stream/{kind}?name=blocked-{kind}"))
-        time.sleep(0.5)  # until no buffer takes more
+        time.sleep(0.5)  # until all buffers are full
         assert all(notes(hub, f"blocked-{kind}") == [] for kind in kinds)
     wait_until(lambda: all(notes(hub, f"blocked-{kind}") == ["closed"] for kind in kinds), timeout=SOON)
 
@@ -167,7 +167,7 @@ def test_a_sync_generator_runs_and_ends_in_its_own_thread(hub: Served) -> None:
     wait_until(lambda: notes(hub, "own") == ["closed in tidewire-stream"], timeout=SOON)
 
 
-def test_a_generator_that_never_waits_holds_up_nobody(hub: Served) -> None:
+def test_a_generator_that_never_waits_does_not_block_others(hub: Served) -> None:
     with hub.listen("/stream/hasty?name=hasty") as listener:
         data(listener, 1000)
         assert hub.ask("GET", "/sync").json() == "answered"
@@ -176,7 +176,7 @@ def test_a_generator_that_never_waits_holds_up_nobody(hub: Served) -> None:
 
 @pytest.mark.parametrize(("kind", "closing"), [("silent", ["closed"]), ("sync_silent", ["awake", "closed"])])
 def test_a_dependency_lives_as_long_as_the_generator(hub: Served, kind: str, closing: list[str]) -> None:
-    """And a sync generator is closed at its next `yield`."""
+    """A sync generator is closed at its next `yield`."""
     name = f"dependency-{kind}"
     with hub.listen(f"/dependent/{kind}?name={name}") as listener:
         data(listener, 1)
@@ -227,7 +227,7 @@ def test_a_cancellation_from_inside_is_a_failure(hub: Served) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fails_when_closed", "sync_fails_when_closed"])
-def test_an_exception_while_it_is_closed_is_one_line(hub: Served, kind: str) -> None:
+def test_an_exception_while_closing_is_logged_in_one_line(hub: Served, kind: str) -> None:
     with hub.listen(f"/stream/{kind}?name={kind}") as listener:
         data(listener, 1)
     wait_until(lambda: notes(hub, kind) == ["closed"], timeout=SOON)
@@ -281,11 +281,11 @@ def test_slow_sync_streams_do_not_starve_sync_endpoints(hub: Served) -> None:
     wait_until(lambda: notes(hub, "held") == ["released"] * 60)
 
 
-# -- one stream in memory, where the client and the server do what they rarely do
+# -- one stream in memory, with rare behaviour of the client and the server
 
 
 class Client:
-    """The server's side of one request: `room` lets `send` return, `error` lets it fail."""
+    """The server's side of one request: `room` lets `send` return, `error` makes it fail."""
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
@@ -322,8 +322,8 @@ class Client:
         self.chunk_times.append(asyncio.get_running_loop().time())
 
 
-class Making:
-    """An async generator and what becomes of it."""
+class Generator:
+    """An async generator, and whether it was closed."""
 
     def __init__(self, cleanup: float = 0.0) -> None:
         self.cleanup = cleanup
@@ -339,7 +339,7 @@ class Making:
 
 
 class Blocking:
-    """A sync generator that no signal and no cancellation reaches, until `go` is set."""
+    """A sync generator that nothing can interrupt until `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -377,25 +377,25 @@ async def test_silence_is_never_longer_than_promised() -> None:
     gaps = [b - a for a, b in zip(client.chunk_times, client.chunk_times[1:], strict=False)]
     assert max(gaps) <= 16
     assert client.body.count(b"data: x\n\n") == len(pauses)
-    assert client.body.count(b":\n\n") < sum(pauses) / 13  # and no more of them than needed
+    assert client.body.count(b":\n\n") < sum(pauses) / 13  # and no more heartbeats than needed
 
 
 @virtual
 async def test_a_send_that_blocks_for_two_minutes_ends_the_stream() -> None:
-    client, making = Client(), Making()
+    client, generator = Client(), Generator()
     client.room.clear()
-    request = client.ask(EventStreamResponse(making.items()))
+    request = client.ask(EventStreamResponse(generator.items()))
     await asyncio.sleep(119)
     assert not request.done()
     await asyncio.sleep(4)
     assert request.done()
-    assert not client.ended  # nothing can be said to this one
+    assert not client.ended  # nothing more can be sent to this client
 
 
 @virtual
 async def test_a_drain_does_not_wait_for_a_blocked_send() -> None:
-    client, making = Client(), Making()
-    request = client.ask(EventStreamResponse(making.items()))
+    client, generator = Client(), Generator()
+    request = client.ask(EventStreamResponse(generator.items()))
     await asyncio.sleep(1)
     client.room.clear()
     await asyncio.sleep(20)  # a heartbeat is being sent
@@ -403,16 +403,16 @@ async def test_a_drain_does_not_wait_for_a_blocked_send() -> None:
     drains_of_loop().start_drain()
     await asyncio.sleep(2)
     assert request.done()
-    assert making.closed
+    assert generator.closed
 
 
 @virtual
 async def test_a_drain_spreads_the_reconnections() -> None:
     clients = [Client() for _ in range(40)]
-    makings = [Making() for _ in clients]
+    generators = [Generator() for _ in clients]
     requests = [
-        client.ask(EventStreamResponse(making.items()))
-        for client, making in zip(clients, makings, strict=True)
+        client.ask(EventStreamResponse(generator.items()))
+        for client, generator in zip(clients, generators, strict=True)
     ]
     await asyncio.sleep(1)
     drains_of_loop().start_drain()
@@ -420,23 +420,23 @@ async def test_a_drain_spreads_the_reconnections() -> None:
     waits = [farewell(client) for client in clients]
     assert all(2000 <= wait <= 12000 for wait in waits)
     assert max(waits) - min(waits) > 5000
-    assert all(making.closed for making in makings)
+    assert all(generator.closed for generator in generators)
 
 
 @virtual
 async def test_a_client_does_not_wait_for_a_slow_cleanup_and_the_request_does() -> None:
-    client, making = Client(), Making(cleanup=20)
-    request = client.ask(EventStreamResponse(making.items(), max_age=5))
+    client, generator = Client(), Generator(cleanup=20)
+    request = client.ask(EventStreamResponse(generator.items(), max_age=5))
     await asyncio.sleep(8)
     assert client.ended
     assert not request.done()
     await asyncio.sleep(20)
     assert request.done()
-    assert making.closed
+    assert generator.closed
 
 
 @virtual
-async def test_what_fails_in_a_drain_is_told_before_the_farewell(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_in_a_drain_is_sent_before_the_last_retry(caplog: pytest.LogCaptureFixture) -> None:
     async def fails() -> AsyncIterator[str]:
         try:
             yield "first"
@@ -455,7 +455,7 @@ async def test_what_fails_in_a_drain_is_told_before_the_farewell(caplog: pytest.
 
 
 @virtual
-async def test_a_generator_that_goes_on_when_cancelled_is_closed() -> None:
+async def test_a_generator_that_suppresses_cancellation_is_closed() -> None:
     closed = []
 
     async def stubborn() -> AsyncIterator[str]:
@@ -479,19 +479,19 @@ async def test_a_generator_that_goes_on_when_cancelled_is_closed() -> None:
 
 @virtual
 async def test_a_request_that_is_cancelled_closes_the_generator_first() -> None:
-    client, making = Client(), Making(cleanup=1)
-    request = client.ask(EventStreamResponse(making.items()))
+    client, generator = Client(), Generator(cleanup=1)
+    request = client.ask(EventStreamResponse(generator.items()))
     await asyncio.sleep(1)
-    # As a cancel scope does it: again and again until the task is gone.
+    # Like a cancel scope: again and again until the task has ended.
     for _ in range(5):
         request.cancel()
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await request
-    assert making.closed
+    assert generator.closed
 
 
-async def test_a_generator_that_never_waits_lets_the_event_loop_go_on() -> None:
+async def test_a_generator_that_never_waits_does_not_block_the_loop() -> None:
     count = 0
 
     async def hasty() -> AsyncIterator[str]:
@@ -500,7 +500,7 @@ async def test_a_generator_that_never_waits_lets_the_event_loop_go_on() -> None:
             count += 1
             yield "x"
 
-    client = Client()  # whose sends never wait either
+    client = Client()  # its sends never wait either
     request = client.ask(EventStreamResponse(hasty()))
     await wait_until_async(lambda: b"data: x" in client.body)
     client.left.set()
@@ -527,18 +527,18 @@ def sync_endless(closed: list[str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("endless", [endless, sync_endless])
-async def test_a_client_that_is_gone_is_no_failure(endless: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_disconnected_client_is_not_a_failure(endless: Any, caplog: pytest.LogCaptureFixture) -> None:
     client, closed = Client(), []
     request = client.ask(EventStreamResponse(endless(closed)))
     await wait_until_async(lambda: b"tick" in client.body)
-    client.error = ConnectionResetError("gone")  # some servers tell it only so
+    client.error = ConnectionResetError("gone")  # some servers report a disconnect only like this
     await asyncio.wait_for(request, PATIENCE)
     assert len(closed) == 1
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("endless", [endless, sync_endless])
-async def test_what_else_a_send_raises_is_the_servers_to_know(endless: Any) -> None:
+async def test_other_errors_of_send_reach_the_server(endless: Any) -> None:
     client, closed = Client(), []
     request = client.ask(EventStreamResponse(endless(closed)))
     await wait_until_async(lambda: b"tick" in client.body)
@@ -562,7 +562,7 @@ async def test_a_drain_waits_a_second_for_a_thread() -> None:
     assert b"second" not in client.body
 
 
-async def test_a_cancelled_request_waits_for_no_thread() -> None:
+async def test_a_cancelled_request_does_not_wait_for_a_thread() -> None:
     client, blocking = Client(), Blocking()
     request = client.ask(EventStreamResponse(blocking.items()))
     await wait_until_async(lambda: b"first" in client.body)
@@ -573,14 +573,14 @@ async def test_a_cancelled_request_waits_for_no_thread() -> None:
     await wait_until_async(blocking.closed.is_set)
 
 
-async def test_a_stream_that_begins_when_the_process_stops_ends_at_once() -> None:
+async def test_a_stream_that_starts_while_the_process_stops_ends_at_once() -> None:
     drains_of_loop().stop()
     client = Client()
     await asyncio.wait_for(client.ask(EventStreamResponse(endless([]))), SOON)
     assert farewell(client)
 
 
-async def test_context_variables_hold_in_the_thread() -> None:
+async def test_context_variables_are_visible_in_the_thread() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
     def items() -> Iterator[str]:
@@ -595,7 +595,7 @@ async def test_context_variables_hold_in_the_thread() -> None:
     assert variable.get() == "the endpoint's"
 
 
-async def test_the_traceback_is_there_for_who_looks(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_traceback_is_logged_at_level_debug(caplog: pytest.LogCaptureFixture) -> None:
     async def fails() -> AsyncIterator[str]:
         raise ValueError("two\nlines")
         yield
@@ -609,6 +609,6 @@ async def test_the_traceback_is_there_for_who_looks(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, Event("x"), 5, None, endless])
-def test_what_is_no_iterable_of_events_is_refused_where_it_is_given(content: Any) -> None:
+def test_content_that_is_not_an_iterable_of_events_is_refused(content: Any) -> None:
     with pytest.raises(TypeError, match="iterable of events"):
         EventStreamResponse(content)

@@ -1,4 +1,4 @@
-"""http.ingest: lines in, receipts out; what tests/test_http.py cannot show from outside."""
+"""http.ingest: lines in, receipts out; what test_app.py cannot show from outside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tidewire.position import Position
 
 
 class Client:
-    """The other end of one ingest: gives lines when told to, and reads receipts when it wants."""
+    """The client of one ingest: sends lines with `give`, and reads receipts while `reading` is set."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -77,7 +77,7 @@ def test_single_receipts_are_counted() -> None:
     assert each.size == 0
 
 
-async def test_a_client_that_reads_nothing_does_not_stop_the_reading_of_its_lines() -> None:
+async def test_lines_are_read_even_if_the_client_reads_no_receipts() -> None:
     hub, client = Hub(), Client()
     task = await ingest(hub, client)
     await asyncio.sleep(0)
@@ -95,7 +95,7 @@ async def test_a_client_that_reads_nothing_does_not_stop_the_reading_of_its_line
     await hub.close()
 
 
-async def test_receipts_for_each_line_may_stop_the_reading() -> None:
+async def test_unread_receipts_for_each_line_pause_reading() -> None:
     hub, client = Hub(), Client()
     task = await ingest(hub, client, each=True)
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_silence_ends_an_ingest() -> None:
     await hub.close()
 
 
-async def test_a_client_that_leaves_ends_it_quietly() -> None:
+async def test_a_disconnect_ends_an_ingest_quietly() -> None:
     hub, client = Hub(), Client()
     task = await ingest(hub, client)
     client.give({"topic": "a"})
@@ -148,7 +148,7 @@ async def test_a_client_that_leaves_ends_it_quietly() -> None:
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b"  \n"])
-async def test_blank_lines_are_no_events(blank: bytes) -> None:
+async def test_blank_lines_are_not_events(blank: bytes) -> None:
     hub, client = Hub(), Client()
     task = await ingest(hub, client)
     client.give({"topic": "a"})
@@ -160,7 +160,7 @@ async def test_blank_lines_are_no_events(blank: bytes) -> None:
     await hub.close()
 
 
-# -- One batch ahead.
+# -- one batch ahead
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def engines() -> Iterator[list[SlowEngine]]:
 
 
 async def slow_ingest(engines: list[SlowEngine]) -> tuple[Hub, SlowEngine, Client, asyncio.Task[None]]:
-    """Return an ingest whose first commit is under way."""
+    """Return an ingest whose first commit is in progress."""
     hub, client = Hub("slow", max_batch=2), Client()
     task = await ingest(hub, client)
     (engine,) = engines
@@ -180,14 +180,14 @@ async def slow_ingest(engines: list[SlowEngine]) -> tuple[Hub, SlowEngine, Clien
     return hub, engine, client, task
 
 
-async def test_the_next_lines_are_read_meanwhile_but_not_all(engines: list[SlowEngine]) -> None:
+async def test_one_batch_is_read_ahead_and_no_more(engines: list[SlowEngine]) -> None:
     hub, engine, client, task = await slow_ingest(engines)
     for number in range(10):
         client.give({"topic": "a", "data": str(number)})
     await wait_until_async(lambda: client.messages.qsize() < 9)
     await asyncio.sleep(0.1)
     assert 6 <= client.messages.qsize() < 9
-    assert len(engine.waiting) == 1, "one commit at a time: else their order would be the engine's"
+    assert len(engine.waiting) == 1, "one commit at a time, to keep their order"
     engine.go_on()
     client.give(more=False)
     await asyncio.wait_for(task, PATIENCE)
@@ -210,7 +210,7 @@ async def test_nothing_is_stored_after_a_commit_that_failed(engines: list[SlowEn
     await hub.close()
 
 
-async def test_a_bad_line_is_told_after_the_receipts_of_those_before_it(
+async def test_a_bad_line_is_reported_after_the_receipts_before_it(
     engines: list[SlowEngine],
 ) -> None:
     hub, engine, client, task = await slow_ingest(engines)
@@ -224,7 +224,7 @@ async def test_a_bad_line_is_told_after_the_receipts_of_those_before_it(
     await hub.close()
 
 
-async def test_a_drain_stores_what_was_read_meanwhile(engines: list[SlowEngine]) -> None:
+async def test_a_drain_stores_the_lines_read_ahead(engines: list[SlowEngine]) -> None:
     hub, engine, client, task = await slow_ingest(engines)
     client.give({"topic": "a", "data": "3"})
     await wait_until_async(lambda: client.messages.empty())

@@ -1,4 +1,4 @@
-"""http.requests: from an ASGI scope to what is asked for."""
+"""http.requests: what a request asks for, read from its ASGI scope."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def request(path: str = "/events/a", method: str = "GET", root: str = "", **head
         ({"path": "/events/a%2Fb", "raw_path": b"/events/a%252Fb"}, "/events/a%2Fb"),
         ({"path": "/hub/events/a", "raw_path": b"/hub/events/a", "root_path": "/hub"}, "/events/a"),
         ({"path": "/hub/events/a", "raw_path": b"/hub/events/a", "root_path": "/hub/"}, "/events/a"),
-        # Some servers leave the mount point, or the raw path, or put the query behind it.
+        # Some servers leave out the mount point or the raw path, or append the query to it.
         ({"path": "/events/a", "raw_path": b"/events/a", "root_path": "/hub"}, "/events/a"),
         ({"path": "/events/a"}, "/events/a"),
         ({"path": "/events/a", "raw_path": b"/events/a?x=1"}, "/events/a"),
@@ -69,7 +69,7 @@ def test_path_below_the_mount(scope: dict[str, Any], path: str) -> None:
     assert Request({"method": "GET", "headers": [], **scope}).path == path
 
 
-def test_a_path_or_query_that_is_no_utf8() -> None:
+def test_a_path_or_query_that_is_not_utf8() -> None:
     with pytest.raises(InvalidInput):
         request("/events/%ff")
     with pytest.raises(InvalidInput):
@@ -111,7 +111,7 @@ BAD_SINCE = [
 
 
 @pytest.mark.parametrize("text", BAD_SINCE)
-def test_since_that_cannot_be_read(text: str) -> None:
+def test_invalid_since(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_since(text)
     assert caught.value.code == "invalid_since"
@@ -129,7 +129,7 @@ def test_since_that_cannot_be_read(text: str) -> None:
         ("application/json;q=0.9, */*;q=0.1", HistoryRequest),
     ],
 )
-def test_what_a_get_asks_for(accept: str | None, kind: type) -> None:
+def test_accept_chooses_between_stream_and_history(accept: str | None, kind: type) -> None:
     headers = {} if accept is None else {"accept": accept}
     assert isinstance(read_subscription(request(**headers), "a", 10), kind)
 
@@ -139,7 +139,7 @@ def test_a_get_that_accepts_neither() -> None:
         read_subscription(request(accept="text/html"), "a", 10)
 
 
-def test_where_a_subscription_begins() -> None:
+def test_where_a_subscription_starts() -> None:
     def claim(path: str, **headers: str) -> object:
         return read_subscription(request(path, **headers), "a", 10).claim
 
@@ -149,7 +149,7 @@ def test_where_a_subscription_begins() -> None:
     assert claim("/events/a?last_event_id=abcdef.1&since=start") == Position("abcdef", 1)
     assert claim("/events/a?last_event_id=abcdef.1", last_event_id="abcdef.2") == Position("abcdef", 2)
     assert claim("/events/a", last_event_id="what") == Since("invalid")
-    # An empty one is what a client sends that has none.
+    # Some clients without an id send an empty header.
     assert claim("/events/a?since=start", last_event_id="") == Since("start")
     with pytest.raises(HeadTooLarge):
         claim("/events/a", last_event_id="x" * 5000)

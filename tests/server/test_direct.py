@@ -475,7 +475,7 @@ def test_a_body_that_does_not_come(served: HubServer) -> None:
 
 
 @only_memory
-def test_an_idle_connection_is_closed_and_a_used_one_is_not(served: Direct) -> None:
+def test_an_idle_connection_is_closed_and_a_used_one_is_not(served: HubServer) -> None:
     served.keep_idle(1.5)
     used, idle = served.known(), served.known()
     for _ in range(4):
@@ -486,7 +486,7 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(served: Direct) -> N
 
 
 @only_slow
-def test_the_keep_alive_time_does_not_end_a_publish_under_way(served: Direct) -> None:
+def test_the_keep_alive_time_does_not_end_a_publish_under_way(served: HubServer) -> None:
     served.keep_idle(1)
     client = served.known()
     served.engine.slow = True
@@ -497,7 +497,7 @@ def test_the_keep_alive_time_does_not_end_a_publish_under_way(served: Direct) ->
     assert closed(client)
 
 
-def test_the_deadline_of_a_body_ends_with_it(served: Direct) -> None:
+def test_the_deadline_of_a_body_ends_with_it(served: HubServer) -> None:
     served.keep_idle(2)
     client = served.known()
     request = publish(b"x" * 10)
