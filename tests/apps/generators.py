@@ -1,4 +1,4 @@
-"""Streams from generators, in FastAPI, behind middleware, and bare; `/notes` tells what became of them."""
+"""Streams from generators, in FastAPI, behind middleware, and bare; `/notes` lists what happened to them."""
 
 import asyncio
 import collections
@@ -20,7 +20,7 @@ class Quick(EventStreamResponse):
     settings = Settings(heartbeat=2, send_timeout=1)
 
 
-# -- iterables; each gets the name under which it notes what happens to it
+# -- iterables; each gets the name under which it records what happens to it
 
 ITERABLES = {}
 
@@ -54,7 +54,7 @@ async def ticks(name):
 
 @iterable
 async def silent(name):
-    """Suspended in an await that never ends by itself."""
+    """Waits forever after its first item."""
     try:
         yield "first"
         await asyncio.Event().wait()
@@ -64,7 +64,7 @@ async def silent(name):
 
 @iterable
 async def flood(name):
-    """Faster than any reader: it is soon suspended in a send."""
+    """Faster than any reader, so it soon waits in a send."""
     try:
         while True:
             yield "x" * 65536
@@ -74,7 +74,7 @@ async def flood(name):
 
 @iterable
 async def hasty(name):
-    """Never waits for anything by itself."""
+    """Never waits for anything."""
     try:
         while True:
             yield "x"
@@ -113,7 +113,7 @@ def sync_silent(name):
 
 @iterable
 def sync_held(name):
-    """In its thread until /release is asked for."""
+    """Blocks its thread until a request for /release."""
     yield "first"
     released.wait(30)
     notes[name].append("released")
@@ -302,7 +302,7 @@ async def read_notes(name: str):
 
 @router.get("/left")
 async def left():
-    """What streams could leave behind."""
+    """Return the threads and tasks that streams left behind."""
     threads = [thread.name for thread in threading.enumerate() if thread.name == "tidewire-stream"]
     tasks = [repr(task.get_coro()) for task in asyncio.all_tasks() if "tidewire" in repr(task.get_coro())]
     return {"threads": len(threads), "tasks": tasks}
@@ -325,11 +325,11 @@ wrapped.include_router(router)
 
 @wrapped.middleware("http")
 async def middleware(request, call_next):
-    """What many programs have: the endpoint runs in a task of its own, and its body goes through a queue."""
+    """Common middleware: the endpoint runs in another task and its body goes through a queue."""
     return await call_next(request)
 
 
-# -- without it
+# -- without FastAPI
 
 
 async def bare(scope, receive, send):

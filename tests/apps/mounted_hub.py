@@ -1,4 +1,4 @@
-"""A hub mounted in a FastAPI program below middleware of every kind."""
+"""A hub mounted in a FastAPI program, below several kinds of middleware."""
 
 from fastapi import FastAPI, Request
 from starlette.middleware.base import BaseHTTPMiddleware

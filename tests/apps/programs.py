@@ -12,7 +12,7 @@ import uvicorn
 
 
 def opened_first(port):
-    """The hub is there before the server puts its signal handlers over those it finds."""
+    """The hub opens before the server replaces the signal handlers with its own."""
 
     async def main():
         async with stopping.hub.lifespan():
@@ -22,7 +22,7 @@ def opened_first(port):
 
 
 def no_handlers(port):
-    """Nobody but the hub minds SIGTERM."""
+    """Only the hub handles SIGTERM."""
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     asyncio.run(hypercorn.asyncio.serve(stopping.app, config, shutdown_trigger=asyncio.Event().wait))
@@ -33,7 +33,7 @@ def on_port(port):
 
 
 def two_ports(method, first, second):
-    """Two servers of one parent, which takes them along when it stops."""
+    """Two servers with one parent, which stops them when it stops."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     context = multiprocessing.get_context(method)
     children = [context.Process(target=on_port, args=(port,), daemon=True) for port in (first, second)]
@@ -52,7 +52,7 @@ def two_ports_by_spawn(first, second):
 
 
 def granian_by_spawn(port):
-    """As on Python 3.14: each of granian's workers has a socket of its own."""
+    """As on Python 3.14: each worker of granian has its own socket."""
     from granian.cli import entrypoint
 
     multiprocessing.set_start_method("spawn")

@@ -1,4 +1,4 @@
-"""A hub's app as a program would serve it; its options come as JSON in HUB_OPTIONS."""
+"""A hub's app as a program would serve it; HUB_OPTIONS has its options as JSON."""
 
 import json
 import os

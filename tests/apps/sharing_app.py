@@ -1,4 +1,4 @@
-"""A hub with an empty page under a strict policy, for the tests of sharing: `uvicorn sharing_app:app`."""
+"""A hub and an empty page with a strict policy, for the tests of sharing: `uvicorn sharing_app:app`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program with a hub in it and streams from generators; the hub has its options as JSON in HUB_OPTIONS."""
+"""A program with a hub and streams from generators; HUB_OPTIONS has the hub's options as JSON."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The hub that is attacked: on our own server, where every row holds."""
+"""The hub that the tests attack: on our own server, to which all rows apply."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from support.ways import Served, served
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Served]:
-    """A hub with the default limits, which any page and any program may talk to."""
+    """A hub with the default limits, which accepts any host name and one other origin."""
     with served("takeover", allowed_origins=["https://friend.example"]) as running:
         yield running

@@ -16,7 +16,7 @@ def allowed_origin(answer: Answer) -> str | None:
     return answer.headers.get("access-control-allow-origin")
 
 
-def test_e01_no_blind_reflection(hub: Served) -> None:
+def test_e01_origins_are_not_reflected_blindly(hub: Served) -> None:
     page = {"Accept": "application/json"}
     for path in ("/events/e01", "/health/live", "/tidewire.js", "/nothing"):
         evil = hub.ask("GET", path, headers={**EVIL, **page})
@@ -28,7 +28,7 @@ def test_e01_no_blind_reflection(hub: Served) -> None:
         assert friend.headers["vary"] == "origin"
 
 
-def test_e01_streams_of_friends(hub: Served) -> None:
+def test_e01_streams_for_an_allowed_origin(hub: Served) -> None:
     with hub.listen("/events/e01", FRIEND) as listener:
         assert listener.headers["access-control-allow-origin"] == "https://friend.example"
         assert listener.headers["access-control-expose-headers"] == "tidewire-heartbeat, retry-after"
@@ -48,7 +48,7 @@ def test_e03_cross_site_writes(
     assert hub.ask("GET", "/events/e03", headers={"Accept": "application/json"}).json()["events"] == []
 
 
-def test_e03_own_pages_friends_and_programs_may_write(hub: Served) -> None:
+def test_e03_own_pages_allowed_origins_and_programs_may_write(hub: Served) -> None:
     own = {"Origin": f"http://127.0.0.1:{hub.port}", "Sec-Fetch-Site": "same-origin"}
     for headers in (own, FRIEND, {}):
         assert hub.ask("POST", "/events/e03b", b"x", headers).status == 200
@@ -74,14 +74,14 @@ def test_e05_no_other_way_to_write(hub: Served) -> None:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Served]:
-    """A hub that answers to its own names only, as `tidewire serve` makes it on loopback."""
+    """A hub that accepts only its own host names, like `tidewire serve` on loopback."""
     with served("takeover", allowed_hosts=["hub.example"]) as running:
         yield running
 
 
 @pytest.mark.parametrize("path", ["/events/e06", "/health/live", "/tidewire.js", "/metrics", "/nothing"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
-def test_e06_rebound_names(guarded: Served, path: str, host: str) -> None:
+def test_e06_rebound_host_names(guarded: Served, path: str, host: str) -> None:
     answer = guarded.ask("GET", path, headers={"Host": host})
     assert (answer.status, answer.json()["code"]) == (421, "wrong_host")
 
@@ -89,12 +89,12 @@ def test_e06_rebound_names(guarded: Served, path: str, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1:{port}", "[::1]:{port}", "hub.example", "HUB.example:81"]
 )
-def test_e06_own_names(guarded: Served, host: str) -> None:
+def test_e06_own_host_names(guarded: Served, host: str) -> None:
     host = host.format(port=guarded.port)
     assert guarded.ask("GET", "/health/live", headers={"Host": host}).status == 200
 
 
-def test_e10_nothing_of_a_topic_stands_in_a_head(hub: Served) -> None:
+def test_e10_no_part_of_a_topic_gets_into_a_response_head(hub: Served) -> None:
     answer = hub.ask("POST", "/events/x%0d%0aSet-Cookie:%20a=b", b"x")
     assert answer.status == 400
     assert "set-cookie" not in answer.headers
@@ -120,6 +120,6 @@ def test_e12_other_methods_and_types(hub: Served) -> None:
     assert hub.ask("GET", "/events/e12", headers={"Accept": "text/html"}).status == 406
 
 
-def test_e13_no_compression_unless_asked_of_the_hub(hub: Served) -> None:
+def test_e13_the_hub_does_not_compress_streams(hub: Served) -> None:
     with hub.listen("/events/e13", {"Accept-Encoding": "gzip, br, zstd"}) as listener:
         assert "content-encoding" not in listener.headers

@@ -25,7 +25,7 @@ def refused(answer: Answer, status: int, code: str) -> None:
 
 
 def sent(hub: Served, topic: str, data: bytes, query: str = "") -> Event:
-    """Publish and return the event as a subscriber gets it, the only one."""
+    """Publish one event and return it as a subscriber receives it."""
     with hub.listen(f"/events/{topic}") as listener:
         listener.take(1)
         assert hub.ask("POST", f"/events/{topic}{query}", data).status == 200
@@ -49,7 +49,7 @@ def test_a03_keys(hub: Served, key: str) -> None:
     refused(hub.ask("POST", "/events", body), 400, "invalid_key")
 
 
-def test_a03_an_id_of_the_publishers_own(hub: Served) -> None:
+def test_a03_an_id_chosen_by_the_publisher(hub: Served) -> None:
     refused(hub.ask("POST", "/events", json.dumps({"topic": "a03", "id": "1"})), 400, "id_not_allowed")
     refused(hub.ask("POST", "/events/a03?id=1", b"x"), 400, "id_not_allowed")
 
@@ -79,14 +79,14 @@ def test_a06_to_a10_data_arrives_byte_for_byte(hub: Served, data: str) -> None:
     assert sent(hub, "a06", data.encode()).data == data
 
 
-def test_a10_a_byte_order_mark_is_not_eaten(hub: Served) -> None:
+def test_a10_a_stream_does_not_start_with_data(hub: Served) -> None:
     with hub.listen("/events/a10") as listener:
         listener.take(1)
         assert listener.raw.startswith(b"retry: ")
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", "x".encode("utf-16")])
-def test_a11_bodies_that_are_no_utf8(hub: Served, body: bytes) -> None:
+def test_a11_bodies_that_are_not_utf8(hub: Served, body: bytes) -> None:
     refused(hub.ask("POST", "/events/a11", body), 400, "invalid_utf8")
     wrapped = b'{"topic":"a11","data":"' + body + b'"}'
     assert hub.ask("POST", "/events", wrapped).status == 400
@@ -101,7 +101,7 @@ def test_a13_retry(hub: Served, retry: Any) -> None:
 
 
 @pytest.mark.parametrize("type_", ["hub.gap", "hub.", "hub.anything"])
-def test_a14_types_of_the_hubs_own(hub: Served, type_: str) -> None:
+def test_a14_reserved_types(hub: Served, type_: str) -> None:
     refused(hub.ask("POST", f"/events/a14?event={type_}", b"x"), 403, "reserved_type")
 
 
@@ -154,7 +154,7 @@ async def test_a17_the_library_has_the_same_validator(arguments: dict[str, Any],
     "event",
     [Event("x", "a\nb"), Event("x", "a\rb"), Event("x", "a\0"), Event("x", id="1\n2"), Event("x", id="\0")],
 )
-def test_a17_a18_so_has_the_encoder(event: Event) -> None:
+def test_a17_a18_the_encoder_has_the_same_validator(event: Event) -> None:
     with pytest.raises(InvalidInput):
         encode(event)
 

@@ -57,7 +57,7 @@ def app() -> StreamApp:
 
 
 class Switch:
-    """An app that can be exchanged: a server for each of 200 tests would take most of their time."""
+    """An app that tests can replace: starting a server for each of 200 tests would take most of the time."""
 
     app: Any = None
 
@@ -82,7 +82,7 @@ def serving(server: Serving, app: StreamApp) -> Iterator[Serving]:
 
 
 def exchange(serving: Serving, data: bytes) -> bytes:
-    """Send everything, as far as the server takes it, and return all it says until it closes."""
+    """Send as much as the server accepts, and return everything that it sends until it closes."""
     with serving.connect() as client:
         try:
             client.sendall(data)
@@ -92,7 +92,7 @@ def exchange(serving: Serving, data: bytes) -> bytes:
 
 
 def problem(response: bytes) -> tuple[int, dict[str, Any]]:
-    """Return the status and body of a refusal, which has to be the last thing on its connection."""
+    """Return the status and body of a refusal, which must be the last response on its connection."""
     status, headers, body = head_of(response)
     assert headers["content-type"] == "application/problem+json"
     assert headers["connection"] == "close"
@@ -158,7 +158,7 @@ def test_f01_the_second_head_of_a_connection_has_the_same_deadline(serving: Serv
 
 
 def test_f01_a_deadline_does_not_outlive_its_head(serving: Serving, app: StreamApp) -> None:
-    """Neither a request that takes long nor a taken-over stream is late."""
+    """It affects neither a slow request nor a stream that was taken over."""
     with serving.connect() as client, serving.connect() as stream:
         stream.sendall(get())
         client.sendall(get("/slow"))
@@ -212,7 +212,7 @@ def test_f02_an_ingest_may_be_as_slow_as_its_events(serving: Serving) -> None:
         assert head_of(read_all(client))[2] == b"\n" * 8
 
 
-def test_f02_a_silent_ingest_is_not_kept(serving: Serving) -> None:
+def test_f02_a_silent_ingest_is_refused(serving: Serving) -> None:
     with serving.connect() as client:
         client.sendall(post(b"", "Content-Type: application/x-ndjson", length=6))
         client.settimeout(2 * DEADLINE + SLACK)
@@ -270,7 +270,7 @@ def test_f03_a_head_over_the_limit_is_refused(serving: Serving, app: StreamApp, 
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_f03_what_comes_piece_by_piece_is_counted_too(app: StreamApp, loop: str) -> None:
+def test_f03_a_head_in_pieces_is_counted_too(app: StreamApp, loop: str) -> None:
     # With the usual deadline: forty pieces may take longer than the short one.
     with Serving(app, loop=loop) as serving, serving.connect() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
@@ -285,7 +285,7 @@ def test_f03_what_comes_piece_by_piece_is_counted_too(app: StreamApp, loop: str)
 
 def test_f03_a_head_at_the_limit_is_fine(serving: Serving) -> None:
     url = "/" + "u" * (LIMITS.max_url_bytes - 1)
-    headers = [f"X{n}: h" for n in range(LIMITS.max_headers - 2)]  # Host and Connection are two
+    headers = [f"X{n}: h" for n in range(LIMITS.max_headers - 2)]  # plus Host and Connection
     assert head_of(exchange(serving, get(url, *headers, "Connection: close")))[0] == 200
     big = "B: " + "h" * (LIMITS.max_head_bytes - 200)
     assert head_of(exchange(serving, get("/", big, "Connection: close")))[0] == 200
@@ -302,11 +302,11 @@ def test_f03_thousands_of_pipelined_requests_are_not_kept(serving: Serving, app:
     assert answers == [(200, b"ok /slow")] + [(200, b"ok /n")] * MAX_PIPELINE
 
 
-# -- F04: bodies nobody wants
+# -- F04: unwanted bodies
 
 
-def test_f04_a_refused_body_is_not_read_and_its_answer_arrives(serving: Serving, app: StreamApp) -> None:
-    """The app answers before it reads. Closing at once would reset the connection, and the answer with it."""
+def test_f04_a_refused_body_is_not_read_and_the_response_arrives(serving: Serving, app: StreamApp) -> None:
+    """The app responds before it reads. Closing at once would reset the connection and lose the response."""
     for _ in range(20):
         with serving.connect() as client:
             client.sendall(post(b"x" * 300_000, path="/refuse", length=10_000_000))
@@ -316,7 +316,7 @@ def test_f04_a_refused_body_is_not_read_and_its_answer_arrives(serving: Serving,
     wait_until(lambda: not serving.connections)
 
 
-def test_f04_a_chunked_body_without_end_ends(serving: Serving) -> None:
+def test_f04_an_endless_chunked_body_is_cut_off(serving: Serving) -> None:
     with serving.connect() as client:
         client.sendall(get("/refuse", "Transfer-Encoding: chunked", method="POST"))
         sent = 0
@@ -391,7 +391,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_f06_what_can_be_read_in_two_ways_is_refused(
+def test_f06_an_ambiguous_request_is_refused(
     serving: Serving, app: StreamApp, name: str, bytewise: bool
 ) -> None:
     request = AMBIGUOUS[name]
@@ -419,14 +419,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_f06_other_protocols_get_an_answer(serving: Serving, app: StreamApp, name: str) -> None:
+def test_f06_other_protocols_get_a_response(serving: Serving, app: StreamApp, name: str) -> None:
     status, request = OTHERS[name]
     assert problem(exchange(serving, request + SMUGGLED))[0] == status
     assert paths(app) == []
 
 
 def test_f06_nothing_is_read_after_a_request_that_closes(serving: Serving, app: StreamApp) -> None:
-    """uvicorn reads on here: its parser is told to be lenient about it."""
+    """uvicorn would continue to read: it sets its parser to be lenient here."""
     response = exchange(serving, get("/last", "Connection: close") + SMUGGLED)
     assert list(responses(response)) == [(200, b"ok /last")]
     assert paths(app) == ["/last"]
@@ -439,7 +439,7 @@ def test_f06_requests_before_a_bad_one_are_answered(serving: Serving, app: Strea
 
 
 def test_f06_a_bad_body_behind_a_slow_request_is_dropped(serving: Serving, app: StreamApp) -> None:
-    """Half of the second request was accepted already when its body turned out to be bad."""
+    """The head of the second request was already accepted when its body turned out to be bad."""
     with serving.connect() as client:
         client.sendall(get("/slow") + chunked(b"zz\r\n") + SMUGGLED)
         wait_until(lambda: app.scopes)
@@ -448,8 +448,8 @@ def test_f06_a_bad_body_behind_a_slow_request_is_dropped(serving: Serving, app: 
     assert paths(app) == ["/slow"]
 
 
-def test_f06_a_trailer_is_no_header(serving: Serving, app: StreamApp) -> None:
-    """uvicorn adds it to the list of headers, behind the back of whoever judged them."""
+def test_f06_a_trailer_is_not_a_header(serving: Serving, app: StreamApp) -> None:
+    """uvicorn would add it to the headers after they were checked."""
     body = b"5\r\nhello\r\n0\r\nOrigin: https://evil.example\r\nContent-Type: evil\r\n\r\n"
     with serving.connect() as client:
         client.sendall(chunked(body))
@@ -457,7 +457,7 @@ def test_f06_a_trailer_is_no_header(serving: Serving, app: StreamApp) -> None:
     assert {name for name, _ in app.scopes[0]["headers"]} == {b"host", b"transfer-encoding"}
 
 
-def test_f06_a_portable_stream_outlives_what_is_sent_behind_it(app: StreamApp) -> None:
+def test_f06_a_portable_stream_survives_bytes_after_its_request(app: StreamApp) -> None:
     with Serving(app, protocol=QUICK) as serving:
         response = exchange(serving, get() + b"\x00\x01\x02")
     assert dechunk(head_of(response)[2]) == (PORTABLE_BODY, True)
@@ -484,7 +484,7 @@ def test_f13_bytes_into_a_stream_are_discarded_and_then_it_is_closed(
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_f13_the_close_behind_discarded_bytes_is_noticed(serving: Serving, app: StreamApp, how: str) -> None:
+def test_f13_a_close_after_discarded_bytes_is_noticed(serving: Serving, app: StreamApp, how: str) -> None:
     client = serving.connect()
     client.sendall(get())
     read_until(client, FIRST + b"\r\n")
@@ -495,11 +495,11 @@ def test_f13_the_close_behind_discarded_bytes_is_noticed(serving: Serving, app: 
     wait_until(lambda: app.subscriber.calls == ["attach", "lost"], timeout=SLACK)
 
 
-def test_f13_bytes_behind_a_request_that_broke_off_are_bounded(serving: Serving, app: StreamApp) -> None:
+def test_f13_bytes_after_a_malformed_request_are_bounded(serving: Serving, app: StreamApp) -> None:
     with serving.connect() as client:
         client.sendall(get("/slow") + b"\x00" * (socket_wire.SWALLOW_LIMIT // 2))
         assert not closed(client, 0.2)
-        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
+        with pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
             for _ in range(1000):
                 client.sendall(b"\x00" * 10_000)
     app.go_on = True
@@ -539,9 +539,7 @@ def test_f15_an_upgrade_is_ignored_and_the_request_answered(
     assert b"upgrade" not in dict(app.scopes[0]["headers"])
 
 
-def test_f15_a_stream_whose_client_would_like_another_protocol_is_taken_over(
-    serving: Serving, app: StreamApp
-) -> None:
+def test_f15_a_stream_that_asks_for_an_upgrade_is_taken_over(serving: Serving, app: StreamApp) -> None:
     with serving.connect() as client:
         client.sendall(get("/stream", *UPGRADES["h2c"]))
         read_until(client, FIRST)
@@ -549,7 +547,7 @@ def test_f15_a_stream_whose_client_would_like_another_protocol_is_taken_over(
 
 
 def test_f15_a_program_keeps_its_websockets() -> None:
-    """`ws="none"` is what `tidewire serve` runs with; another program's WebSockets are its own."""
+    """Only `tidewire serve` sets `ws="none"`; a program may have WebSockets."""
     accepted: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -618,7 +616,7 @@ def cpu_seconds(pid: int) -> float:
     not hasattr(resource, "prlimit"), reason="lowers a running process's limit, which is Linux"
 )
 @pytest.mark.parametrize("loop", LOOPS)
-def test_f18_without_descriptors_it_does_not_spin_and_recovers(loop: str) -> None:
+def test_f18_a_server_without_descriptors_does_not_spin_and_recovers(loop: str) -> None:
     tests = Path(__file__).parents[1]
     with Process([sys.executable, "-c", SERVER, loop, tests]) as server:
         port = int(server.wait_line(r"port (\d+)").group(1))

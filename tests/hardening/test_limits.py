@@ -20,7 +20,7 @@ def small(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 def check_refusal(hub: Served, status: int, code: str) -> None:
-    """Refuse a native client politely, and one of ours with a status."""
+    """Check that a native client is refused with status 200 and ours with `status`."""
     native = hub.ask("GET", "/events/f10", headers={"Accept": "text/event-stream"})
     assert (native.status, native.headers["content-type"]) == (200, "text/event-stream")
     decoder = Decoder()
@@ -32,16 +32,16 @@ def check_refusal(hub: Served, status: int, code: str) -> None:
     assert int(ours.headers["retry-after"]) >= 1
 
 
-def test_f10_too_many_streams_of_one_address(small: Served) -> None:
+def test_f10_too_many_streams_from_one_address(small: Served) -> None:
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(small.listen("/events/f10")).take(1)
         check_refusal(small, 429, "too_many_streams")
-        # Publishing goes on, and so does everybody else.
+        # Publishes are still accepted.
         small.publish("f10", "x")
 
 
-def test_f10_the_place_is_free_again_when_a_stream_has_ended(small: Served) -> None:
+def test_f10_a_stream_that_ended_makes_room_for_another(small: Served) -> None:
     for _ in range(20):
         with small.listen("/events/f10") as listener:
             assert listener.take(1)
@@ -59,7 +59,7 @@ def listen_from(address: str, port: int) -> socket.socket:
     return client
 
 
-def test_streams_of_the_node(small: Served) -> None:
+def test_too_many_streams_on_the_node(small: Served) -> None:
     clients = [listen_from(f"127.0.0.{number}", small.port) for number in (2, 3, 4)]
     try:
         check_refusal(small, 503, "full")

@@ -22,17 +22,17 @@ def code(answer: Answer) -> tuple[int, str, bool]:
     return answer.status, problem["code"], problem["stored"]
 
 
-def test_f04_a_body_that_says_it_is_too_large(hub: Served) -> None:
+def test_f04_a_body_that_declares_too_large_a_size(hub: Served) -> None:
     with socket.create_connection(("127.0.0.1", hub.port), PATIENCE) as client:
         size = LIMITS.max_body + 1
         client.sendall(
             f"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
         )
-        # Answered before a byte of it was sent.
+        # Refused before a byte of it was sent.
         assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_f04_chunks_without_end(hub: Served) -> None:
+def test_f04_endless_chunks(hub: Served) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     with socket.create_connection(("127.0.0.1", hub.port), PATIENCE) as client:
         client.sendall(b"POST /events/f04 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")

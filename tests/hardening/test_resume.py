@@ -1,4 +1,4 @@
-"""The attacks B of docs/reference/attacks.md: positions that were never given out."""
+"""The attacks B of docs/reference/attacks.md: positions that the hub never sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ENGINE_WORDS = ["$", ">", "+", "-", "*", "0-0", "' OR 1=1--", "\\x00", "%s", "{}
 
 
 @pytest.mark.parametrize("text", ENGINE_WORDS)
-def test_b03_words_that_mean_something_to_an_engine(hub: Served, text: str) -> None:
+def test_b03_text_that_means_something_to_an_engine(hub: Served, text: str) -> None:
     for path, headers in (
         ("/events/b03", {"Last-Event-ID": text.encode().decode("latin-1")}),
         (f"/events/b03?last_event_id={quote(text)}", {}),
@@ -63,14 +63,14 @@ def test_b05_the_header_wins(hub: Served) -> None:
         assert listener.take(1)[0].id == third
 
 
-def test_b07_many_resume_far_back_while_others_publish(hub: Served) -> None:
+def test_b07_many_clients_resume_far_back_during_publishes(hub: Served) -> None:
     line = b'{"topic":"b07","data":"x"}\n'
     first = hub.publish("b07", "first")
     for _ in range(6):
         hub.ask("POST", "/events", line * 5000, {"Content-Type": "application/x-ndjson"})
     listeners = [hub.listen("/events/b07", {"Last-Event-ID": first}) for _ in range(50)]
     try:
-        # Published while all of them read: it is answered, and each gets to it.
+        # Published while all of them read: it is stored, and each of them receives it.
         last = hub.publish("b07", "last")
         for listener in random.sample(listeners, 5):
             events = listener.take(30_001)
