@@ -32,8 +32,7 @@ from tidewire.event_stream import (
 
 CASES = json.loads((Path(__file__).parent / "vectors" / "event_stream.json").read_text())
 
-# Seconds of CPU for work that is linear, on a slow and busy machine. What is
-# quadratic takes minutes.
+# Seconds of CPU for linear work, on a slow and busy machine. Quadratic work takes minutes.
 SOON = 10
 
 
@@ -77,7 +76,7 @@ class Case:
 
 @by_name(CASES)
 def test_case(case):
-    """The case as given, whole, and in pieces of one and of two bytes."""
+    """In its own chunks, whole, and in pieces of one and two bytes."""
     case = Case(case)
     case.check(case.chunks)
     case.check([case.stream])
@@ -93,7 +92,7 @@ def test_case_cut_at_every_position(case):
 
 
 @by_name([case for case in CASES if "expect_counts" in case])
-def test_events_come_as_soon_as_their_blank_line(case):
+def test_an_event_is_returned_at_its_blank_line(case):
     decoder = Decoder(last_event_id=case.get("initial_last_event_id", ""))
     count, counts = 0, []
     for chunk in Case(case).chunks:
@@ -111,7 +110,7 @@ def test_an_empty_chunk_changes_nothing():
 # -- a third decoder, which reads whole streams only
 
 
-def plainly(stream: bytes, last_id: str = "") -> tuple[list[Event | Comment], int | None, str]:
+def decode_simply(stream: bytes, last_id: str = "") -> tuple[list[Event | Comment], int | None, str]:
     """The standard in its simplest form: the whole text, then line by line."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     *lines, _ = re.split("\r\n|\r|\n", text)
@@ -141,8 +140,8 @@ def plainly(stream: bytes, last_id: str = "") -> tuple[list[Event | Comment], in
     return items, retry, last_id
 
 
-# Half of these make regular blocks, which go the quick way; the others fall out of it
-# in as many manners as there are.
+# Half of these make regular blocks, which take the quick path; the others leave it in every
+# possible way.
 PIECES = [
     *["event: tick\n", "id: 1\n", "topic: a/b\n", 'data: {"a": 1}\n\n', "data: x\n\n", "\n"] * 3,
     *["event:tick\n", "id:2\n", "data:x\n\n", "data:  x\n", "data\n", "data:\n", "data: \n\n"],
@@ -169,7 +168,7 @@ def cut_streams(draw: Callable[..., Any]) -> list[bytes]:
 @given(cut_streams())
 def test_random_streams_in_random_pieces(chunks):
     stream = b"".join(chunks)
-    items, *state = plainly(stream)
+    items, *state = decode_simply(stream)
     for pieces in (chunks, [stream], sliced(stream, 1)):
         assert decoded(pieces, comments=True) == (items, *state)
     assert decoded(chunks) == ([item for item in items if isinstance(item, Event)], *state)
@@ -180,14 +179,14 @@ def test_random_streams_in_random_pieces(chunks):
 @example(b"event: a\nid: 1\ndata: x\n\n" * 5)
 @example(b"event: a\r\nid: 1\r\ndata: x\r\n\r\n" * 5)
 def test_random_streams_cut_at_every_position(stream):
-    expected = plainly(stream)
+    expected = decode_simply(stream)
     for pieces in every_cut(stream):
         assert decoded(pieces, comments=True) == expected
 
 
 @given(cut_streams(), st.text("ab\u2026", max_size=3))
 def test_random_streams_of_a_second_connection(chunks, last_id):
-    """`reset` forgets all but the last event id and the retry."""
+    """`reset` forgets everything except the last event id and the retry."""
     decoder = Decoder(last_event_id=last_id)
     for chunk in chunks:
         decoder.feed(chunk)
@@ -195,13 +194,13 @@ def test_random_streams_of_a_second_connection(chunks, last_id):
     decoder.reset()
     assert (decoder.last_event_id, decoder.retry) == (last_id, retry)
     stream = b"".join(chunks)
-    items, _, last_id = plainly(stream, last_id)
+    items, _, last_id = decode_simply(stream, last_id)
     assert decoder.feed(stream) == [item for item in items if isinstance(item, Event)]
     assert decoder.last_event_id == last_id
 
 
 class Probe(Decoder):
-    """Count how often lines go the exact way."""
+    """Counts how often lines take the exact path."""
 
     lines = 0
 
@@ -210,8 +209,8 @@ class Probe(Decoder):
         super()._lines(lines, events)
 
 
-def test_the_quick_way_is_taken():
-    """Else the tests above would compare one way with itself."""
+def test_regular_blocks_take_the_quick_path():
+    """Otherwise the tests above would compare one path with itself."""
     block = b"event: a\nid: 1\ntopic: t\ndata: x\n\n"
     event = Event("x", "a", "1", None, "t")
     quick = Probe()
@@ -288,7 +287,7 @@ def test_decode_of_encode_is_the_event(sent):
         ],
     ],
 )
-def test_data_arrives_as_it_was(data, read):
+def test_data_arrives_unchanged(data, read):
     stream = comment() + encode(Event(data, "tick"))
     for pieces in every_cut(stream):
         assert decoded(pieces)[0] == [Event(read, "tick", "")]
@@ -306,7 +305,7 @@ def test_injected_lines_stay_data():
 # -- what encode writes
 
 
-def test_fields_in_their_order():
+def test_the_order_of_fields():
     event = Event("a\nb", "tick", "k.1", 2000, "orders/7")
     assert encode(event) == b"event: tick\nid: k.1\ntopic: orders/7\nretry: 2000\ndata: a\ndata: b\n\n"
 
@@ -347,7 +346,7 @@ NOT_A_LINE = [
 
 @pytest.mark.parametrize("text", NOT_A_LINE, ids=repr)
 def test_refused_type(text):
-    """Attacks A01, A02 and A17: an InvalidInput, which is a ValueError, with one code from everywhere."""
+    """Attacks A01, A02 and A17: an InvalidInput, which is a ValueError, with the same code from all callers."""
     for refuse in (check_type, check_publish_type, lambda text: encode(Event("x", text))):
         with pytest.raises(InvalidInput) as refused:
             refuse(text)
@@ -411,7 +410,7 @@ def test_an_empty_type_is_message():
 
 @pytest.mark.parametrize("text", ["hub.gap", "hub.", "hub.mine"])
 def test_reserved_type(text):
-    """Attack A14. The encoder is the hub's own: it writes them."""
+    """Attack A14. The encoder accepts them, since the hub writes them."""
     with pytest.raises(Reserved) as refused:
         check_publish_type(text)
     assert refused.value.code == "reserved_type"
@@ -446,7 +445,7 @@ def test_comments_come_in_order_and_at_their_line():
     ]
 
 
-def test_comments_are_for_those_who_ask():
+def test_comments_are_returned_only_if_asked_for():
     assert Decoder().feed(b": a\n\ndata: x\n: b\n\n: c\n") == [Event("x", id="")]
 
 
@@ -475,7 +474,7 @@ def test_encoded_comments_round_trip():
     ],
 )
 def test_retry_is_ascii_digits(value, retry):
-    """Attack H03 at the format: what is no number is ignored; the bounds are the client's."""
+    """Attack H03 in the format: other values are ignored; the client sets the bounds."""
     assert decoded([b"retry: " + value + b"\n\ndata: x\n\n"]) == ([Event("x", id="")], retry, "")
 
 
@@ -488,7 +487,7 @@ def test_retry_of_a_megabyte_of_digits():
     assert decoder.retry > 10**9
 
 
-def test_retry_acts_at_its_own_line():
+def test_retry_takes_effect_at_its_own_line():
     decoder = Decoder()
     decoder.feed(b"data: x\nretry: 1234")
     assert decoder.retry is None
@@ -497,7 +496,7 @@ def test_retry_acts_at_its_own_line():
 
 
 def test_the_id_of_an_unfinished_block_is_not_kept():
-    """Attack H04: a block that the connection's end cuts short never was."""
+    """Attack H04: a block that the end of the connection cuts short has no effect."""
     for block in (b"id: 2\n", b"id: 2\ndata: x\n", b": c\nid: 2\n", b"id: 2\ndata: x"):
         decoder = Decoder(last_event_id="1")
         assert decoder.feed(block) == []
@@ -506,7 +505,7 @@ def test_the_id_of_an_unfinished_block_is_not_kept():
         assert decoder.feed(b"data: y\n\n") == [Event("y", id="1")]
 
 
-def test_an_id_alone_moves_the_last_event_id():
+def test_a_block_with_only_an_id_sets_the_last_event_id():
     decoder = Decoder()
     assert decoder.feed(b"id: 7\n\n") == []
     assert decoder.last_event_id == "7"
@@ -520,8 +519,8 @@ def test_topic_belongs_to_its_event():
     assert topics == [event.topic for event in decoded(sliced(stream, 1))[0]] == ["a/b", None, None, ""]
 
 
-def test_half_a_stream_of_the_last_connection_is_forgotten():
-    """Lines D8 and D9: half a character, a CR, half a line, and a BOM is stripped again."""
+def test_the_rest_of_the_last_connection_is_forgotten():
+    """Lines D8 and D9: half a character, a CR, half a line; and a BOM is stripped again."""
     for rest in (b"data: \xe2\x82", b"data: x\r", b"data: x\nevent: y\nda", b"\xef\xbb", b"topic: t\n"):
         decoder = Decoder()
         decoder.feed(rest)
@@ -546,12 +545,12 @@ def test_events_are_values():
 
 
 def limited(chunks: Iterable[bytes], limit: int) -> tuple[list[Event], bool, int | None, str]:
-    """Return the events, whether the limit was passed, and the state then."""
+    """Return the events, whether the limit was exceeded, and the state after that."""
     decoder = Decoder(limit=limit, comments=True)
     got: list[Event] = []
     passed = False
     try:
-        # The error may wait for the next call where events came before it.
+        # If events came before the excess, only the next call raises.
         for chunk in [*chunks, b""]:
             got += decoder.feed(chunk)
     except TooLarge:
@@ -567,7 +566,7 @@ def test_the_limit_does_not_depend_on_the_pieces(chunks, limit):
     assert limited(chunks, limit) == by_byte
     assert limited([stream], limit) == by_byte
     if not by_byte[1]:
-        assert by_byte[0] == plainly(stream)[0]
+        assert by_byte[0] == decode_simply(stream)[0]
 
 
 @pytest.mark.parametrize(
@@ -593,7 +592,7 @@ def test_the_limit_does_not_depend_on_the_pieces(chunks, limit):
     ],
 )
 def test_limit(stream, limit, passed):
-    """It counts the bytes of a line, and those of an event's data with an LF for each line."""
+    """It applies to the bytes of a line, and to those of an event's data with an LF for each line."""
     for pieces in every_cut(stream):
         assert limited(pieces, limit)[1] == passed
 
@@ -618,7 +617,7 @@ def test_a_decoder_is_usable_again_after_an_excess():
 
 
 def memory_of(feed: Callable[[], object]) -> tuple[int, int]:
-    """Return how many bytes a call left held, and the most that it held at once."""
+    """Return how many bytes a call left allocated, and its peak."""
     tracemalloc.start()
     try:
         feed()
@@ -628,8 +627,8 @@ def memory_of(feed: Callable[[], object]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("line", [b": ping\n", b"unknown: field\n", b"event: x\n", b"id: 1\n", b"\n"])
-def test_what_is_not_data_takes_no_memory(line):
-    """Attack H01: none of it has a bound in number, so none may be kept."""
+def test_lines_without_data_take_no_memory(line):
+    """Attack H01: their number has no limit, so none may be kept."""
     decoder = Decoder(limit=1000)
     chunk = (line * 100)[:700]
 
@@ -642,8 +641,8 @@ def test_what_is_not_data_takes_no_memory(line):
 
 
 @pytest.mark.parametrize("line", [b"x", b": ", b"data: x\n"])
-def test_too_much_takes_no_more_memory_than_the_limit(line):
-    """Attack H01: a line or an event without end."""
+def test_an_excess_takes_no_more_memory_than_the_limit(line):
+    """Attack H01: an endless line or event."""
     decoder = Decoder(limit=100_000)
 
     def feed() -> None:
@@ -711,15 +710,15 @@ def test_many_events_in_a_chunk():
     ],
 )
 @pytest.mark.parametrize("size", [64, 16384, 1 << 20])
-def test_blocks_that_look_regular_for_a_long_time(block, size):
-    """Nothing that a server can send makes the regular expressions try things over and over."""
+def test_long_input_takes_linear_time(block, size):
+    """Nothing that a server can send makes the regular expressions backtrack again and again."""
     stream = block * (400_000 // len(block)) + b"\n\n"
     timed(sliced(stream, size))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_chunks_of_all_sizes(seed):
-    """Blocks that end just before, at and after the end of a chunk, growing and shrinking chunks."""
+    """Blocks that end just before, at and after the end of a chunk."""
     numbers = random.Random(seed)
     sent = [
         Event("x" * numbers.choice([0, 5, 60, 700]), numbers.choice(["message", "é"]), str(number))

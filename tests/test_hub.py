@@ -21,7 +21,7 @@ from tidewire.event_stream import Event
 
 
 @virtual
-async def test_publishing_returns_where_it_is() -> None:
+async def test_publishing_returns_the_position() -> None:
     hub = Hub(max_event=100)
     async with hub.lifespan():
         wire = await listen(await hub.open(), "a")
@@ -57,7 +57,7 @@ async def test_publishing_returns_where_it_is() -> None:
     ],
 )
 @virtual
-async def test_what_is_refused_stores_nothing(call: Any, kind: type[Exception]) -> None:
+async def test_a_refused_publish_stores_nothing(call: Any, kind: type[Exception]) -> None:
     hub = Hub(max_event=100)
     async with hub.lifespan():
         await hub.end("ended")
@@ -67,7 +67,7 @@ async def test_what_is_refused_stores_nothing(call: Any, kind: type[Exception]) 
         assert (await hub.head()).offset == 2
 
 
-async def test_publishing_from_threads_keeps_their_order() -> None:
+async def test_publishing_from_a_thread_keeps_the_order() -> None:
     hub = Hub()
     with pytest.raises(StartRefused):
         hub.publish_soon("a", "too early")
@@ -86,7 +86,7 @@ async def test_publishing_from_threads_keeps_their_order() -> None:
 
 
 @virtual
-async def test_it_opens_at_first_use_and_once() -> None:
+async def test_a_hub_opens_once_at_first_use() -> None:
     hub = Hub()
     assert hub.subscribers("a") == 0
     with pytest.raises(StartRefused):
@@ -102,7 +102,7 @@ async def test_it_opens_at_first_use_and_once() -> None:
 
 
 @virtual
-async def test_closed_and_opened_again_it_is_another_log() -> None:
+async def test_a_hub_opened_again_has_another_log() -> None:
     hub = Hub()
     first = await hub.publish("a", "x")
     await hub.close()
@@ -113,7 +113,7 @@ async def test_closed_and_opened_again_it_is_another_log() -> None:
 
 
 @virtual
-async def test_who_comes_while_it_closes_is_told_so() -> None:
+async def test_a_publish_while_the_hub_closes_is_refused() -> None:
     # It must not be opened again on an engine that is about to be closed.
     hub = Hub()
     node = await hub.open()
@@ -133,7 +133,7 @@ async def test_who_comes_while_it_closes_is_told_so() -> None:
 
 
 @virtual
-async def test_first_and_last_by_decorator() -> None:
+async def test_decorators_for_first_and_last_subscribers() -> None:
     hub = Hub()
     calls: list[str] = []
 
@@ -156,24 +156,24 @@ async def test_first_and_last_by_decorator() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"heartbeat": 0}, {"max_batch": 1.5}, {"drain": -1}])
-def test_no_setting(settings: dict[str, Any]) -> None:
+def test_invalid_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         Hub(**settings)
 
 
-def test_no_engine() -> None:
+def test_an_unknown_engine() -> None:
     with pytest.raises(InvalidInput):
         Hub("nothing://here")
 
 
-def test_a_setting_that_is_none_is_named() -> None:
+def test_an_unknown_setting() -> None:
     with pytest.raises(InvalidInput) as caught:
         Hub(heartbeats=3)
     assert caught.value.code == "invalid_setting"
 
 
 @virtual
-async def test_a_batch_has_its_limit_in_the_library_too() -> None:
+async def test_the_library_limits_batches_too() -> None:
     hub = Hub(max_batch=2)
     async with hub.lifespan():
         await hub.publish_many([{"topic": "a"}] * 2)

@@ -33,7 +33,7 @@ def test_events_by_value() -> None:
 
 
 def test_a_position_is_an_event_with_empty_data() -> None:
-    # Without a data line it would be no event, and Firefox would not keep its id.
+    # Without a data line it would not be an event, and Firefox would not keep its id.
     assert decoded(hub_events.position(AT)) == [Event("", "hub.position", "aK3x9Q.41")]
 
 
@@ -52,7 +52,7 @@ def test_framing() -> None:
     assert LAST_CHUNK == b"0\r\n\r\n"
 
 
-def test_times_to_come_back_are_spread() -> None:
+def test_spread_retries_are_random() -> None:
     decoder = Decoder()
     seen = set()
     for _ in range(200):

@@ -45,7 +45,7 @@ def test_round_trip(position: Position) -> None:
 
 
 @given(st.text() | st.text(PLAIN + ".", max_size=32))
-def test_any_text_is_refused_or_the_one_spelling_of_a_position(text: str) -> None:
+def test_any_text_is_refused_or_the_only_spelling_of_a_position(text: str) -> None:
     try:
         position = parse_position(text)
     except InvalidPosition:
@@ -53,10 +53,10 @@ def test_any_text_is_refused_or_the_one_spelling_of_a_position(text: str) -> Non
     assert str(position) == text
 
 
-# Attack B03: what means something to an engine, a database or a formatter.
+# Attack B03: text that means something to an engine, a database or a formatter.
 HOSTILE = ["$", ">", "+", "-", "*", "0-0", "' OR 1=1--", "\x00", "%s", "{}"]
 
-NO_POSITIONS = [
+INVALID = [
     "",
     ".",
     "..",
@@ -101,10 +101,10 @@ NO_POSITIONS = [
 
 @pytest.mark.parametrize(
     "text",
-    [*HOSTILE, *(f"aK3x9Q.{text}" for text in HOSTILE), *(f"{text}.1" for text in HOSTILE), *NO_POSITIONS],
+    [*HOSTILE, *(f"aK3x9Q.{text}" for text in HOSTILE), *(f"{text}.1" for text in HOSTILE), *INVALID],
     ids=lambda text: ascii(text)[:40],
 )
-def test_refused(text: str) -> None:
+def test_invalid_positions(text: str) -> None:
     with pytest.raises(InvalidPosition) as refusal:
         parse_position(text)
     assert refusal.value.status == 400
@@ -112,7 +112,7 @@ def test_refused(text: str) -> None:
     assert isinstance(refusal.value, ValueError)
 
 
-def test_the_refusal_does_not_repeat_the_text() -> None:
+def test_the_error_does_not_repeat_the_text() -> None:
     with pytest.raises(InvalidPosition) as refusal:
         parse_position("<img src=x onerror=alert(1)>")
     assert "img" not in str(refusal.value.problem())

@@ -11,7 +11,7 @@ from tidewire.settings import ROWS, Settings
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_row_says_what_it_does_and_why(name: str) -> None:
+def test_every_row_has_a_help_text_and_a_reason(name: str) -> None:
     row = ROWS[name]
     assert type(row.default) in (int, float)
     for text in (row.metadata["help"], row.metadata["why"]):
@@ -20,7 +20,7 @@ def test_every_row_says_what_it_does_and_why(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_row_has_a_least_value(name: str) -> None:
+def test_every_row_has_a_minimum(name: str) -> None:
     row = ROWS[name]
     least = row.metadata["least"]
     Settings(**{name: least or 0})
@@ -37,7 +37,7 @@ def test_every_row_has_a_least_value(name: str) -> None:
 
 @pytest.mark.parametrize("value", [True, "5", None, math.nan, math.inf, [], 5 + 0j])
 @pytest.mark.parametrize("name", ["heartbeat", "max_batch"])
-def test_no_number(name: str, value: Any) -> None:
+def test_values_that_are_not_numbers(name: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as refusal:
         Settings(**{name: value})
     assert refusal.value.code == "invalid_setting"
@@ -49,7 +49,7 @@ def test_whole_numbers() -> None:
         Settings(max_batch=5.5)  # type: ignore[arg-type]
 
 
-def test_texts_of_the_command_line_and_the_environment() -> None:
+def test_settings_from_texts() -> None:
     read = Settings.from_texts({"heartbeat": "5", "max_batch": "7", "drain": "0.5"})
     assert (read.heartbeat, read.max_batch, read.drain) == (5.0, 7, 0.5)
     assert read == Settings(heartbeat=5, max_batch=7, drain=0.5)
@@ -60,19 +60,19 @@ def test_texts_of_the_command_line_and_the_environment() -> None:
     ("name", "text"),
     [("max_batch", "5.5"), ("max_batch", ""), ("heartbeat", "often"), ("heartbeat", "nan"), ("drain", "-1")],
 )
-def test_no_text(name: str, text: str) -> None:
+def test_invalid_texts(name: str, text: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         Settings.from_texts({name: text})
     assert refusal.value.code == "invalid_setting"
     assert name in refusal.value.detail
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().heartbeat = 1  # type: ignore[misc]
 
 
-def test_defaults_of_the_design() -> None:
+def test_the_defaults() -> None:
     s = Settings()
     assert (s.retry, s.heartbeat, s.drain, s.max_age, s.max_age_portable) == (2, 15, 10, 3600, 600)
     assert (s.window_entries, s.window_bytes) == (10_000, 64 * 1024**2)

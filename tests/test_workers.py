@@ -1,4 +1,4 @@
-"""The worker lock between processes, with a common listening socket or none. With servers: test_stopping."""
+"""The worker lock, between processes with and without a shared socket. With servers: test_stopping."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tidewire.workers import REFUSAL, is_bound, lock, shared_descriptors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux locks sockets")
 
-# Opens a hub, says so, and keeps it until its standard input ends.
+# Opens a hub, prints the result, and keeps the hub open until its standard input ends.
 WORKER = """
 import asyncio, sys
 from tidewire import Hub, workers
 from tidewire.errors import StartRefused
 
-async def main(patience, per_process):
-    workers.LOCK_TIMEOUT = float(patience)
+async def main(timeout, per_process):
+    workers.LOCK_TIMEOUT = float(timeout)
     hub = Hub(per_process=per_process == "True")
     try:
         await hub.open()
@@ -41,16 +41,16 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class Worker:
-    def __init__(self, *sockets: socket.socket, patience: float = 0.3, per_process: bool = False) -> None:
+    def __init__(self, *sockets: socket.socket, timeout: float = 0.3, per_process: bool = False) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(patience), str(per_process)],
+            [sys.executable, "-c", WORKER, str(timeout), str(per_process)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=[sock.fileno() for sock in sockets],
         )
 
-    def says(self) -> str:
+    def line(self) -> str:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
 
@@ -76,42 +76,42 @@ def listening() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-def test_a_second_worker_of_one_server_is_refused(listener: socket.socket) -> None:
+def test_a_second_worker_of_the_same_server_is_refused(listener: socket.socket) -> None:
     with stopped(Worker(listener)) as (first,):
-        assert first.says() == "open"
+        assert first.line() == "open"
         with stopped(Worker(listener), Worker(listener)) as others:
-            assert [worker.says() for worker in others] == [REFUSAL, REFUSAL]
+            assert [worker.line() for worker in others] == [REFUSAL, REFUSAL]
 
 
-def test_the_refusal_advises_only_what_exists() -> None:
+def test_the_refusal_suggests_only_what_exists() -> None:
     for advice in ("one worker", "`tidewire serve`", "Hub(per_process=True)"):
         assert advice in REFUSAL
     assert set(re.findall(r"(\w+)://", REFUSAL)) <= ENGINES.keys()
 
 
-def test_a_worker_that_ended_makes_room(listener: socket.socket) -> None:
+def test_a_worker_can_replace_one_that_ended(listener: socket.socket) -> None:
     with stopped(Worker(listener)) as (first,):
-        assert first.says() == "open"
-        with stopped(Worker(listener, patience=PATIENCE)) as (second,):
+        assert first.line() == "open"
+        with stopped(Worker(listener, timeout=PATIENCE)) as (second,):
             first.process.kill()
-            assert second.says() == "open"
+            assert second.line() == "open"
 
 
-def test_workers_that_are_meant_to_be_several_all_start(listener: socket.socket) -> None:
+def test_with_per_process_all_workers_start(listener: socket.socket) -> None:
     with stopped(*(Worker(listener, per_process=True) for _ in range(3))) as workers:
-        assert [worker.says() for worker in workers] == ["open"] * 3
+        assert [worker.line() for worker in workers] == ["open"] * 3
 
 
-def test_servers_of_one_parent_with_sockets_of_their_own_all_start() -> None:
+def test_servers_of_one_parent_with_their_own_sockets_all_start() -> None:
     with (
         listening() as one,
         listening() as two,
         stopped(Worker(one), Worker(two), Worker(), Worker()) as workers,
     ):
-        assert [worker.says() for worker in workers] == ["open"] * 4
+        assert [worker.line() for worker in workers] == ["open"] * 4
 
 
-def test_connections_are_not_what_workers_share(listener: socket.socket) -> None:
+def test_connections_are_not_taken_for_listening_sockets(listener: socket.socket) -> None:
     with socket.create_connection(listener.getsockname()) as client:
         accepted, _ = listener.accept()
         with accepted, socket.socket() as unbound, socket.socket(type=socket.SOCK_DGRAM) as datagram:
@@ -120,7 +120,7 @@ def test_connections_are_not_what_workers_share(listener: socket.socket) -> None
     assert found == [True, False, False, False, False]
 
 
-def test_looking_changes_nothing(listener: socket.socket) -> None:
+def test_checking_does_not_change_the_socket(listener: socket.socket) -> None:
     socket.setdefaulttimeout(5)
     try:
         assert os.get_blocking(listener.fileno())
@@ -131,8 +131,8 @@ def test_looking_changes_nothing(listener: socket.socket) -> None:
         socket.setdefaulttimeout(None)
 
 
-def test_a_process_does_not_refuse_itself(listener: socket.socket) -> None:
+def test_a_process_may_lock_twice(listener: socket.socket) -> None:
     assert lock(listener.fileno())
     assert lock(listener.fileno())
-    # What cannot be locked is shared by nobody.
+    # A descriptor that cannot be locked counts as not shared.
     assert lock(10_000)
