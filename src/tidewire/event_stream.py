@@ -152,7 +152,7 @@ def check_type(text: str) -> str:
 
 
 def check_publish_type(text: str) -> str:
-    """Return an event type that publishers may use. Raises as `check_type`, and `Reserved` for `hub.*`."""
+    """Return an event type for a publisher. Raises as `check_type`, and `Reserved` if it is `hub.*`."""
     text = check_type(text)
     if text.startswith("hub."):
         raise Reserved("event types that begin with hub. belong to the hub", code="reserved_type")

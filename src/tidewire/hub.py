@@ -175,7 +175,7 @@ class Hub:
         """
         Publish one event. Return its receipt once the event is in the log.
 
-        `data`: `str`, UTF-8 `bytes`, or anything orjson writes. `retry`:
+        `data`: `str`, UTF-8 `bytes`, or anything that orjson can serialize. `retry`:
         milliseconds, 500 to 600,000. `key`: publishing again with the same key
         within 10 minutes returns the first receipt. Raises `InvalidInput`,
         `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict` or `Unavailable` if the

@@ -78,7 +78,7 @@ def path_below_mount(scope: Mapping[str, Any]) -> str:
 
 
 def topic_of(request: Request) -> str | None:
-    """Return the topic in `/events/{topic}`, or None for `/events`. Raises `NotFound` for other paths."""
+    """Return the topic in `/events/{topic}`; None for `/events`. Raises `NotFound` if it is neither."""
     if request.path == "/events":
         return None
     topic = request.path.removeprefix("/events/")
@@ -142,7 +142,7 @@ def wants_json(request: Request) -> bool:
         return "text/event-stream" not in types
     if types & {"text/event-stream", "text/*", "*/*", ""}:
         return False
-    raise NotAcceptable("an event stream is text/event-stream; a page of history is application/json")
+    raise NotAcceptable("accept text/event-stream for a stream, or application/json for a page of history")
 
 
 def read_claim(request: Request, default: str, *, query: bool = True) -> Since | Position:
@@ -169,7 +169,7 @@ def read_position(text: str) -> Since | Position:
 
 
 def read_since(text: str) -> Since | Position:
-    """Read `now`, `start`, `last:N`, `10m`, an ISO 8601 time or a position, else raise `InvalidInput`."""
+    """Read `now`, `start`, `last:N`, `10m`, a time or a position. Raises `InvalidInput` if it is none."""
     if text in ("now", "start"):
         return Since(text)  # type: ignore[arg-type]
     if text.startswith("last:") and text[5:].isascii() and text[5:].isdigit() and len(text) < 15:
@@ -234,7 +234,7 @@ def read_publication(
     """Read a POST or DELETE of `/events` or `/events/{topic}`."""
     named = request.all("topic") if topic is None else [topic]
     if len(named) > 1:
-        raise InvalidInput("name one topic", code="invalid_query")
+        raise InvalidInput("name only one topic", code="invalid_query")
     if request.method == "DELETE":
         if not named:
             raise InvalidInput("name the topic to end", code="missing_topic")

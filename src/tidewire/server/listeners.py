@@ -22,7 +22,7 @@ SOCKET_MODE = 0o666
 
 
 def bind_tcp(host: str, port: int) -> list[socket.socket]:
-    """Return a bound socket for each address of `host`, all on one port. Raises `StartRefused` on failure."""
+    """Return a bound socket per address of `host`, all on one port. Raises `StartRefused` if it fails."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
@@ -57,7 +57,7 @@ def bind_address(family: int, address: Any, port: int) -> socket.socket:
 
 
 def bind_unix(path: str) -> list[socket.socket]:
-    """Return a socket bound to `path`; replace one without a listener. Raises `StartRefused` on failure."""
+    """Return a socket bound to `path`; replace one without a listener. Raises `StartRefused` if it fails."""
     mode = remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
