@@ -346,7 +346,7 @@ NOT_A_LINE = [
 
 @pytest.mark.parametrize("text", NOT_A_LINE, ids=repr)
 def test_refused_type(text):
-    """Attacks A01, A02 and A17: an InvalidInput, which is a ValueError, with the same code from all callers."""
+    """Attacks A01, A02 and A17: an InvalidInput, which is a ValueError, with one code from all callers."""
     for refuse in (check_type, check_publish_type, lambda text: encode(Event("x", text))):
         with pytest.raises(InvalidInput) as refused:
             refuse(text)

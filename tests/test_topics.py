@@ -380,7 +380,7 @@ DEEP = [
 
 @pytest.mark.parametrize(("term", "topic", "answer"), DEEP)
 def test_the_deepest_patterns_match_in_linear_time(term: str, topic: str, answer: bool) -> None:
-    # Measured: 25 us each (C07 asks for 50). Here 1 ms is allowed, since machines differ.
+    # Measured: 25 us each (attack C07 asks for 50). Here 1 ms is allowed, since machines differ.
     selector = Selector([term])
     before = time.process_time()
     assert {selector.matches(topic) for _ in range(200)} == {answer}
