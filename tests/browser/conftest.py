@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.browser_pages import SEED, OpenPage
+from support.browser_pages import NOTE_STATES, SEED, OpenPage, new_context
 from support.processes import Process
-from support.waiting import PATIENCE
+from support.ways import APPS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -50,18 +50,17 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         **options: Any,
     ) -> Page:
         """`script` runs before the page's own; `console` and `streams` (URLs) grow as the page goes on."""
-        context = browser.new_context(**options)
+        context = new_context(browser, **options)
         contexts.append(context)
         page = context.new_page()
         pages.append(page)
-        page.set_default_timeout(PATIENCE * 1000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: asked.append((url, request.url)))
         if console is not None:
             page.on("console", lambda message: console.append(message.text))
         if streams is not None:
             page.on("request", lambda request: "/events" in request.url and streams.append(request.url))
-        page.add_init_script(WATCH_POLICY + script)
+        page.add_init_script(WATCH_POLICY + NOTE_STATES + script)
         page.goto(url)
         return page
 
@@ -75,8 +74,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     assert [to for page, to in asked if urlsplit(to).netloc != urlsplit(page).netloc] == []
 
 
-def run_demo(interval: float) -> Iterator[str]:
-    argv = [TIDEWIRE, "demo", "--port", "0", "--seed", str(SEED), "--interval", str(interval)]
+def run_demo(*argv: str | Path) -> Iterator[str]:
     with Process(argv) as process:
         yield process.wait_line(r"(http://[^ /]+)/demo").group(1)
 
@@ -84,10 +82,10 @@ def run_demo(interval: float) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def quick_demo() -> Iterator[str]:
     """The URL of a demo whose thirty events take two seconds."""
-    yield from run_demo(0.06)
+    yield from run_demo(TIDEWIRE, "demo", "--port", "0", "--seed", str(SEED), "--interval", "0.06")
 
 
 @pytest.fixture(scope="module")
 def slow_demo() -> Iterator[str]:
-    """The URL of a demo with time to break things: thirty events in fifteen seconds."""
-    yield from run_demo(0.5)
+    """The URL of a demo with time to break things: an event each half second, for four minutes."""
+    yield from run_demo(sys.executable, APPS / "slow_demo.py", str(SEED))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tidewire
-from support.browser_pages import wait_until
+from support.browser_pages import new_context, wait_until
 from support.ports import free_port
 from support.scripted import HOLD, answer, chunked, single_bytes, stream
 from support.site_of_a_page import HURRY, Case, Site
@@ -42,7 +42,7 @@ def other() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, site: Site) -> Iterator[Page]:
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.add_init_script(HURRY)
     page.goto(site.url)

@@ -10,7 +10,7 @@ def test_twelve_tabs_get_every_event_over_one_stream(open_page: OpenPage, quick_
     leader, followers = page.locator("iframe.leads"), page.locator("iframe:not(.leads)")
     role = "(frame) => frame.contentDocument.body?.dataset.role"
     roles = f"[...document.querySelectorAll('iframe')].map({role}).sort()"
-    wait_until(lambda: page.evaluate(roles) == ["follower"] * 11 + ["leader"], timeout=30)
+    wait_until(lambda: page.evaluate(roles) == ["follower"] * 11 + ["leader"])
     wait_until(lambda: text(page, "streams") == "1")
     page.get_by_role("button", name="Generate an event").click()
     wait_until(lambda: (text(page, "generated"), text(page, "complete")) == ("1", "12"))

@@ -11,14 +11,29 @@ from urllib.request import urlopen
 from support import waiting
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 T = TypeVar("T")
 
 SEED = 7
 NO_EVENT_SOURCE = "delete globalThis.EventSource;"
 
+# Each state that a demo page shows, even if it does so only for a moment.
+NOTE_STATES = """
+globalThis.states = [];
+new MutationObserver((changes) => {
+  for (const { target } of changes) if (target.id === "state") states.push(target.dataset.state);
+}).observe(document, { subtree: true, attributeFilter: ["data-state"] });
+"""
+
 OpenPage = Callable[..., "Page"]
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """Return a context whose pages may take their time."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(waiting.PATIENCE * 1000)
+    return context
 
 
 def text(page: Page, id: str) -> str:
@@ -40,6 +55,11 @@ def rows(page: Page) -> list[dict[str, Any]]:
 
 def events(page: Page) -> list[dict[str, Any]]:
     return [row for row in rows(page) if row["number"]]
+
+
+def wait_state(page: Page, state: str) -> None:
+    """Wait until a page of the demo has shown this state."""
+    wait_until(lambda: state in page.evaluate("states"))
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = waiting.PATIENCE) -> T:
