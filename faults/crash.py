@@ -10,8 +10,8 @@ from faults.served import Served, wait_until
 from faults.workload import Scale, Workload, scale_of
 
 KILL_EVERY = 3.0
-# The smoke tier runs among other tests, where a process takes longer to start.
-RECOVERY = {"smoke": 8.0, "full": 2.0, "soak": 2.0}
+# The smoke tier runs among other tests, on machines that may be busy: a process takes long to start there.
+RECOVERY = {"smoke": 30.0, "full": 2.0, "soak": 2.0}
 
 
 def kill_again_and_again(context: Context) -> Result:

@@ -20,7 +20,7 @@ WINDOW = 1000
 BACK = 3000
 # A stream has crossed the seam when it has so many events that were published after it was asked for.
 BEYOND = 100
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 def open_while_publishing(context: Context) -> Result:

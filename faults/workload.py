@@ -26,7 +26,7 @@ from faults.history import history
 from faults.outcome import Outcome
 from faults.probe import Probe
 from faults.publishers import LAST_CHANCE, Publisher
-from faults.scenario import Context
+from faults.scenario import LEAST_ACKED, Context
 from faults.served import Served, wait_until
 from faults.sockets import Crowd, SocketSubscriber
 from faults.witness import Witness
@@ -39,6 +39,9 @@ DEFAULT_POLICY = Policy()
 # After it a hub has let go of a connection that we have closed.
 SETTLE = 0.3
 
+# Seconds for what comes about at once on a machine that has time.
+PATIENCE = 60.0
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -46,6 +49,7 @@ class Scale:
     How much of everything. `rate` is events per second together, `each` topics per subscriber, `size`
     bytes of filler per event. Half of the subscribers are the Python client with `policy`, a quarter
     strict sockets, a quarter native. Times are seconds; `before` and `during` are for the faults to use.
+    It goes on until `least_acked` events are acked, which takes longer where the machine is busy.
     """
 
     publishers: int = 4
@@ -58,6 +62,7 @@ class Scale:
     during: float = 30.0
     policy: Policy = DEFAULT_POLICY
     catch_up: float = 90.0
+    least_acked: int = LEAST_ACKED["full"]
     options: tuple[str, ...] = ()
 
 
@@ -68,7 +73,8 @@ SMOKE = Scale(
     before=1.0,
     during=4.0,
     policy=Policy(cap=0.5),
-    catch_up=20.0,
+    catch_up=60.0,
+    least_acked=LEAST_ACKED["smoke"],
     options=("--retry", "0.5"),
 )
 
@@ -113,6 +119,11 @@ class Workload:
     ) -> None:
         self._end()
 
+    @property
+    def acked(self) -> int:
+        """How many events were acked so far."""
+        return sum(len(publisher.acked) for publisher in self.publishers)
+
     # -- what a fault uses
 
     def steady(self, seconds: float) -> None:
@@ -133,6 +144,8 @@ class Workload:
 
         `trimmed`: retention took the beginning of the log, rightly.
         """
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self.acked >= self.scale.least_acked, PATIENCE, "enough is acked")
         for publisher in self.publishers:
             publisher.stop()
         for publisher in self.publishers:
@@ -158,7 +171,7 @@ class Workload:
         self.crowd = self._stack.enter_context(Crowd())
         for number in range(self.scale.subscribers):
             self._subscribe(number)
-        wait_until(lambda: all(w.is_open for w in self.witnesses), 30, "all streams are open")
+        wait_until(lambda: all(w.is_open for w in self.witnesses), PATIENCE, "all streams are open")
         self.probe = self._stack.enter_context(
             Probe(self.hub.host, self.hub.port, self.hub.log.with_suffix(".probe"))
         )
@@ -216,7 +229,7 @@ class Workload:
             return sockets(self.hub) - self.sockets_before + streams
 
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: left() <= 0, 10, "nothing is left over")
+            wait_until(lambda: left() <= 0, PATIENCE, "nothing is left over")
         return max(0, left())
 
     def _end(self) -> None:
