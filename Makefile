@@ -27,7 +27,8 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr curl iproute2 nftables || \
 		echo "without them tests in browsers and network namespaces are skipped" >&2
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@echo "Running the tests in $(JOBS) processes: up to ten minutes on two cores that have nothing else to do"
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 # The report is written whatever the tests say; their exit code is this target's.
 coverage: .venv/.installed-dev
@@ -79,7 +80,7 @@ clean:
 	@touch $@
 
 .venv/.installed-dev: .venv/.made pyproject.toml
-	@echo "Installing Tidewire and what its tests need into .venv"
+	@echo "Installing Tidewire and what its tests need into .venv: a minute or two"
 	@$(PIP) install --editable . --group lint --group test
 	@touch $@ .venv/.installed
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.fakes import listen, quiet, virtual
+from support.waiting import PATIENCE
 from tidewire import Hub
 from tidewire.errors import (
     Draining,
@@ -76,7 +77,7 @@ async def test_publishing_from_a_thread_keeps_the_order() -> None:
 
         def work() -> None:
             futures = [hub.publish_soon("a", str(number)) for number in range(100)]
-            found.extend(future.result(10).position.offset for future in futures)
+            found.extend(future.result(PATIENCE).position.offset for future in futures)
 
         thread = threading.Thread(target=work)
         thread.start()

@@ -15,6 +15,7 @@ import pytest
 
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
 from support.terminal import Terminal
+from support.waiting import PATIENCE
 from tidewire import Hub
 from tidewire.client.sync import connect, end, publish
 from tidewire.engines.sqlite.read_only import ReadOnly
@@ -71,8 +72,8 @@ def check_orders(program: Program, url: str) -> None:
 def check_may_read(program: Program, url: str) -> None:
     assert httpx2.get(f"{url}/orders/7/events").status_code == 403
     with connect(f"{url}/orders/7/events", headers={"X-User": "ada"}) as stream:
-        program["hub"].publish_soon("orders/8", "not yours").result(5)
-        program["hub"].publish_soon("announcements", "hello").result(5)
+        program["hub"].publish_soon("orders/8", "not yours").result(PATIENCE)
+        program["hub"].publish_soon("announcements", "hello").result(PATIENCE)
         event = next(iter(stream))
         assert (event.topic, event.data) == ("announcements", "hello")
 
@@ -87,7 +88,7 @@ def check_mounted(program: Program, url: str) -> None:
 
 def check_other_framework(program: Program, url: str) -> None:
     with connect(url) as stream:
-        program["hub"].publish_soon("news", "hello").result(5)
+        program["hub"].publish_soon("news", "hello").result(PATIENCE)
         assert next(iter(stream)).data == "hello"
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import pytest
 from faults.netns import PREFIX, Network, kill_sockets
 
+from support.waiting import PATIENCE
+
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not all(map(shutil.which, ["ip", "nft", "tc", "ss"])),
     reason="needs root on Linux, and the programs ip, nft, tc and ss",
@@ -29,10 +31,10 @@ def net() -> Iterator[Network]:
 def pair(net: Network) -> Iterator[tuple[socket.socket, socket.socket]]:
     with socket.create_server((net.hub, 0)) as listener:
         with net.inside():
-            client = socket.create_connection(listener.getsockname(), 10)
+            client = socket.create_connection(listener.getsockname(), PATIENCE)
         server, peer = listener.accept()
         assert peer[0] == net.client
-        server.settimeout(10)
+        server.settimeout(PATIENCE)
         with client, server:
             yield server, client
 
@@ -58,8 +60,8 @@ def test_a_blackhole_takes_everything_until_it_is_healed(
     with pytest.raises(TimeoutError):
         client.recv(1)
     net.heal()
-    client.settimeout(20)
-    server.settimeout(20)
+    client.settimeout(PATIENCE)
+    server.settimeout(PATIENCE)
     assert client.recv(1) == b"a"
     assert server.recv(1) == b"b"
 
@@ -81,7 +83,7 @@ def test_sockets_are_killed_on_both_ends(pair: tuple[socket.socket, socket.socke
     assert kill_sockets("dst", server.getpeername()[0], "sport", "=", f":{server.getsockname()[1]}") == 1
     with pytest.raises(OSError, match="abort"):
         server.recv(1)
-    client.settimeout(10)
+    client.settimeout(PATIENCE)
     with pytest.raises(ConnectionResetError):
         client.recv(1)
 

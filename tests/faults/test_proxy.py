@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from faults.proxy import Proxy
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 
 SOON = 0.3  # long enough to see that nothing comes
 
@@ -61,7 +61,7 @@ def proxy(echo: Echo) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[socket.socket]:
-    with socket.create_connection(proxy.address, 10) as client:
+    with socket.create_connection(proxy.address, PATIENCE) as client:
         yield client
 
 
@@ -79,7 +79,7 @@ def silent(client: socket.socket) -> bool:
     except TimeoutError:
         return True
     finally:
-        client.settimeout(10)
+        client.settimeout(PATIENCE)
     return False
 
 
@@ -108,7 +108,7 @@ def test_latency_does_not_add_up(client: socket.socket, proxy: Proxy) -> None:
         client.sendall(b"a")
         time.sleep(0.05)
     assert take(client, 8) == b"a" * 8
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 7
 
 
 def test_rate(client: socket.socket, proxy: Proxy) -> None:
@@ -143,7 +143,7 @@ def test_a_blackhole_tells_nobody_anything(client: socket.socket, echo: Echo, pr
     assert take(client, 1) == b"a"
     proxy.blackhole = True
     client.sendall(b"lost?")
-    with socket.create_connection(proxy.address, 10) as second:
+    with socket.create_connection(proxy.address, PATIENCE) as second:
         second.sendall(b"b")
         assert silent(client)
         assert silent(second)
@@ -186,5 +186,5 @@ def test_a_target_that_refuses_is_a_reset(proxy: Proxy) -> None:
         closed.bind(("127.0.0.1", 0))
         proxy.target = closed.getsockname()
         # The reset may come while the client still looks at its new connection.
-        with pytest.raises(ConnectionResetError), socket.create_connection(proxy.address, 10) as client:
+        with pytest.raises(ConnectionResetError), socket.create_connection(proxy.address, PATIENCE) as client:
             client.recv(1)
