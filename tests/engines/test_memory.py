@@ -30,7 +30,7 @@ class Clock:
 
 
 class Sink:
-    """Notes what it is told, and that no offset is left out or told twice."""
+    """Records what it gets, and checks that each offset comes exactly once."""
 
     def __init__(self) -> None:
         self.batches: list[list[Entry]] = []
@@ -190,7 +190,7 @@ async def test_keys_are_forgotten_by_the_logs_clock() -> None:
         await log.put(Draft("a", "1", key="k"))
         log.clock.now += 599
         assert await log.put(Draft("a", "1", key="k")) == [(1, True)]
-        # A repeat does not make it last longer.
+        # A repeat does not extend its time.
         log.clock.now += 1
         assert await log.put(Draft("a", "2", key="k")) == [(2, False)]
 
@@ -205,7 +205,7 @@ async def test_keys_outlive_what_retention_trims() -> None:
 
 
 @virtual
-async def test_a_repeat_is_answered_though_the_topic_has_ended() -> None:
+async def test_a_repeat_is_answered_even_if_the_topic_has_ended() -> None:
     async with Log() as log:
         await log.put(Draft("a", "1", key="k"))
         await log.put(Draft("a", "over", end=True))
@@ -216,13 +216,13 @@ async def test_a_repeat_is_answered_though_the_topic_has_ended() -> None:
 
 
 @virtual
-async def test_so_many_keys_and_no_more() -> None:
+async def test_no_more_keys_than_the_limit() -> None:
     async with Log(max_keys=3, key_age=600) as log:
         await log.put(*(Draft("a", key=str(n)) for n in range(2)))
         await log.refused(TooMany, Draft("a", key="2"), Draft("a", key="3"))
         assert await log.put(Draft("a", key="2")) == [(3, False)]
         await log.refused(TooMany, Draft("a", key="3"))
-        # None is forgotten early, and what needs no room for a key is taken.
+        # No key is forgotten early, and drafts that need no room for a key are accepted.
         assert await log.put(Draft("a", key="0"), Draft("a")) == [(1, True), (4, False)]
         log.clock.now += 600
         assert await log.put(Draft("a", key="3")) == [(5, False)]
@@ -305,7 +305,7 @@ async def test_retention_by_age() -> None:
         await log.fill("a")
         assert log.sink.floor == 1
         log.clock.now += 2
-        # Nobody publishes: the engine looks by itself.
+        # Nothing is published: the engine checks by itself.
         await asyncio.sleep(1.5)
         assert log.sink.floor == 3
         log.clock.now += 60
@@ -356,7 +356,7 @@ async def test_pages() -> None:
         assert await log.page(8) == ([], 8)
         assert await log.page(0, 3) == ([1, 2, 3], 3)
         assert await log.page(0, 100, A) == ([1, 3, 5, 7], 8)
-        # Through where it looked: what follows the last one of its page and does not match is done with.
+        # A page reaches past its last entry over the entries after it that do not match.
         entries, through = await log.page(0, 2, A)
         assert entries == [1, 3]
         assert 3 <= through < 5
@@ -385,7 +385,7 @@ async def test_a_page_holds_a_bounded_number_of_bytes_or_one_entry() -> None:
 
 
 @virtual
-async def test_a_page_after_what_is_trimmed_begins_at_the_floor() -> None:
+async def test_a_page_from_before_the_floor_starts_at_the_floor() -> None:
     async with Log(retention_entries=2) as log:
         await log.fill("abab")
         page = await log.engine.read(0, 10, A)
@@ -393,7 +393,7 @@ async def test_a_page_after_what_is_trimmed_begins_at_the_floor() -> None:
         assert page.marks.largest(A) == 1
 
 
-# -- where a subscription begins
+# -- where a subscription starts
 
 
 @virtual
@@ -410,7 +410,7 @@ async def test_locate() -> None:
         # The end of a topic is not an event.
         assert await log.locate("last", 1, A) == 4
         assert await log.locate("last", 2, A) == 2
-        assert await log.locate("last", 3, A) == 1, "no more are kept: from the oldest"
+        assert await log.locate("last", 3, A) == 1, "fewer are kept: from the oldest"
         assert await log.locate("last", 10**9) == 1
         assert await log.locate("last", 1, B) == 5
         assert await log.locate("last", 5, Selector(["nothing"])) == 1
@@ -442,7 +442,7 @@ async def test_the_last_events_of_a_quiet_topic_are_found_far_back() -> None:
         assert await log.locate("last", 2, A) == 0
 
 
-# -- what an engine is made of
+# -- the clock and the URL
 
 
 def test_the_logs_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 """
-Where the log is stored: `memory`, `sqlite`, and the protocols that an engine of your own implements.
+Where the log is stored: `memory`, `sqlite`, and the protocols for an engine of your own.
 """
 
 from ..log.clock import LogClock as LogClock

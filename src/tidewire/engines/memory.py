@@ -1,8 +1,8 @@
 """
 The log in this process's memory: the default of `Hub()` in a program.
 
-It survives nothing and says so: every start is a new life, so every resume
-across a restart gets a gap.
+It does not survive the process. Each start is a new life, so every stream that
+resumes across a restart gets a gap.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..position import Position, new_life
 from ..settings import Settings
 from ..topics import Selector
 
-# Entries trimmed in one step: a log that suddenly is too old must not block publishing.
+# Entries trimmed in one step: a log that is suddenly too old must not block publishing.
 TRIM_STEP = 1_000
-# Seconds between two looks at the age of the oldest entries.
+# Seconds between checks of the age of the oldest entries.
 TRIM_EVERY = 1.0
 
 
@@ -35,12 +35,12 @@ class MemoryEngine:
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         if url.partition(":")[2].strip("/"):
-            raise InvalidInput("the memory engine has no path: its URL is memory", code="invalid_engine")
+            raise InvalidInput("the memory engine has no path; use the URL memory", code="invalid_engine")
         self._settings = settings
         self._clock = clock or LogClock()
         self.life = new_life()
-        # The first `_gone` elements are trimmed: deleting them one by one from
-        # a list of a million would move eight megabytes at every publish.
+        # The first `_gone` elements are trimmed but still listed: deleting them one by
+        # one from a list of a million would move eight megabytes at every publish.
         self._entries: list[Entry | None] = []
         self._gone = 0
         self._floor = 1
@@ -63,7 +63,7 @@ class MemoryEngine:
     # -- appending
 
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
-        # A future that is done already: awaiting it does not even yield to the event loop.
+        # The future is already done: awaiting it does not even yield to the event loop.
         answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
         answer.set_result(self._append(drafts))
         return answer
@@ -87,7 +87,7 @@ class MemoryEngine:
             self._sink.entries(judgement.entries)
             self._trim()
 
-    # -- what judging asks (Committed)
+    # -- what judging reads (Committed)
 
     @property
     def head(self) -> int:
@@ -191,6 +191,6 @@ class MemoryEngine:
                 if not entry.end and selector.matches(entry.topic)
             ]
             search.look(found, first)
-            # A page at a time: others publish in the meantime.
+            # One page at a time, so that publishes get a turn.
             await asyncio.sleep(0)
         return search.before
