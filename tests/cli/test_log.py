@@ -276,39 +276,39 @@ def test_text_that_is_none(path: Path) -> None:
         content = file.read()
         file.seek(content.index("a\0b\r\nü".encode()))
         file.write(b"\xff")
-    assert log("check", path).stdout == "entry 5001 is no text\n"
+    assert log("check", path).stdout == "entry 5001 is not valid UTF-8\n"
 
 
 BROKEN = {
     "a hole": ("DELETE FROM entries WHERE offset BETWEEN 17 AND 19", "entries 17 to 19 are missing"),
     "the oldest is gone": ("DELETE FROM entries WHERE offset = 1", "entry 1 is missing"),
     "below the floor": ("UPDATE meta SET value = 2 WHERE name = 'floor'", "entry 1 is below the floor 2"),
-    "size": ("UPDATE entries SET size = size + 1 WHERE offset = 9", "entry 9 has 279 bytes, and 280 are"),
-    "data": ("UPDATE entries SET data = data || 'x' WHERE offset = 9", "entry 9 has 280 bytes, and 279 are"),
-    "sum": ("UPDATE entries SET bytes = bytes + 1 WHERE offset = 9", "entry 9 ends the log at "),
+    "size": ("UPDATE entries SET size = size + 1 WHERE offset = 9", "entry 9 has 279 bytes, but 280 are"),
+    "data": ("UPDATE entries SET data = data || 'x' WHERE offset = 9", "entry 9 has 280 bytes, but 279 are"),
+    "sum": ("UPDATE entries SET bytes = bytes + 1 WHERE offset = 9", "the log through entry 9 has "),
     "time": ("UPDATE entries SET time = 1 WHERE offset = 9", "entry 9 is older than the one before it"),
-    "trimmed bytes": ("UPDATE meta SET value = 5 WHERE name = 'trimmed_bytes'", "nothing was trimmed, and 5"),
-    "clean": ("UPDATE meta SET value = 7 WHERE name = 'clean'", "the note of a clean stop is 7"),
+    "trimmed bytes": ("UPDATE meta SET value = 5 WHERE name = 'trimmed_bytes'", "nothing was trimmed, but 5"),
+    "clean": ("UPDATE meta SET value = 7 WHERE name = 'clean'", "the flag for a clean stop is 7"),
     "lives, a hole": ("UPDATE lives SET number = 3", "the list of lives has holes"),
-    "lives, late": ("UPDATE lives SET first = 2", "the first life begins at 2, not at 1"),
-    "lives, back": ("INSERT INTO lives VALUES (2, 'abcdef', 0)", "the life abcdef begins at 0"),
+    "lives, late": ("UPDATE lives SET first = 2", "the first life starts at 2, not at 1"),
+    "lives, back": ("INSERT INTO lives VALUES (2, 'abcdef', 0)", "the life abcdef starts at 0"),
     "lives, ahead": (
         "INSERT INTO lives VALUES (2, 'abcdef', 9000)",
-        "the life abcdef begins at 9000, beyond the head 5002",
+        "the life abcdef starts at 9000, beyond the head 5002",
     ),
-    "lives, name": ("INSERT INTO lives VALUES (2, 'a.c', 5003)", "'a.c' is no life"),
-    "lives, double": ("INSERT INTO lives SELECT 2, life, 5003 FROM lives", "two lives have one name"),
+    "lives, name": ("INSERT INTO lives VALUES (2, 'a.c', 5003)", "'a.c' is not a life"),
+    "lives, double": ("INSERT INTO lives SELECT 2, life, 5003 FROM lives", "two lives have the same name"),
     "mark": ("INSERT INTO marks VALUES ('orders/1', 5, 0)", "the mark of 'orders/1' is 5, not below"),
-    "dropped mark": ("UPDATE meta SET value = 5 WHERE name = 'dropped_mark'", "the newest mark forgotten is"),
+    "dropped mark": ("UPDATE meta SET value = 5 WHERE name = 'dropped_mark'", "the newest dropped mark is"),
     "block": (
         "DELETE FROM topic_blocks WHERE block = 1 AND topic = 'orders/1'",
-        "entry 1025: its topic 'orders/1' is not noted for its block",
+        "entry 1025: its topic 'orders/1' is not recorded for its block",
     ),
     "end": (
         "UPDATE entries SET is_end = 1 WHERE offset = 4996",
         "entry 4999 comes after the end of its topic 'orders/0' at 4996",
     ),
-    "key": ("INSERT INTO keys VALUES (9000, 'k', 'd', 1)", "a key leads to 9000, and the head is 5002"),
+    "key": ("INSERT INTO keys VALUES (9000, 'k', 'd', 1)", "a key points to 9000, but the head is 5002"),
 }  # fmt: skip
 
 
@@ -324,8 +324,14 @@ def test_a_broken_rule_is_said(path: Path, case: str) -> None:
 
 TRIMMED = {
     "no mark": ("DELETE FROM marks WHERE offset = (SELECT max(offset) FROM marks)", "no topic has the mark "),
-    "two marks": ("UPDATE marks SET offset = (SELECT max(offset) FROM marks)", "which is another topic's"),
-    "bytes": ("UPDATE meta SET value = 0 WHERE name = 'trimmed_bytes'", "and 0 bytes are noted as trimmed"),
+    "two marks": (
+        "UPDATE marks SET offset = (SELECT max(offset) FROM marks)",
+        "which is also another topic's",
+    ),
+    "bytes": (
+        "UPDATE meta SET value = 0 WHERE name = 'trimmed_bytes'",
+        "but 0 bytes are recorded as trimmed",
+    ),
     "mark of an end": (
         "UPDATE marks SET ended = 1 WHERE topic = 'orders/1'",
         "comes after the end of its topic 'orders/1'",
@@ -386,7 +392,7 @@ def test_export_a_part(path: Path, words: list[str], offsets: list[int]) -> None
 @pytest.mark.parametrize(
     ("since", "said"),
     [
-        ("AAAAAA.7", "it is of another log, or of a part of it that was lost"),
+        ("AAAAAA.7", "it belongs to another log, or to a part of this one that was lost"),
         ("{life}.7", "entries after it are no longer kept"),
         ("yesterday", "since must be: "),
     ],
@@ -540,9 +546,9 @@ def test_times_never_go_backwards_nor_ahead(tmp_path: Path) -> None:
         (b'{"topic": "$x"}', "belong to the hub"),
         (b'{"data": "x"}', "the topic is missing"),
         (b'{"topic": "t", "event": "hub.end"}', ""),
-        (b'{"topic": "t", "end": 7}', "end is true or false"),
-        (b'{"topic": "t", "time": "now"}', "the time is a number"),
-        (b'{"topic": "t", "time": true}', "the time is a number"),
+        (b'{"topic": "t", "end": 7}', "end must be true or false"),
+        (b'{"topic": "t", "time": "now"}', "time must be a number"),
+        (b'{"topic": "t", "time": true}', "time must be a number"),
         (b'{"topic": "t", "colour": 1}', "unknown field 'colour'"),
         (b'{"topic": "orders/2"}', "has ended"),
     ],
@@ -651,7 +657,7 @@ def test_a_log_in_use_is_left_alone(path: Path, command: list[str]) -> None:
         name, *words = command
         result = log(name, path, *words, input=b'{"topic": "t"}\n')
         assert result.exit_code == 1
-        assert f"is in use by process {os.getpid()}: stop that" in result.stderr
+        assert f"is in use by process {os.getpid()}; stop it" in result.stderr
         assert info(path)["entries"] == 5002
 
 

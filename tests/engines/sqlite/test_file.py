@@ -1,4 +1,4 @@
-"""The file of a log: who may open it, what it says after restarts and restores, and what harms it."""
+"""The file of a log: the lock, lives after restarts and restores, unclean stops, and damage."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_second_hub_is_refused_at_once(path: Path, monkeypatch: pytest.M
         link.symlink_to(path)
         monkeypatch.chdir(path.parent)
         for name in (path, link, Path("log.db"), Path("..", path.parent.name, "log.db")):
-            with pytest.raises(StartRefused, match=f"log.db is in use by process {os.getpid()}:") as refusal:
+            with pytest.raises(StartRefused, match=f"log.db is in use by process {os.getpid()};") as refusal:
                 async with Log(name):
                     pass
             assert refusal.value.code == "log_in_use"
@@ -77,13 +77,13 @@ def test_a_lock_ends_with_its_process_and_a_retry_gets_its_first_id(path: Path) 
     with Process([sys.executable, "-c", CHILD, path]) as child:
         child.wait_line("acked a-20 ")
         error = refusal_of(path)
-        assert (error.code, f"process {child.pid}:" in error.detail) == ("log_in_use", True)
+        assert (error.code, f"process {child.pid};" in error.detail) == ("log_in_use", True)
         assert child.stop(signal.SIGKILL) == -signal.SIGKILL
         lines = [line.split() for line in child.output.splitlines(keepends=True) if line.endswith("\n")]
     acked = {key: position for _, key, position in lines}
     log = LogFile(os.fspath(path))
     head = log.head
-    # Some were stored, and the process was gone before it could say so.
+    # Some were stored, but the process was killed before it could acknowledge them.
     answers = {key: retry(log, key) for name in "abc" for key in (f"{name}-{n}" for n in range(log.head))}
     assert {key: str(answers[key].position) for key in acked} == acked
     assert sum(answer.duplicate for answer in answers.values()) == head
@@ -109,26 +109,26 @@ async def test_a_copy_restored_from_yesterday(path: Path) -> None:
         today = await log.fill("abababab")
     shutil.copy(yesterday, path)
     async with Log(path, retention_entries=1) as log:
-        # Whoever comes with one of today's is told so, whatever was written since.
+        # Each position of today is reported as foreign, whatever was written since.
         assert [log.judge(position).reason for position in today] == ["foreign"] * 8
-        # Their life is unknown here, so they go on before the oldest kept.
+        # Their life is unknown here, so they continue just before the oldest entry kept.
         assert {log.judge(position).offset for position in today} == {0}
         assert [log.judge(position).reason for position in kept] == [None] * 2
         again = await log.fill("abababab")
         await until_floor(log, 10)
         assert not set(today) & set(again)
     async with Log(path) as log:
-        # Long trimmed, they are told apart all the same.
+        # Even long after they were trimmed, they are told apart.
         assert [log.judge(position).reason for position in today] == ["foreign"] * 8
         assert [log.judge(position).reason for position in kept] == ["trimmed"] * 2
         assert log.judge(again[-1]).reason is None
 
 
-async def test_a_copy_of_a_running_hubs_files_is_a_life_of_its_own(path: Path, tmp_path: Path) -> None:
+async def test_a_copy_of_a_running_hubs_files_gets_its_own_life(path: Path, tmp_path: Path) -> None:
     async with Log(path) as log:
         await log.fill("a")
         copy = crashed(path, tmp_path / "copy")
-        # The same life begins at the same offset in both.
+        # In both, the next life starts at the same offset.
         here = await log.fill("aa")
     async with Log(copy) as log:
         there = await log.fill("aa")
@@ -147,8 +147,8 @@ async def test_many_restarts(path: Path) -> None:
                 start = log.first.position
             positions += await log.fill("ab" * (number % 3))
     async with Log(path) as log:
-        # A start that wrote nothing left no trace, but for the first, to which offset 0
-        # belongs, and this one.
+        # A start that wrote nothing left no life behind, except the first, to which offset 0
+        # belongs, and the current one.
         assert len(rows(path, "SELECT * FROM lives")) == 8 + 2
         assert [position.offset for position in positions] == list(range(1, len(positions) + 1))
         assert {log.judge(position) for position in [start, *positions]} == {
@@ -161,22 +161,22 @@ async def until_floor(log: Log, floor: int) -> None:
     await wait_until_async(lambda: rows(log.path, "SELECT min(offset) FROM entries") == [(floor,)])
 
 
-# -- how it was left
+# -- how it was closed
 
 
-def test_only_an_unclean_stop_makes_a_start_look_through_the_file(path: Path, tmp_path: Path) -> None:
-    looked: list[int] = []
-    log = LogFile(os.fspath(path), checking=looked.append)
+def test_only_an_unclean_stop_makes_a_start_check_the_file(path: Path, tmp_path: Path) -> None:
+    checks: list[int] = []
+    log = LogFile(os.fspath(path), on_check=checks.append)
     log.commit([[Draft("a", "x")] * 100], None, Settings())
     left = crashed(path, tmp_path / "left")
     log.close()
-    LogFile(os.fspath(path), checking=looked.append).close()
-    assert looked == []
-    log = LogFile(os.fspath(left), checking=looked.append)
-    assert (len(looked), log.head) == (1, 100)
+    LogFile(os.fspath(path), on_check=checks.append).close()
+    assert checks == []
+    log = LogFile(os.fspath(left), on_check=checks.append)
+    assert (len(checks), log.head) == (1, 100)
     log.close()
-    LogFile(os.fspath(left), checking=looked.append).close()
-    assert len(looked) == 1
+    LogFile(os.fspath(left), on_check=checks.append).close()
+    assert len(checks) == 1
 
 
 def test_what_a_clean_stop_leaves(path: Path) -> None:
@@ -189,7 +189,7 @@ async def test_nothing_is_left_open(path: Path) -> None:
     threads = threading.active_count()
     async with Log(path) as log:
         await log.fill("a")
-    # The loop's own threads for blocking calls stay as long as it.
+    # The loop's own thread for blocking calls stays until the loop is closed.
     now, open_files = threading.active_count(), len(descriptors())
     assert now <= threads + 1
     for offset in range(2, 5):
@@ -210,10 +210,10 @@ async def test_a_refused_start_leaves_nothing_open(path: Path) -> None:
     assert threading.active_count() <= threads + 1
 
 
-# -- what is no log, or no longer one
+# -- files that are not a log, or no longer one
 
 
-def test_damage_is_found_wherever_it_is(path: Path) -> None:
+def test_damage_anywhere_is_found(path: Path) -> None:
     write_log(path, [f"topic/{n}" for n in range(300)], "x" * 50)
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
@@ -228,7 +228,7 @@ def test_damage_is_found_wherever_it_is(path: Path) -> None:
     LogFile(os.fspath(path)).close()
 
 
-def test_damage_that_nobody_looked_for(path: Path) -> None:
+def test_damage_after_a_clean_stop(path: Path) -> None:
     write_log(path, [f"topic/{n}" for n in range(300)], "x" * 50)
     good, open_files = path.read_bytes(), len(descriptors())
     codes = []
@@ -244,7 +244,7 @@ def test_damage_that_nobody_looked_for(path: Path) -> None:
 
 
 async def open_and_publish(path: Path) -> str:
-    """Return the code of the error that there was, if any."""
+    """Return the code of the error, or "" if there was none."""
     try:
         async with Log(path) as log:
             await log.fill("a")
@@ -280,16 +280,16 @@ def truncated(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "code", "words"),
     [
-        (lambda path: path.write_text("a diary, and no database" * 100), "log_damaged", "is no log"),
-        (lambda path: path.write_bytes(b"SQLite"), "log_damaged", "is no log"),
-        (other_program, "log_damaged", "of another program"),
-        (with_application_id, "log_damaged", "of another program"),
+        (lambda path: path.write_text("a diary, not a database" * 100), "log_damaged", "is not a log"),
+        (lambda path: path.write_bytes(b"SQLite"), "log_damaged", "is not a log"),
+        (other_program, "log_damaged", "is another program's database"),
+        (with_application_id, "log_damaged", "is another program's database"),
         (newer, "start_refused", "newer Tidewire"),
         (truncated, "log_damaged", "damaged"),
-        (Path.mkdir, "start_refused", "cannot be opened"),
+        (Path.mkdir, "start_refused", "cannot open the log"),
     ],
 )
-def test_a_file_that_is_no_log_is_left_as_it_is(
+def test_a_file_that_is_not_a_log_is_left_unchanged(
     path: Path, make: Callable[[Path], object], code: str, words: str
 ) -> None:
     make(path)
@@ -301,15 +301,16 @@ def test_a_file_that_is_no_log_is_left_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("file", "words"),
+    ("where", "words"),
     [
-        ("nowhere/at/all/log.db", "No such file or directory"),
-        # Not even root can make a file there.
+        ("file/log.db", "File exists"),
+        # Not even root can create a file there.
         ("/sys/kernel/log.db", "Permission denied"),
     ],
 )
-def test_a_file_that_cannot_be_made(tmp_path: Path, file: str, words: str) -> None:
-    error = refusal_of(tmp_path / file)
+def test_a_file_that_cannot_be_created(tmp_path: Path, where: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    error = refusal_of(tmp_path / where)
     assert words in error.detail
 
 

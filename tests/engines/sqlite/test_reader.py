@@ -1,4 +1,4 @@
-"""Reading a log file: pages, what is not read for them, every kind of text, and who shares what was read."""
+"""Reading a log file: pages, what they do not read, every kind of text, and shared pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 # -- pages
 
 
-async def test_a_page_of_topics_far_apart_is_no_larger_than_another(path: Path) -> None:
+async def test_a_page_of_topics_far_apart_is_not_larger_than_others(path: Path) -> None:
     async with Log(path) as log:
         for number in range(6):
             await log.put(Draft("a", "x" * 100_000), *[Draft(f"other/{number}")] * 2500)
@@ -51,7 +51,7 @@ async def test_a_page_of_topics_far_apart_is_no_larger_than_another(path: Path) 
                 assert sum(pages) == 6 * 2501
 
 
-async def test_one_large_entry_comes_alone(path: Path) -> None:
+async def test_a_large_entry_gets_its_own_page(path: Path) -> None:
     async with Log(path) as log:
         for size in (10, PAGE_BYTES * 2, PAGE_BYTES * 3, 10):
             await log.put(Draft("a", "x" * size), Draft("b"))
@@ -62,14 +62,14 @@ async def test_one_large_entry_comes_alone(path: Path) -> None:
             sizes.append([len(entry.data) for entry in page.entries])
             after = page.through
         assert sizes == [[10], [PAGE_BYTES * 2], [PAGE_BYTES * 3], [10]]
-        # What is beyond the head, and what is not asked for, is nothing.
+        # Nothing comes from beyond the head, or with a limit of 0.
         assert (await log.engine.read(8, 256, None)).entries == []
         assert (await log.engine.read(10**12, 256, Selector(["a"]))).through == 10**12
         assert (await log.engine.read(0, 0, Selector(["a"])))[:2] == ([], 0)
 
 
 class Steps:
-    """Counts what SQLite does for a reader: an honest measure where time is not."""
+    """Counts SQLite's steps for a reader: a reliable measure of work, which time is not."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Reader(os.fspath(path))
@@ -81,7 +81,7 @@ class Steps:
         return 0
 
     def page(self, after: int, head: int, selector: Selector) -> tuple[int, int]:
-        """Return how many entries there are, and through where."""
+        """Return how many entries the page has, and the offset it reaches."""
         self.taken = 0
         entries, through = self._reader.page(after, head, 256, selector, [("aaaaaa", 1)])
         return len(entries), through
@@ -91,7 +91,7 @@ class Steps:
 
 
 def test_the_reader_of_a_quiet_topic_does_not_read_its_neighbours(path: Path) -> None:
-    # Every entry has a topic of its own, as with one topic for each user.
+    # Each entry has a different topic, as with one topic per user.
     topics = [f"user/{number}" for number in range(40_000)]
     write_log(path, [*topics, "user/7"])
     head = len(topics) + 1
@@ -101,12 +101,12 @@ def test_the_reader_of_a_quiet_topic_does_not_read_its_neighbours(path: Path) ->
         (["user/7"], (2, head)),
         (["nobody/*"], (0, head)),
         ([f"nobody/{n}" for n in range(MAX_TERMS)], (0, head)),
-        # Each of them looks at each block; they took seconds when each looked at each topic.
+        # Each pattern checks each block. They took seconds when each checked each topic.
         ([f"nobody/{n}/*" for n in range(MAX_TERMS)], (0, head)),
     ):
         assert steps.page(0, head, Selector(terms)) == found
         assert steps.taken < 40_000 + 2_000 * len(terms), terms
-    # One that matches all of them gets 256, and looks at hardly more.
+    # A selector that matches all of them gets 256 entries, and reads hardly more.
     assert steps.page(0, head, Selector(["user/*"])) == (256, 256)
     assert steps.taken < 60_000
     steps.close()
@@ -119,7 +119,7 @@ def test_the_newest_entries_are_found_from_the_end(path: Path) -> None:
     assert [entry.offset for entry in entries] == list(range(29_901, 30_001))
     assert steps.taken < 10_000
     assert len(steps._reader.newest(100, 5 * entries[0].size, 30_000, [("aaaaaa", 1)])) == 5
-    # The last one stays whatever its size.
+    # The last one is included whatever its size.
     assert len(steps._reader.newest(100, 1, 30_000, [("aaaaaa", 1)])) == 1
     assert steps._reader.newest(100, 1, 0, [("aaaaaa", 1)]) == []
     steps.close()
@@ -159,7 +159,7 @@ TEXTS = [
 ]
 
 
-async def test_every_text_comes_back_as_it_was(path: Path) -> None:
+async def test_every_text_is_read_as_it_was_written(path: Path) -> None:
     drafts = [Draft("t/ä '\"", text) for text in TEXTS]
     drafts += [Draft("a", "x", event=event) for event in ("message", "a\tb", "ä\"'\\", "0", "null")]
     drafts += [Draft("a", retry=500), Draft("a", retry=600_000), Draft("a", TEXTS[2], end=True)]
@@ -171,13 +171,14 @@ async def test_every_text_comes_back_as_it_was(path: Path) -> None:
     async with Log(path) as log:
         for draft in drafts:
             await log.put(draft)
-        told = [entry for batch in log.sink.batches for entry in batch]
+        reported = [entry for batch in log.sink.batches for entry in batch]
         read: list[Any] = []
         while len(read) < len(drafts):
             page = await log.engine.read(len(read), 256, None)
             read += page.entries
-        assert seen(told) == seen(read) == wanted
-        assert [(e.position, e.time, e.size) for e in read] == [(e.position, e.time, e.size) for e in told]
+        assert seen(reported) == seen(read) == wanted
+        of_read = [(e.position, e.time, e.size) for e in read]
+        assert of_read == [(e.position, e.time, e.size) for e in reported]
     async with Log(path) as log:
         assert seen(log.first.newest) == wanted
 
@@ -186,7 +187,7 @@ async def test_every_text_comes_back_as_it_was(path: Path) -> None:
 
 
 class Counted(SQLiteEngine):
-    """Notes after which offsets pages were read."""
+    """Records the offsets after which pages were read."""
 
     def __init__(self, path: Path, **settings: Any) -> None:
         super().__init__(f"sqlite:///{path}", Settings(**settings))
@@ -197,7 +198,7 @@ class Counted(SQLiteEngine):
         return await super().read(after, limit, selector)
 
 
-async def test_ten_thousand_readers_from_one_position_share_what_is_read(path: Path) -> None:
+async def test_ten_thousand_readers_from_one_position_share_pages(path: Path) -> None:
     write_log(path, ["a"] * 400, "x")
     settings = {"window_entries": 10}
     engine = Counted(path, **settings)
@@ -216,7 +217,7 @@ async def test_ten_thousand_readers_from_one_position_share_what_is_read(path: P
             wire.leave()
 
 
-async def test_who_comes_back_after_a_restart_finds_the_newest_in_memory(path: Path) -> None:
+async def test_subscribers_that_reconnect_after_a_restart_find_the_newest_in_memory(path: Path) -> None:
     write_log(path, [f"{'ab'[n % 2]}" for n in range(500)])
     settings = {"window_entries": 100}
     engine = Counted(path, **settings)
@@ -235,11 +236,11 @@ async def test_who_comes_back_after_a_restart_finds_the_newest_in_memory(path: P
         await wait_until_async(lambda: all(wire.data[-1:] == ["live"] for wire in (near, far, fresh)))
 
 
-# -- beside another engine
+# -- compared with another engine
 
 
 class Silent:
-    """A sink for an engine whose entries are not looked at."""
+    """A sink that ignores what it gets."""
 
     def entries(self, batch: Any) -> None: ...
 
@@ -247,7 +248,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_it_answers_as_the_log_in_memory_does(path: Path, seed: int) -> None:
+async def test_it_answers_as_the_memory_engine_does(path: Path, seed: int) -> None:
     chance = random.Random(seed)
     settings: dict[str, Any] = {"max_keys": 40, "key_age": 20}
     clock = HandClock()
@@ -297,7 +298,7 @@ async def answer_of(engine: Any, drafts: list[Draft]) -> Any:
 
 
 async def look(engine: Any, head: int, after: int, selector: Selector | None, since: Since) -> Any:
-    """Read all that follows, page by page, and locate a place."""
+    """Read everything after `after`, page by page, and locate `since`."""
     seen = []
     at = after
     while at < head:

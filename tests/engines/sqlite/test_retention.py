@@ -1,4 +1,4 @@
-"""What a log file lets go of while it is written and read: entries, marks, keys, and its WAL."""
+"""What is deleted from a log file while it is written and read: entries, marks, keys, and its WAL."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_lower_retention_is_reached_in_steps_and_publishing_goes_on(path
         ]
         assert max(steps) <= 2 * writer.TRIM_STEP
         await wait_until_async(lambda: kept(path) == (100, 7_921, 8_020))
-        # What is told of the neighbours is exact.
+        # The marks of the neighbours are exact.
         assert log.sink.marks.of("topic/7") == 7_908
         assert log.sink.marks.of("a") == 0
     assert rows(path, "SELECT min(block) FROM topic_blocks") == [(7_921 >> 10,)]
@@ -92,28 +92,28 @@ async def test_a_full_log_is_not_trimmed_with_every_commit(
 
 def slow_commits(monkeypatch: pytest.MonkeyPatch) -> list[Trim]:
     """
-    Let the writer come back from each commit a little later; return a list of what is trimmed.
+    Delay the writer a little after each commit; return a list of what is trimmed.
 
-    So there is always more to write, and readers come between what is done and what is told of it.
+    So there is always more to write, and readers run between a commit and its report.
     """
     trims: list[Trim] = []
     commit = LogFile.commit
 
-    def noted(log: LogFile, batches: Any, trim: Trim | None, *rest: Any) -> Any:
+    def slow_commit(log: LogFile, batches: Any, trim: Trim | None, *rest: Any) -> Any:
         answer = commit(log, batches, trim, *rest)
         if trim:
             trims.append(trim)
         time.sleep(0.005)
         return answer
 
-    monkeypatch.setattr(LogFile, "commit", noted)
+    monkeypatch.setattr(LogFile, "commit", slow_commit)
     return trims
 
 
-async def test_no_reader_ever_sees_a_hole_that_it_is_not_told_of(
+async def test_a_reader_never_sees_a_hole_without_a_report(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read while others publish and retention trims, against what the sink has been told."""
+    """Compares what is read, while others publish and retention trims, with what the sink has had."""
     slow_commits(monkeypatch)
     async with Log(path, retention_entries=300) as log:
         stop, pages = False, 0
@@ -127,7 +127,7 @@ async def test_no_reader_ever_sees_a_hole_that_it_is_not_told_of(
             after = 0
             while not stop:
                 page = await log.engine.read(after, random.choice((3, 50, 256)), selector)
-                # What was trimmed meanwhile is told by now; all that is above must be there.
+                # What was trimmed in the meantime is reported by now; everything above must be there.
                 assert page.floor == log.sink.floor
                 first = max(after + 1, page.floor)
                 offsets = [entry.offset for entry in page.entries if entry.offset >= first]
@@ -140,7 +140,7 @@ async def test_no_reader_ever_sees_a_hole_that_it_is_not_told_of(
                 ]
                 assert offsets == wanted
                 del log.sink.batches[: max(len(log.sink.batches) - 200, 0)]
-                # Most go on from where the next trim will be.
+                # Most continue from where the next trim will be.
                 after = random.choice((page.through, page.floor - 1, max(page.floor - 200, 0)))
                 pages += 1
 
@@ -156,7 +156,7 @@ async def test_no_reader_ever_sees_a_hole_that_it_is_not_told_of(
         await asyncio.gather(*readers, *publishers)
 
 
-async def test_a_reader_that_retention_overtakes_gets_one_gap_and_goes_on(path: Path) -> None:
+async def test_a_reader_that_retention_overtakes_gets_one_gap_and_continues(path: Path) -> None:
     write_log(path, ["a"] * 2000, "x" * 200)
     settings = {"retention_entries": 2000, "window_entries": 10}
     engine = SQLiteEngine(f"sqlite:///{path}", Settings(**settings))
@@ -175,11 +175,11 @@ async def test_a_reader_that_retention_overtakes_gets_one_gap_and_goes_on(path: 
         assert len(wire.gaps) == 1
         gap = wire.gaps[0]
         assert (gap["reason"], gap["topics"]) == ("trimmed", ["a"])
-        # The hole lies between the position where the stream stood and the gap's own.
+        # The hole is between the position where the stream was and the gap's own.
         offsets = [int(event.id.split(".")[1]) for event in wire.everything if event.id]
         stood, at = int(gap["requested"].split(".")[1]), int(gap["oldest"].split(".")[1]) - 1
         assert offsets == [*range(1, stood + 1), at, *range(at + 1, 3001)]
-        # The reader of a quiet topic missed nothing, and hears of nothing.
+        # The reader of a quiet topic missed nothing and gets no gap.
         assert other.gaps == []
 
 
@@ -215,7 +215,7 @@ async def test_the_largest_mark_dropped_stands_for_all_others(
         await wait_until_async(lambda: kept(path) == (5, 36, 40))
         marks = log.sink.marks
         assert (len(marks), marks.dropped) == (10, 25)
-        # Forgotten, the name is free again.
+        # Once the mark is dropped, the name is free again.
         await log.put(Draft(topics[0]))
         with pytest.raises(TopicEnded):
             await log.put(Draft(topics[30]))
@@ -224,14 +224,14 @@ async def test_the_largest_mark_dropped_stands_for_all_others(
             assert log.first.marks.of(topic) == max(marks.of(topic), marks.dropped)
             assert log.first.marks.ended(topic) == marks.ended(topic)
         assert log.first.marks.dropped == marks.dropped
-    # The file holds no more of them than one step leaves behind.
+    # The file holds at most what one step leaves behind.
     assert rows(path, "SELECT count(*) FROM marks")[0][0] <= 10 + 2 * writer.TRIM_STEP
 
 
 # -- keys
 
 
-async def test_keys_are_forgotten_though_the_log_is_always_full(
+async def test_keys_are_forgotten_even_if_the_log_is_always_full(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_commits(monkeypatch)
@@ -263,7 +263,7 @@ async def test_the_limit_of_keys_and_the_time_of_each_hold_over_restarts(path: P
         await log.put(Draft("a", key="4"))
         with pytest.raises(TooMany):
             await log.put(Draft("a", key="5"))
-        # None is forgotten early, and a repeat needs no room.
+        # No key is forgotten early, and a repeat needs no room.
         assert [position.offset for position in await log.put(Draft("a", key="1"), Draft("a"))] == [1, 5]
     async with Log(path, log.clock.now + 301, max_keys=4) as log:
         assert [position.offset for position in await log.put(Draft("a", key="4"))] == [4]
@@ -287,7 +287,7 @@ async def test_the_wal_stays_small_under_load(path: Path, monkeypatch: pytest.Mo
                 after = page.through if page.through < log.sink.head else 0
                 pages += 1
 
-        # There is hardly a moment at which none of them reads.
+        # At almost every moment one of them is reading.
         readers = [asyncio.ensure_future(read()) for _ in range(4)]
         for _ in range(60):
             # 24 MiB in all.
@@ -302,7 +302,7 @@ async def test_the_wal_stays_small_under_load(path: Path, monkeypatch: pytest.Mo
     assert not size_of(path, "-wal")
 
 
-async def test_a_program_that_reads_for_long_holds_nobody_up(
+async def test_a_program_that_reads_for_long_does_not_block_publishing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "CHECKPOINT", 64 * 1024)
@@ -320,6 +320,6 @@ async def test_a_program_that_reads_for_long_holds_nobody_up(
         backup.close()
         for _ in range(20):
             await log.put(*[Draft("a", "x" * 10_000)] * 10)
-        # It has begun anew.
+        # It has restarted.
         assert size_of(path, "-wal") < long * 1.5
         assert log.sink.up == []

@@ -1,4 +1,4 @@
-"""The one thread that writes a log: transactions, what it refuses, what breaks it, and how it stops."""
+"""The one thread that writes a log: transactions, refusals, broken disks, and stopping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class Commits:
-    """Counts transactions by how many batches each had, and lets the writer wait before the next one."""
+    """Records how many batches each transaction had, and can hold the writer before the next one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[int] = []
@@ -47,7 +47,7 @@ class Commits:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile the writer is at the beginning of a transaction, at most."""
+        """Hold the writer before its next transaction."""
         self._go.clear()
         self.waiting.clear()
         try:
@@ -72,7 +72,7 @@ def outcome(answer: asyncio.Future[list[Receipt]]) -> Any:
 # -- group commit
 
 
-async def test_all_that_waits_forms_one_transaction(path: Path, commits: Commits) -> None:
+async def test_all_waiting_batches_form_one_transaction(path: Path, commits: Commits) -> None:
     async with Log(path) as log:
         with commits.held():
             first = log.engine.append([Draft("a")])
@@ -80,12 +80,12 @@ async def test_all_that_waits_forms_one_transaction(path: Path, commits: Commits
             others = [log.engine.append([Draft("a", str(n))] * 2) for n in range(300)]
         answers = await asyncio.gather(first, *others)
         assert commits.batches == [1, 300]
-        # In the order in which they were asked.
+        # In the order in which they were submitted.
         assert [receipt.position.offset for answer in answers for receipt in answer] == list(range(1, 602))
         assert [len(batch) for batch in log.sink.batches] == [1, 600]
 
 
-async def test_one_alone_waits_for_no_timer(
+async def test_a_single_batch_does_not_wait_for_a_timer(
     path: Path, commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "TRIM_EVERY", 50)
@@ -114,14 +114,14 @@ async def test_a_refused_batch_between_good_ones(path: Path, commits: Commits) -
         assert rows(path, "SELECT topic FROM entries") == [("gone",), ("a",), ("b",), ("c",)]
 
 
-async def test_what_is_cancelled_before_its_turn_is_not_stored(path: Path, commits: Commits) -> None:
+async def test_a_batch_cancelled_before_its_turn_is_not_stored(path: Path, commits: Commits) -> None:
     async with Log(path) as log:
         with commits.held():
             first = log.engine.append([Draft("a")])
             await asyncio.to_thread(commits.waiting.wait, 10)
             second, third = log.engine.append([Draft("b")]), log.engine.append([Draft("c")])
             second.cancel()
-            # It is too late for this one, and nobody minds.
+            # Too late for this one: it is stored.
             first.cancel()
         assert [receipt.position.offset for receipt in await third] == [2]
         assert rows(path, "SELECT topic FROM entries") == [("a",), ("c",)]
@@ -155,7 +155,7 @@ async def test_a_full_disk_refuses_and_recovers(path: Path) -> None:
                 for drafts in ([large], [Draft("a", "first", key="k")], [Draft("a", key="n"), large])
             ]
             await asyncio.wait(answers)
-            # A repeat gets its first id even then.
+            # A repeat gets its first id even on a full disk.
             assert [outcome(answer) for answer in answers] == [(StoreFull, False), [1], (StoreFull, False)]
         assert (log.sink.head, log.sink.up) == (1, [])
         db.execute("PRAGMA max_page_count = 1000000")
@@ -164,10 +164,10 @@ async def test_a_full_disk_refuses_and_recovers(path: Path) -> None:
 
 
 async def test_another_program_that_locks_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY", 0.05)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
     async with Log(path, max_keys=2, key_age=10) as log:
         await log.put(Draft("a", key="1"), Draft("a", key="2"))
-        # So many keys are held that old ones must be forgotten first.
+        # The limit of keys is reached, so old ones must be forgotten first.
         log.clock.now += 11
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -177,7 +177,7 @@ async def test_another_program_that_locks_the_log(path: Path, monkeypatch: pytes
             assert (refusal.value.code, refusal.value.stored) == ("engine_busy", False)
         other.execute("ROLLBACK")
         assert [position.offset for position in await log.put(Draft("a", key="3"))] == [3]
-        # One that only looks on is in nobody's way.
+        # A program that only reads blocks nothing.
         other.execute("BEGIN")
         assert other.execute("SELECT count(*) FROM entries").fetchone() == (3,)
         assert [position.offset for position in await log.put(Draft("a"))] == [4]
@@ -188,7 +188,7 @@ async def test_another_program_that_locks_the_log(path: Path, monkeypatch: pytes
 # -- broken
 
 
-async def test_after_an_error_of_the_disk_nothing_is_written_any_more(path: Path, commits: Commits) -> None:
+async def test_after_a_disk_error_nothing_more_is_written(path: Path, commits: Commits) -> None:
     async with Log(path) as log:
         await log.fill("ab")
         with unwritable(f"{path}-wal"):
@@ -202,13 +202,13 @@ async def test_after_an_error_of_the_disk_nothing_is_written_any_more(path: Path
                 (Unavailable, False),
             ]
             assert log.sink.up == [False]
-        # The disk may seem well again: a second fsync after a failed one reports success falsely.
+        # The disk may seem to work again: a second fsync after a failed one falsely reports success.
         tried = len(commits.batches)
         answer = log.engine.append([Draft("a")])
         await asyncio.wait([answer])
         assert outcome(answer) == (Unavailable, False)
         assert (len(commits.batches), log.sink.up, log.sink.head) == (tried, [False], 2)
-        # Streams go on, and may still read.
+        # Streams continue and can still read.
         assert await log.offsets() == [1, 2]
     assert rows(path, "SELECT value FROM meta WHERE name = 'clean'") == [(0,)]
     async with Log(path) as log:
@@ -232,7 +232,7 @@ async def test_a_checkpoint_that_fails(path: Path, monkeypatch: pytest.MonkeyPat
         await log.fill("a")
         await wait_until_async(lambda: tried)
         if code == sqlite3.SQLITE_FULL:
-            # Then the WAL only stays as long as it is.
+            # Then the WAL only keeps its length.
             await log.fill("aaa")
             assert log.sink.up == []
         else:
@@ -291,7 +291,7 @@ async def status(hub: Hub, path: str) -> int:
 # -- stopping
 
 
-async def test_closing_stores_what_waits(path: Path, commits: Commits) -> None:
+async def test_closing_stores_what_is_waiting(path: Path, commits: Commits) -> None:
     log = Log(path)
     async with log:
         with commits.held():
@@ -309,7 +309,7 @@ async def test_closing_stores_what_waits(path: Path, commits: Commits) -> None:
     assert rows(path, "SELECT count(*) FROM entries") == [(501,)]
 
 
-def test_a_loop_that_is_closed_under_it(path: Path) -> None:
+def test_a_loop_that_closes_before_its_engine(path: Path) -> None:
     threads = set(threading.enumerate())
 
     async def begin() -> None:
@@ -322,7 +322,7 @@ def test_a_loop_that_is_closed_under_it(path: Path) -> None:
     engines: list[SQLiteEngine] = []
     asyncio.run(begin())
     wait_until(lambda: rows(path, "SELECT count(*) FROM entries") == [(100,)])
-    # What it had is stored and nothing failed; it still can be stopped.
+    # Everything submitted is stored, nothing failed, and the engine can still be closed.
     engines[0]._close()
     wait_until(lambda: set(threading.enumerate()) <= threads)
     LogFile(os.fspath(path)).close()

@@ -8,26 +8,26 @@ import sqlite3
 
 from ...errors import StartRefused, StoreFull, TidewireError, Unavailable
 
-# "TDWR", so that `file` and others can tell a log from other databases.
+# "TDWR", so that `file` and other programs can tell a log from other databases.
 APPLICATION_ID = 0x54445752
-# Offsets of one block, as a power of two: which topics occur in it is noted once.
+# Offsets in one block, as a power of two: the topics of a block are recorded once.
 BLOCK_BITS = 10
 # Seconds to wait for a program that has the file locked for a moment, such as a backup.
-BUSY = 1.0
+BUSY_TIMEOUT = 1.0
 # Milliseconds that publishes wait for readers of a long WAL: longer than any page takes.
-PATIENCE = 100
-# More statements than the lengths of INSERT there are.
-STATEMENTS = 128
+READERS_TIMEOUT = 100
+# Prepared statements kept: more than there are lengths of INSERT.
+CACHED_STATEMENTS = 128
 
 SCHEMA = """
--- What is now: floor, trimmed_bytes (of all entries below it), dropped_mark, clean.
+-- The current state: floor, trimmed_bytes (of all entries below it), dropped_mark, clean.
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('floor', 1), ('trimmed_bytes', 0), ('dropped_mark', 0), ('clean', 1);
 
--- Every life of the log, for good and in their order, with the first offset that belongs to it.
+-- Every life of the log, in order and for good, with the first offset that belongs to it.
 CREATE TABLE lives (number INTEGER PRIMARY KEY, life TEXT NOT NULL, first INTEGER NOT NULL);
 
--- `bytes` is the size of the log through this entry, counted from its beginning.
+-- `bytes` is the size of the log from its start through this entry.
 CREATE TABLE entries (
   offset INTEGER PRIMARY KEY,
   topic TEXT NOT NULL,
@@ -41,11 +41,11 @@ CREATE TABLE entries (
 );
 CREATE INDEX ends ON entries (topic) WHERE is_end;
 
--- Which topics occur in each 1,024 offsets. An index by topic would write a page
--- for every topic in every commit; this one grows only at its end.
+-- Which topics occur in each block of 1,024 offsets. An index by topic would write a
+-- page for every topic in every commit; this one grows only at its end.
 CREATE TABLE topic_blocks (block INTEGER, topic TEXT, PRIMARY KEY (block, topic)) WITHOUT ROWID;
 
--- A key is held for its time, whether or not the entry it led to is still kept.
+-- A key is held until it expires, whether or not its entry is still kept.
 CREATE TABLE keys (
   offset INTEGER PRIMARY KEY,
   name BLOB NOT NULL UNIQUE,
@@ -57,47 +57,53 @@ CREATE TABLE keys (
 CREATE TABLE marks (topic TEXT PRIMARY KEY, offset INTEGER NOT NULL, ended INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-# What makes a file of version n one of version n + 1; an empty file has version 0.
+# Script n turns a file of version n into one of version n + 1; an empty file has version 0.
 MIGRATIONS = (SCHEMA,)
 
 
 def connect(path: str) -> sqlite3.Connection:
     """
-    Open a connection that commits at the end of each statement, and that threads may pass on.
+    Open a connection that commits after each statement and that threads may pass on to each other.
 
-    Raises `sqlite3.Error`.
+    Raises `sqlite3.Error` if that fails.
     """
     db = sqlite3.connect(
-        path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+        path,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
     )
     try:
-        # Nothing that was acknowledged may be lost in a power cut. NORMAL lost 6 of 30,736.
+        # A power cut must not lose anything that was acknowledged. NORMAL lost 6 of 30,736.
         db.execute("PRAGMA synchronous = FULL")
-        # The engine says when: off the way of publishes.
+        # The engine chooses the moment, so that publishes do not wait for it.
         db.execute("PRAGMA wal_autocheckpoint = 0")
-        # A WAL that grew while something kept it from being moved into the file shrinks again.
+        # A WAL that grew while it could not be moved into the file shrinks again.
         db.execute("PRAGMA journal_size_limit = 67108864")
     except BaseException:
-        # It may be no database.
+        # The file may not be a database.
         db.close()
         raise
     return db
 
 
 def prepare(db: sqlite3.Connection, path: str) -> None:
-    """Make an empty file a log, and an older log one of this version. Raises `StartRefused`."""
+    """
+    Turn an empty file into a log, and an older log into one of this version.
+
+    Raises `StartRefused` if it is another program's file or a newer log, or if its disk cannot hold a log.
+    """
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if owner != APPLICATION_ID and (tables or version or owner):
-        raise StartRefused(f"{path} is a database of another program: take another file", code="log_damaged")
+        raise StartRefused(f"{path} is another program's database; use another file", code="log_damaged")
     if version > len(MIGRATIONS):
-        raise StartRefused(f"the log {path} was written by a newer Tidewire: install that one")
+        raise StartRefused(f"the log {path} was written by a newer Tidewire; install that version")
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise StartRefused(
-            f"the file system of {path} cannot hold a log: take one of this machine's own disks"
-        )
+        raise StartRefused(f"the file system of {path} cannot hold a log; use a local disk")
     for number in range(version, len(MIGRATIONS)):
         db.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
@@ -106,50 +112,50 @@ def prepare(db: sqlite3.Connection, path: str) -> None:
 
 
 def quick_check(db: sqlite3.Connection, path: str) -> None:
-    """Look through the whole file. Raises `StartRefused`."""
-    (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
-        # Its first line only says in which database.
-        what = said.splitlines()[-1]
+    """Check the whole file. Raises `StartRefused` if it is damaged."""
+    (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        # The first line only names the database.
+        what = result.splitlines()[-1]
         raise StartRefused(
-            f"the log {path} is damaged ({what}): restore it from a backup, or take another file",
+            f"the log {path} is damaged ({what}); restore it from a backup or use another file",
             code="log_damaged",
         )
 
 
 def checkpoint(db: sqlite3.Connection) -> int:
-    """Move the WAL into the file, so far as nobody reads or writes what would be moved; return its pages."""
+    """Move what no reader or writer is using of the WAL into the file. Return the pages in the WAL."""
     _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(pages)
 
 
-def begin_wal_anew(db: sqlite3.Connection) -> None:
-    """Wait a moment until nobody reads the WAL. Else readers that take turns would let it grow for ever."""
-    db.execute(f"PRAGMA busy_timeout = {PATIENCE}")
+def restart_wal(db: sqlite3.Connection) -> None:
+    """Wait briefly until no reader uses the WAL. Otherwise readers that take turns let it grow forever."""
+    db.execute(f"PRAGMA busy_timeout = {READERS_TIMEOUT}")
     try:
         db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     finally:
-        db.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
+        db.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
 
 
 def refusal(error: sqlite3.Error) -> TidewireError | None:
-    """Return what a failed transaction is answered with if it left nothing behind; None if it may have."""
+    """Return the answer to a failed transaction that stored nothing; None if it may have stored something."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return StoreFull("the disk of the log is full: free some of it, and publish again")
+        return StoreFull("the log's disk is full; free some space and publish again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Unavailable("another program has locked the log", code="engine_busy", retry_after=1)
+        return Unavailable("another program has locked the log; try again", code="engine_busy", retry_after=1)
     return None
 
 
 def unreadable(path: str, error: sqlite3.Error) -> StartRefused:
-    """Return why a log could not be opened."""
+    """Return the error for a log that could not be opened."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StartRefused(
-            f"{path} is no log, or a damaged one ({error}): take another file, or a backup",
+            f"{path} is not a log, or is damaged ({error}); use another file or a backup",
             code="log_damaged",
         )
     if code == sqlite3.SQLITE_BUSY:
-        return StartRefused(f"another program has locked the log {path}: stop that first")
-    return StartRefused(f"the log {path} cannot be opened: {error}. Is its directory there and writable?")
+        return StartRefused(f"another program has locked the log {path}; stop that program first")
+    return StartRefused(f"cannot open the log {path} ({error}); check that its folder exists and is writable")

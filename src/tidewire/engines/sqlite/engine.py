@@ -1,5 +1,5 @@
 """
-The engine on a log file: the event loop's side of the thread that writes and of those that read.
+The engine on a log file: the event loop's side of its writer thread and reader threads.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ logger = logging.getLogger("tidewire")
 
 T = TypeVar("T")
 
-# Pages read at once. They share two cores at most with the event loop and the writer.
+# Threads that read pages: on two cores they already compete with the event loop and the writer.
 READERS = 2
-# Looking through more bytes takes seconds, so a start says that it does.
-WORTH_SAYING = 64 * 1024 * 1024
+# Checking a log with more bytes than this takes seconds, so the start logs that it does.
+LARGE_LOG = 64 * 1024 * 1024
 
 
 class SQLiteEngine:
@@ -42,7 +42,7 @@ class SQLiteEngine:
     The log in the file that `url` names: `sqlite:///relative` or `sqlite:////absolute`.
 
     `clock` makes the log's clock from the newest entry's time. Raises
-    `InvalidInput` for a URL without a path.
+    `InvalidInput` if the URL has no path.
     """
 
     durability: Durability = "disk"
@@ -56,7 +56,7 @@ class SQLiteEngine:
         self.failure = ""
 
     async def open(self, sink: Sink) -> Head:
-        """Open the file; a new life begins. Raises `StartRefused`."""
+        """Open the file and start a new life. Raises `StartRefused` if the file cannot be opened as a log."""
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         # One more, for the thread that moves the WAL into the file.
@@ -72,7 +72,7 @@ class SQLiteEngine:
         return head
 
     def _open(self) -> Head:
-        self._file = LogFile(self.path, clock=self._clock, checking=self._checking)
+        self._file = LogFile(self.path, clock=self._clock, on_check=self._on_check)
         with contextlib.ExitStack() as undo:
             undo.callback(self._file.close, clean=False)
             try:
@@ -90,7 +90,7 @@ class SQLiteEngine:
         return head
 
     def _with_newest(self, head: Head) -> Head:
-        """Add the entries that a window holds: who comes back after a restart finds them in memory."""
+        """Add the entries of a window: subscribers that reconnect after a restart find them in memory."""
         settings = self._settings
         with self._reader() as reader:
             newest = reader.newest(
@@ -98,14 +98,14 @@ class SQLiteEngine:
             )
         return head._replace(newest=newest)
 
-    def _checking(self, size: int) -> None:
-        if size > WORTH_SAYING:
+    def _on_check(self, size: int) -> None:
+        if size > LARGE_LOG:
             logger.warning(
-                "the log %s was not closed: looking through its %d MiB", self.path, size // 1024**2
+                "the log %s was not closed cleanly: checking its %d MiB", self.path, size // 1024**2
             )
 
     async def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write what is waiting, and close the file."""
         if not self._closed:
             self._closed = True
             await self._loop.run_in_executor(None, self._close)
@@ -121,7 +121,7 @@ class SQLiteEngine:
     # -- appending
 
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
-        """Store all drafts or none. Cancelled before its turn, nothing is stored."""
+        """Store all drafts or none. If cancelled before its turn, it stores nothing."""
         answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
         if self.failure or self._closed:
             answer.set_exception(self._unavailable())
@@ -131,9 +131,9 @@ class SQLiteEngine:
 
     def _unavailable(self) -> Unavailable:
         reason = self.failure or "it is closed"
-        return Unavailable(f"the log cannot be written any more: {reason}", code="engine_failed")
+        return Unavailable(f"the log can no longer be written: {reason}", code="engine_failed")
 
-    # -- what the writer tells
+    # -- what the writer reports
 
     def on_commit(
         self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
@@ -142,7 +142,7 @@ class SQLiteEngine:
             self._head = entries[-1].offset
             self._sink.entries(entries)
         for request, result in zip(group, results, strict=True):
-            give(request.answer, result)
+            resolve(request.answer, result)
 
     def on_trim(self, trim: Trim) -> None:
         self._floor = trim.floor
@@ -153,25 +153,25 @@ class SQLiteEngine:
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self.failure = str(error)
         for request in group:
-            give(request.answer, Unknown(f"the log failed while it was written: {error}", retry_after=1))
+            resolve(request.answer, Unknown(f"writing the log failed: {error}", retry_after=1))
         for request in self._writer.take_waiting():
-            give(request.answer, self._unavailable())
+            resolve(request.answer, self._unavailable())
         self._sink.available(False)
 
     # -- reading
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
-        """Return a page of at most `limit` entries and 256 KiB, or of one entry."""
-        entries, through = await self._ask(
+        """Return a page of at most `limit` entries and 256 KiB, or one larger entry."""
+        entries, through = await self._with_reader(
             partial(
                 Reader.page, after=after, head=self._head, limit=limit, selector=selector, lives=self._lives
             )
         )
-        # As it is told by now: see rule 2 of the writer.
+        # Floor and marks as reported by now: see rule 2 of the writer.
         return Page(entries, max(after, through), self._floor, self._marks)
 
     async def locate(self, since: Since, selector: Selector) -> int:
-        """Return the offset after which `since` begins."""
+        """Return the offset after which `since` starts."""
         if since.kind == "start":
             return self._floor - 1
         if since.kind not in ("last", "ago", "at"):
@@ -179,30 +179,30 @@ class SQLiteEngine:
         if since.kind == "last":
             return await self._before_last(int(since.value), selector)
         time = since.value if since.kind == "at" else self._file.clock() - since.value
-        return await self._ask(partial(Reader.before, time=time, floor=self._floor, head=self._head))
+        return await self._with_reader(partial(Reader.before, time=time, floor=self._floor, head=self._head))
 
     async def _before_last(self, count: int, selector: Selector) -> int:
-        # A step at a time: others want to read, too.
+        # One step at a time, so that other reads get a turn.
         floor = self._floor
         search = LastEvents(count, floor, self._head)
         while not search.done:
             step = partial(Reader.newest_matching, selector=selector, floor=floor, head=search.last)
-            search.look(*await self._ask(step))
+            search.look(*await self._with_reader(step))
         return search.before
 
-    async def _ask(self, question: Callable[[Reader], T]) -> T:
-        """Ask a reader, on its thread. What the sink has not been told of is not to be asked for."""
+    async def _with_reader(self, query: Callable[[Reader], T]) -> T:
+        """Run `query` on a reader's thread. It must not read entries that the sink has not had yet."""
         if self._closed:
             raise self._unavailable()
 
-        def answer() -> T:
+        def run() -> T:
             with self._reader() as reader:
-                return question(reader)
+                return query(reader)
 
         try:
-            return await self._loop.run_in_executor(self._pool, answer)
+            return await self._loop.run_in_executor(self._pool, run)
         except sqlite3.Error as error:
-            logger.error("the log %s cannot be read: %s", self.path, error)
+            logger.error("cannot read the log %s: %s", self.path, error)
             raise Unavailable("the log cannot be read", code="engine_failed", retry_after=1) from None
 
     @contextlib.contextmanager
@@ -218,14 +218,14 @@ class SQLiteEngine:
 
 
 class LoopListener:
-    """Passes on to the event loop what the writer tells, in its order."""
+    """Passes what the writer reports on to the event loop, in order."""
 
     def __init__(self, engine: SQLiteEngine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
 
     def _call(self, method: Callable[..., None], *values: Any) -> None:
-        # A loop that is closed has nobody who could hear of it.
+        # After the loop is closed there is nothing left to notify.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(method, *values)
 
@@ -241,9 +241,9 @@ class LoopListener:
         self._call(self._engine.on_failure, group, error)
 
 
-def give(answer: asyncio.Future[list[Receipt]], result: Result) -> None:
+def resolve(answer: asyncio.Future[list[Receipt]], result: Result) -> None:
     if answer.done():
-        return  # nobody waits for it any more
+        return  # cancelled: the caller no longer waits
     if isinstance(result, TidewireError):
         answer.set_exception(result)
     else:
@@ -254,7 +254,7 @@ def path_of(url: str) -> str:
     path = url.removeprefix("sqlite:///")
     if path == url or not path:
         raise InvalidInput(
-            f"{url!r} names no file: write sqlite:///relative/path or sqlite:////absolute/path",
+            f"{url!r} does not name a file; use sqlite:///relative/path or sqlite:////absolute/path",
             code="invalid_engine",
         )
     return path

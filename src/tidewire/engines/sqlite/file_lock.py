@@ -1,8 +1,8 @@
 """
-One process at a time has a file: two hubs on one log would give two events one id.
+The lock that keeps a log file to one process: two hubs on one log would give two events the same id.
 
-The lock is on a file of its own beside it. SQLite's own locks are on the log,
-and a process that closes any descriptor of that file would lose them.
+It is on a separate file beside the log. SQLite's own locks are on the log itself,
+and a process that closed any descriptor of that file would lose them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ...errors import StartRefused
 if sys.platform == "win32":
     import msvcrt
 
-    def take(descriptor: int, shared: bool = False) -> None:
+    def lock(descriptor: int, shared: bool = False) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def take(descriptor: int, shared: bool = False) -> None:
+    def lock(descriptor: int, shared: bool = False) -> None:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class FileLock:
-    """Held until `release`, or until the process is gone. Raises `StartRefused` if another one has it."""
+    """Held until `release` or until the process exits. Raises `StartRefused` if another process holds it."""
 
     def __init__(self, path: str) -> None:
         name = path + ".lock"
@@ -35,17 +35,17 @@ class FileLock:
         except OSError as error:
             raise StartRefused(f"cannot write {name}: {error.strerror}") from None
         try:
-            take(self._descriptor)
+            lock(self._descriptor)
         except OSError:
-            who = noted(self._descriptor)
+            who = recorded_holder(self._descriptor)
             os.close(self._descriptor)
             raise StartRefused(
-                f"the log {path} is in use by {who}: stop that, or take another file", code="log_in_use"
+                f"the log {path} is in use by {who}; stop it or use another file", code="log_in_use"
             ) from None
-        self._note_holder()
+        self._record_holder()
 
-    def _note_holder(self) -> None:
-        # Behind the first byte, which Windows locks. It only makes the message better.
+    def _record_holder(self) -> None:
+        # After the first byte, which Windows locks. It only makes the message better.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, b" %d" % os.getpid())
@@ -54,23 +54,23 @@ class FileLock:
         os.close(self._descriptor)
 
 
-def noted(descriptor: int) -> str:
-    """Return who holds a lock, in words."""
+def recorded_holder(descriptor: int) -> str:
+    """Return the process that holds a lock, in words."""
     number = os.pread(descriptor, 20, 1).decode("ascii", "replace") if hasattr(os, "pread") else ""
     return f"process {number}" if number else "another process"
 
 
 def holder(path: str) -> str:
-    """Return who has the log at `path`, in words; empty if nobody has."""
+    """Return the process that has the log at `path`, in words; empty if none has."""
     try:
         descriptor = os.open(path + ".lock", os.O_RDONLY)
     except OSError:
         return ""
     try:
-        # Those who only ask do not see each other.
-        take(descriptor, shared=True)
+        # A shared lock: two processes that only ask must not see each other.
+        lock(descriptor, shared=True)
     except OSError:
-        return noted(descriptor)
+        return recorded_holder(descriptor)
     finally:
         os.close(descriptor)
     return ""

@@ -3,12 +3,12 @@ One log in one SQLite file: each step of writing it.
 
 Rule 1: what `commit` stored is on the disk: WAL with synchronous=FULL.
 Rule 2: offsets have no holes, from the floor to the head.
-Rule 3: a commit is few statements. Each lets go of Python's lock, and a busy
-        event loop may keep that for 5 ms each time: beside one, 1,000 rows
-        took 3.8 s one by one and 0.03 s in one statement.
+Rule 3: a commit is a few statements. Each releases Python's lock, and a busy event
+        loop may then keep that lock for 5 ms: beside such a loop, 1,000 rows took
+        3.8 s one by one and 0.03 s in one statement.
 
-No event loop and no thread: the engine and `tidewire log` call it, from one
-thread at a time. Reading is `reader`.
+No event loop and no thread here: the engine and `tidewire log` call it, from one
+thread at a time. Reading is in `reader`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
     BLOCK_BITS,
-    begin_wal_anew,
     checkpoint,
     connect,
     prepare,
     quick_check,
     refusal,
+    restart_wal,
     unreadable,
 )
 from .file_lock import FileLock
@@ -45,15 +45,15 @@ from .rows import COLUMNS, Rows
 
 Clock = Callable[[], float]
 
-# Rows in one INSERT. Up to the first number each count has a statement of its
-# own; more are taken apart into powers of two. So all of them stay prepared.
+# Rows in one INSERT. Each count up to EXACT_ROWS has its own statement; larger
+# counts are split into powers of two. So all statements stay prepared.
 EXACT_ROWS = 64
-MOST_ROWS = 1024
-# Pages of the WAL, 16 MiB of them, from which on readers are waited for.
+MAX_ROWS = 1024
+# Pages of the WAL (16 MiB) above which a checkpoint waits for readers.
 LONG_WAL = 4096
 # Keys forgotten in one commit.
 FORGET_STEP = 1_000
-# Marks written between two looks through all of them for those that are too many.
+# Marks written between two deletions of those beyond the limit.
 DROP_EVERY = 10_000
 
 OLDEST = """
@@ -63,7 +63,7 @@ FROM (SELECT * FROM entries WHERE offset >= ? ORDER BY offset LIMIT ?)
 
 
 class Trim(NamedTuple):
-    """Entries that are to go: the floor then, the bytes of all below it, and each topic's newest one."""
+    """Entries to delete: the new floor, the bytes of all entries below it, and each topic's newest one."""
 
     floor: int
     total: int
@@ -72,12 +72,12 @@ class Trim(NamedTuple):
 
 class LogFile:
     """
-    The log in the file at `path`, open for writing: a new life begins.
+    The log in the file at `path`, open for writing. Opening it starts a new life.
 
-    Raises `StartRefused` where another process has the log, it is damaged, or
-    it is none. `clock` makes the log's clock from the newest entry's time.
-    `checking` is told the file's size before an unclean stop makes this look
-    through all of it.
+    Raises `StartRefused` if another process has the log, or if the file is damaged
+    or not a log. `clock` makes the log's clock from the newest entry's time.
+    After an unclean stop the whole file is checked; `on_check` is called with its
+    size before that.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LogFile:
         path: str,
         *,
         clock: Callable[[float], Clock] = LogClock,
-        checking: Callable[[int], object] = lambda size: None,
+        on_check: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.path = os.path.realpath(path)
         make_folder(os.path.dirname(self.path))
@@ -93,7 +93,7 @@ class LogFile:
         try:
             self._db = connect(self.path)
             try:
-                self._open(clock, checking)
+                self._open(clock, on_check)
             except BaseException:
                 self._db.close()
                 raise
@@ -106,10 +106,10 @@ class LogFile:
 
     # -- opening
 
-    def _open(self, clock: Callable[[float], Clock], checking: Callable[[int], object]) -> None:
+    def _open(self, clock: Callable[[float], Clock], on_check: Callable[[int], object]) -> None:
         prepare(self._db, self.path)
         if not self._meta("clean"):
-            checking(os.path.getsize(self.path))
+            on_check(os.path.getsize(self.path))
             quick_check(self._db, self.path)
         self._load_entries()
         self._load_marks()
@@ -138,7 +138,7 @@ class LogFile:
             self._marks.set(topic, offset, bool(ended))
 
     def _begin_life(self) -> None:
-        # One that wrote nothing leaves no trace, but for the first: offset 0 stays with that.
+        # A life that wrote nothing is replaced, except the first: offset 0 belongs to it.
         if len(self.lives) > 1 and self.lives[-1][1] > self.head:
             self.lives.pop()
         self.lives.append((new_life(), self.head + 1))
@@ -149,14 +149,14 @@ class LogFile:
             self._set_meta("clean", 0)
 
     def state(self) -> Head:
-        """Return the state of the log as it is committed, with marks that are the caller's."""
+        """Return the committed state of the log. Its marks are a copy."""
         marks = Marks()
         marks.dropped = self._marks.dropped
         for topic, mark in self._marks.items():
             marks.set(topic, *mark)
         return Head(self.position(self.head), self.floor, tuple(self.lives), marks, dict(self._ended))
 
-    # -- what judging asks (Committed)
+    # -- what judging reads (Committed)
 
     @property
     def life(self) -> str:
@@ -184,8 +184,8 @@ class LogFile:
 
         The time of all entries is now, unless `times` has one for each draft.
         Return the new entries and the answer to each batch. Raises `StoreFull`
-        or `Unavailable` if nothing of it is stored, and `sqlite3.Error` if
-        nobody can say: then the file must not be written any more.
+        or `Unavailable` if nothing is stored, and `sqlite3.Error` if it is
+        unknown what is stored: then the file must not be written any more.
         """
         try:
             judgement, results = self._judge(batches, settings, times)
@@ -197,15 +197,15 @@ class LogFile:
         self._apply(judgement, rows, trim)
         return judgement.entries, results
 
-    def unstored(
-        self, batches: Sequence[Sequence[Draft]], refused: TidewireError, settings: Settings
+    def answers_without_storing(
+        self, batches: Sequence[Sequence[Draft]], error: TidewireError, settings: Settings
     ) -> list[Result]:
-        """Return the answers to batches that were `refused`: a repeat gets its first id all the same."""
+        """Return the answers to batches that could not be stored: `error`, but a repeat gets its first id."""
         try:
             alone = [self._judge([drafts], settings) for drafts in batches]
         except sqlite3.Error:
-            return [refused] * len(batches)
-        return [refused if judgement.entries else result for judgement, (result,) in alone]
+            return [error] * len(batches)
+        return [error if judgement.entries else result for judgement, (result,) in alone]
 
     def _judge(
         self,
@@ -220,7 +220,7 @@ class LogFile:
         return judgement, [judgement.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
 
     def _held_keys(self, batches: Sequence[Sequence[Draft]]) -> dict[bytes, HeldKey]:
-        """Return those keys of `batches` that are held, by their names."""
+        """Return the keys of `batches` that the log holds, by their names."""
         names = [
             name_of(draft.topic, draft.key) for drafts in batches for draft in drafts if draft.key is not None
         ]
@@ -239,19 +239,19 @@ class LogFile:
                 self._insert("topic_blocks", 2, list(chain.from_iterable(rows.new_blocks)))
                 self._store_keys(judgement)
         else:
-            # One statement is a transaction of its own.
+            # A single statement is a transaction by itself.
             self._insert("entries", COLUMNS, rows.values)
         return rows
 
     def _insert(self, table: str, columns: int, values: Sequence[Any]) -> None:
-        """Insert rows, whose values stand one after the other."""
+        """Insert rows; `values` are the columns of all rows, one after the other."""
         done, count = 0, len(values) // columns
         while done < count:
             step = count - done
             if step > EXACT_ROWS:
-                step = min(MOST_ROWS, 1 << (step.bit_length() - 1))
+                step = min(MAX_ROWS, 1 << (step.bit_length() - 1))
             rows = values[done * columns : (done + step) * columns]
-            self._db.execute(insert_of(table, columns, step), rows)
+            self._db.execute(insert_statement(table, columns, step), rows)
             done += step
 
     def _store_keys(self, judgement: Judgement) -> None:
@@ -262,7 +262,7 @@ class LogFile:
             self._insert("keys", 4, list(chain.from_iterable(rows)))
 
     def _apply(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
-        """Take over what was committed."""
+        """Bring the state up to date with what was committed."""
         if judgement.entries:
             self.head, self.total = judgement.entries[-1].offset, rows.total
             self._block, self._block_topics = rows.block, rows.block_topics
@@ -276,10 +276,10 @@ class LogFile:
                     del self._ended[topic]
 
     def forget_keys(self, settings: Settings) -> bool:
-        """Forget some of the keys that have had their time; return whether there are more of them."""
+        """Forget some of the expired keys. Return whether there are more of them."""
         if not self.keys_held:
             return False
-        # They are in the order of their offsets, and so of their times.
+        # In the order of their offsets, keys are also in the order of their times.
         count, last = self._one(
             "SELECT count(*), max(offset) FROM (SELECT offset, time FROM keys ORDER BY offset LIMIT ?)"
             " WHERE time <= ?",
@@ -293,8 +293,8 @@ class LogFile:
 
     # -- retention
 
-    def overdue(self, settings: Settings, step: int) -> Trim | None:
-        """Return what retention wants gone now, at most `step` entries. Nothing is deleted yet."""
+    def plan_trim(self, settings: Settings, step: int) -> Trim | None:
+        """Return what retention should delete now, at most `step` entries. Nothing is deleted yet."""
         too_old = self.clock() - settings.retention_age
         kept = self.head - self.floor + 1
         if not kept:
@@ -305,9 +305,9 @@ class LogFile:
         if not over and self._time_of_oldest() >= too_old:
             return None
         (oldest,) = self._one(OLDEST, self.floor, step)
-        return self._plan(orjson.loads(oldest), too_old, settings)
+        return self._trim_of(orjson.loads(oldest), too_old, settings)
 
-    def _plan(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
+    def _trim_of(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
         floor, trimmed = self.floor, self._trimmed_total
         marks: dict[str, tuple[int, bool]] = {}
         for offset, topic, is_end, time, total in oldest:
@@ -316,7 +316,7 @@ class LogFile:
             over = over or (offset < self.head and self.total - trimmed > settings.retention_bytes)
             if not over and time >= too_old:
                 break
-            marks.pop(topic, None)  # they are told in the order of their offsets
+            marks.pop(topic, None)  # keeps them in the order of their offsets
             marks[topic] = (offset, bool(is_end))
             floor, trimmed = offset + 1, total
         return Trim(floor, trimmed, [(topic, *mark) for topic, mark in marks.items()]) if marks else None
@@ -337,7 +337,7 @@ class LogFile:
         self._set_meta("trimmed_bytes", trim.total)
 
     def _drop_marks(self, more: int) -> None:
-        """Delete, now and then, the marks that are too many in memory; who opens the file counts anew."""
+        """Delete, now and then, the marks beyond the limit. Opening the file restarts the count."""
         self._marks_since += more
         if self._marks_since >= DROP_EVERY and self._marks.dropped:
             self._marks_since = 0
@@ -347,26 +347,26 @@ class LogFile:
     # -- the file
 
     def checkpoint(self) -> None:
-        """Move the WAL into the file, so far as nobody reads what would be moved; a long one, all of it."""
+        """Move what no reader is using of the WAL into the file; for a long WAL, wait for the readers."""
         if checkpoint(self._db) > LONG_WAL:
-            begin_wal_anew(self._db)
+            restart_wal(self._db)
 
     def space(self) -> tuple[int, int]:
-        """Return the bytes of the pages in use, and of those that nothing is on."""
+        """Return the bytes of the pages in use, and of the unused pages."""
         pages, free, size = (
             self._one(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * size, free * size
 
     def vacuum(self) -> None:
-        """Write the file anew, without pages that nothing is on. Raises `StoreFull`: nothing has changed."""
+        """Rewrite the file without its unused pages. Raises `StoreFull` if there is no room for that."""
         try:
             self._db.execute("VACUUM")
         except sqlite3.Error as error:
             raise refusal(error) or error from None
 
     def close(self, *, clean: bool = True) -> None:
-        """Close the file. Not `clean`: whoever opens it next looks through it first."""
+        """Close the file. Unless it is `clean`, the next process that opens it checks it first."""
         try:
             if clean:
                 with contextlib.suppress(sqlite3.Error):
@@ -383,7 +383,7 @@ class LogFile:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            # SQLite has rolled back by itself after some errors.
+            # After some errors SQLite has already rolled back.
             if self._db.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
@@ -404,25 +404,25 @@ class LogFile:
 
 
 def make_folder(path: str) -> None:
-    """Make the folder of a log if it is missing. Raises `StartRefused`."""
+    """Create the folder of a log if it is missing. Raises `StartRefused` if that fails."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise StartRefused(f"cannot make the folder {path} for the log: {error.strerror}") from None
+        raise StartRefused(f"cannot create the folder {path} for the log: {error.strerror}") from None
 
 
 @functools.cache
-def insert_of(table: str, columns: int, rows: int) -> str:
-    # Prepared by their text, so the text is made once.
+def insert_statement(table: str, columns: int, rows: int) -> str:
+    # Statements are cached by their text, so the text is built once.
     row = f"({', '.join('?' * columns)})"
-    # A topic's newer mark takes the place of its older one.
-    otherwise = "REPLACE" if table == "marks" else "ABORT"
-    return f"INSERT OR {otherwise} INTO {table} VALUES {', '.join([row] * rows)}"
+    # A topic's newer mark replaces its older one.
+    on_conflict = "REPLACE" if table == "marks" else "ABORT"
+    return f"INSERT OR {on_conflict} INTO {table} VALUES {', '.join([row] * rows)}"
 
 
 def in_powers(values: Sequence[Any]) -> Iterator[tuple[list[Any], str]]:
-    """Return values in parts whose sizes are powers of two, filled up with NULL, and the marks for each."""
-    for first in range(0, len(values), MOST_ROWS):
-        part = list(values[first : first + MOST_ROWS])
+    """Yield the values in parts, each padded with NULL to a power of two, and the placeholders of each."""
+    for first in range(0, len(values), MAX_ROWS):
+        part = list(values[first : first + MAX_ROWS])
         size = 1 << (len(part) - 1).bit_length()
         yield part + [None] * (size - len(part)), ", ".join("?" * size)

@@ -1,5 +1,5 @@
 """
-What is in a log file, and making it smaller.
+Describing a log file, and making it smaller.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ...settings import Settings
 from .database import refusal, unreadable
 from .file_lock import holder
 from .log_file import Clock, LogFile
-from .read_only import ReadOnly, Tell, explained
+from .read_only import ProgressCallback, ReadOnly, explained
 from .reader import position_in
 
-# Offsets looked at, or entries trimmed, in one transaction.
+# Offsets read, or entries trimmed, in one transaction.
 STEP = 10_000
 TOP_TOPICS = 20
 LAST_LIVES = 5
 
 
-# -- what is in it
+# -- describing a log
 
 
-def info(path: str, tell: Tell) -> dict[str, Any]:
-    """Return what there is to say of the log at `path`, by name. Raises `StartRefused`."""
+def info(path: str, report: ProgressCallback) -> dict[str, Any]:
+    """Return what `tidewire log info` prints. Raises `StartRefused` if `path` cannot be read as a log."""
     log = ReadOnly(path)
     with contextlib.closing(log), explained(log.path):
         found = summary(log)
-        found["topics"] = topics_by_volume(log, tell)
+        found["topics"] = topics_by_volume(log, report)
     return found
 
 
@@ -67,8 +67,8 @@ def count(log: ReadOnly, query: str, *values: int) -> Any:
     return log.db.execute(query, values).fetchone()[0]
 
 
-def topics_by_volume(log: ReadOnly, tell: Tell) -> list[dict[str, Any]]:
-    """Return the largest topics. Step by step: a hub beside it could not begin its WAL anew meanwhile."""
+def topics_by_volume(log: ReadOnly, report: ProgressCallback) -> list[dict[str, Any]]:
+    """Return the largest topics. It reads step by step: during each a hub cannot restart its WAL."""
     events: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     extent = log.extent()
@@ -81,7 +81,7 @@ def topics_by_volume(log: ReadOnly, tell: Tell) -> list[dict[str, Any]]:
         ):
             events[topic] += number
             sizes[topic] += size
-        tell(last - extent.floor + 1, extent.entries)
+        report(last - extent.floor + 1, extent.entries)
     return [
         {"topic": topic, "events": events[topic], "bytes": size}
         for topic, size in sizes.most_common(TOP_TOPICS)
@@ -96,16 +96,21 @@ def size_of(path: str) -> int:
 
 
 def on_disk(path: str) -> int:
-    """Return the size of a log with what a hub that was killed left in its WAL."""
+    """Return the size of a log, including what a killed hub left in its WAL."""
     return size_of(path) + size_of(f"{path}-wal")
 
 
-# -- writing to one that no hub uses
+# -- writing to a log that no hub uses
 
 
 @contextlib.contextmanager
 def writing(path: str, clock: Callable[[float], Clock] = LogClock) -> Iterator[LogFile]:
-    """Open a log for writing; a new life begins. Raises `StartRefused`, `StoreFull` or `Unavailable`."""
+    """
+    Open a log for writing; a new life starts.
+
+    Raises `StartRefused` if it cannot be opened or written, `StoreFull` if the disk is full, and
+    `Unavailable` if another program has locked it.
+    """
     file = LogFile(path, clock=clock)
     clean = True
     try:
@@ -120,26 +125,30 @@ def writing(path: str, clock: Callable[[float], Clock] = LogClock) -> Iterator[L
 
 class Trimmed(NamedTuple):
     entries: int
-    """How many went."""
+    """How many were trimmed."""
     bytes: int
     """How much smaller the file is."""
     size: int
-    """How large it is now."""
+    """How large the file is now."""
     shortage: StoreFull | None
-    """Why the space was not given back."""
+    """Why the space was not given back to the disk."""
 
 
-def trim(path: str, keep: Settings, tell: Tell) -> Trimmed:
-    """Trim the log at `path` to the retention of `keep`, then give the space back. Raises `StartRefused`."""
+def trim(path: str, keep: Settings, report: ProgressCallback) -> Trimmed:
+    """
+    Trim the log at `path` to the retention of `keep`, then give the space back to the disk.
+
+    Raises as `writing` does.
+    """
     shortage = None
     before = on_disk(os.path.realpath(path))
     with writing(path) as file:
         floor = file.floor
         kept = file.head - floor + 1
-        while plan := file.overdue(keep, STEP):
+        while plan := file.plan_trim(keep, STEP):
             file.commit([], plan, keep)
             file.checkpoint()
-            tell(file.floor - floor, kept)
+            report(file.floor - floor, kept)
         try:
             give_back(file)
         except StoreFull as error:
@@ -149,14 +158,14 @@ def trim(path: str, keep: Settings, tell: Tell) -> Trimmed:
 
 
 def give_back(file: LogFile) -> None:
-    """Give the space of what was trimmed back to the disk. Raises `StoreFull`."""
+    """Give the space of trimmed entries back to the disk. Raises `StoreFull` if there is no room to do so."""
     used, unused = file.space()
     free = shutil.disk_usage(os.path.dirname(file.path)).free
-    # To find out while it is done would fill the disk for others too.
+    # Checked first: a VACUUM that runs out of space fills the disk for other programs too.
     if unused and free < 2 * used:
         raise StoreFull(
-            f"the space of what was trimmed stays with the file, for new entries: giving it back takes"
-            f" {2 * used // 1024**2} MiB of free disk for a moment, and there are {free // 1024**2}"
+            f"the file keeps the space of the trimmed entries for new ones: giving it back needs"
+            f" {2 * used // 1024**2} MiB of free disk for a moment, and only {free // 1024**2} MiB are free"
         )
     if unused:
         file.vacuum()

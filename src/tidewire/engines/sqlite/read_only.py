@@ -1,5 +1,5 @@
 """
-A log file as one sees it who does not write it, beside a hub or without one.
+Reading a log file without writing to it, whether or not a hub is using it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 from ...errors import StartRefused
 from ...log.entries import Head, Marks
-from .database import APPLICATION_ID, BUSY, MIGRATIONS, unreadable
+from .database import APPLICATION_ID, BUSY_TIMEOUT, MIGRATIONS, unreadable
 from .reader import Reader, position_in
 
 META = frozenset({"floor", "trimmed_bytes", "dropped_mark", "clean"})
 
-# Is told how many entries are done, of how many.
-Tell = Callable[[int, int], object]
+# Called with how many entries are done, and of how many.
+ProgressCallback = Callable[[int, int], object]
 
 
 class Extent(NamedTuple):
-    """From where to where a log goes, and how much of it that is."""
+    """The range of offsets that a log keeps, and its size."""
 
     floor: int
     head: int
@@ -38,17 +38,17 @@ class Extent(NamedTuple):
 
 class ReadOnly(Reader):
     """
-    The log in the file at `path`, which must be there. Raises `StartRefused`.
+    The log in the file at `path`. Raises `StartRefused` if it cannot be read as a log.
 
-    A hub that writes beside it cannot begin its WAL anew during a `snapshot`:
-    keep those short.
+    A hub that is writing the log cannot restart its WAL during a `snapshot`:
+    keep snapshots short.
     """
 
     def __init__(self, path: str) -> None:
         self.path = os.path.realpath(path)
         with explained(self.path):
             self._db = sqlite3.connect(
-                f"{Path(self.path).as_uri()}?mode=ro", timeout=BUSY, isolation_level=None, uri=True
+                f"{Path(self.path).as_uri()}?mode=ro", timeout=BUSY_TIMEOUT, isolation_level=None, uri=True
             )
         try:
             with explained(self.path):
@@ -59,12 +59,12 @@ class ReadOnly(Reader):
 
     @property
     def db(self) -> sqlite3.Connection:
-        """For questions that nobody else asks."""
+        """For queries that only one caller needs."""
         return self._db
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All that is read within it is of one moment."""
+        """Everything that is read inside it is from one moment."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -75,7 +75,7 @@ class ReadOnly(Reader):
     def meta(self) -> dict[str, int]:
         found = dict(self._db.execute("SELECT name, value FROM meta"))
         for name in META - found.keys():
-            raise sqlite3.DatabaseError(f"{name} is not noted")
+            raise sqlite3.DatabaseError(f"{name} is missing in the table meta")
         return found
 
     def extent(self) -> Extent:
@@ -88,7 +88,7 @@ class ReadOnly(Reader):
     def lives(self) -> list[tuple[str, int]]:
         found = self._db.execute("SELECT life, first FROM lives ORDER BY number").fetchall()
         if not found:
-            raise sqlite3.DatabaseError("there is no life")
+            raise sqlite3.DatabaseError("the list of lives is empty")
         return found
 
     def marks(self) -> Marks:
@@ -107,7 +107,7 @@ class ReadOnly(Reader):
 
 @contextlib.contextmanager
 def explained(path: str) -> Iterator[None]:
-    """Raise what SQLite says of the log at `path` as `StartRefused`."""
+    """Turn SQLite's errors about the log at `path` into `StartRefused`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -118,8 +118,8 @@ def recognise(db: sqlite3.Connection, path: str) -> None:
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if owner != APPLICATION_ID:
-        raise StartRefused(f"{path} is no log of Tidewire", code="log_damaged")
+        raise StartRefused(f"{path} is not a Tidewire log", code="log_damaged")
     if version > len(MIGRATIONS):
-        raise StartRefused(f"the log {path} was written by a newer Tidewire: install that one")
+        raise StartRefused(f"the log {path} was written by a newer Tidewire; install that version")
     if version < len(MIGRATIONS):
-        raise StartRefused(f"the log {path} was written by an older Tidewire: let a hub open it once")
+        raise StartRefused(f"the log {path} was written by an older Tidewire; start a hub on it once")

@@ -1,8 +1,8 @@
 """
-Reading the log in its file, beside the one who writes.
+Reading the log in its file while the writer writes to it.
 
-The answer to each question is one JSON text: rows asked for one by one would
-each have to wait for Python's lock (see `log_file`).
+Each query returns one JSON text: rows fetched one by one would each have to
+wait for Python's lock (see `log_file`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ...position import Position
 from ...topics import Selector
 from .database import BLOCK_BITS, connect
 
-# Blocks whose topics are looked at for one page: a million entries.
-LOOK_BLOCKS = 1_024
-# Blocks whose entries are looked at for one page.
+# Blocks whose topics are checked for one page: a million entries.
+CHECK_BLOCKS = 1_024
+# Blocks whose entries are read for one page.
 SCAN_BLOCKS = SCAN_LIMIT >> BLOCK_BITS
 # Entries read at once to fill a window.
 FILL = 1_000
@@ -33,16 +33,16 @@ ROWS = """
 SELECT CAST(json_group_array(json_array(offset, topic, data, event, retry, is_end, time)) AS BLOB)
 FROM (SELECT * FROM entries WHERE offset BETWEEN ? AND ? AND {condition} ORDER BY offset)
 """
-# Of the first so many rows those whose sizes together stay within a limit, and if so asked at
-# least one: how many there are, through which they go, and how many they were taken of.
+# Of the first N rows, those whose sizes together stay within a limit (or one row, if that is asked for):
+# how many fit, the last offset that fits, and how many rows there were to choose from.
 CUT = """
 SELECT count(*) FILTER (WHERE fits), max(offset) FILTER (WHERE fits), count(*) FROM (
   SELECT offset, sum(size) OVER (ORDER BY offset) <= ? OR row_number() OVER (ORDER BY offset) = ? AS fits
   FROM (SELECT offset, size FROM entries WHERE offset BETWEEN ? AND ? AND {condition} ORDER BY offset LIMIT ?)
 )
 """
-# Each block is asked for each condition by itself, which is a step down a tree. To look through
-# what lies between took 0.1 s for one topic among 100,000, and 8 s for a hundred patterns.
+# Each condition is looked up in each block separately, which is one descent of the tree. Scanning
+# what is in between took 0.1 s for one topic among 100,000, and 8 s for a hundred patterns.
 BLOCKS = """
 WITH RECURSIVE blocks(block) AS (SELECT ? UNION ALL SELECT block + {step} FROM blocks WHERE block != ?)
 SELECT json_group_array(block) FROM (SELECT block FROM blocks WHERE {occurs} LIMIT ?)
@@ -57,7 +57,7 @@ SELECT CAST(json_group_array(json_array(offset, topic)) AS BLOB) FROM (
 
 
 class Filter(NamedTuple):
-    """Conditions on `topic`: one of them holds for what a selector matches, and for not much more."""
+    """Conditions on `topic`. At least one holds for each topic that a selector matches, and few others do."""
 
     conditions: tuple[str, ...] = ("1",)
     values: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ EVERYTHING = Filter()
 
 
 def filter_of(selector: Selector | None) -> Filter:
-    """Return what SQLite can check of `selector`: topics whole, patterns by what they begin with."""
+    """Return what SQLite can check of `selector`: whole topics, and the prefixes of patterns."""
     if selector is None:
         return EVERYTHING
     topics = sorted(selector.topics)
@@ -83,7 +83,7 @@ def filter_of(selector: Selector | None) -> Filter:
         prefix = pattern.partition("*")[0]
         if not prefix:
             return EVERYTHING
-        # It ends in the slash before the first star, and the sign after a slash is 0.
+        # The prefix ends with the slash before the first star, and the character after a slash is 0.
         conditions.append("topic >= ? AND topic < ?")
         values += [prefix, prefix[:-1] + "0"]
     return Filter(tuple(conditions), tuple(values))
@@ -104,7 +104,7 @@ class Reader:
     def page(
         self, after: int, head: int, limit: int, selector: Selector | None, lives: Lives
     ) -> tuple[list[Entry], int]:
-        """Return entries after `after` and not after `head`, and through which offset they are all."""
+        """Return entries after `after` up to `head`, and the offset through which they are complete."""
         if after >= head:
             return [], head
         wanted = filter_of(selector)
@@ -120,9 +120,9 @@ class Reader:
     def _sparse(
         self, after: int, head: int, limit: int, wanted: Filter, lives: Lives
     ) -> tuple[list[Entry], int]:
-        """Look only at blocks where the topics occur: a quiet topic's reader reads no neighbours."""
+        """Read only blocks where the topics occur: a reader of a quiet topic skips its busy neighbours."""
         first = (after + 1) >> BLOCK_BITS
-        last = min(head >> BLOCK_BITS, first + LOOK_BLOCKS - 1)
+        last = min(head >> BLOCK_BITS, first + CHECK_BLOCKS - 1)
         blocks = self._blocks(first, last, wanted)
         if len(blocks) == SCAN_BLOCKS:
             last = blocks[-1]
@@ -140,10 +140,10 @@ class Reader:
     def _entries(
         self, first: int, last: int, limit: int, room: int, wanted: Filter, lives: Lives
     ) -> tuple[list[Entry], int]:
-        # The first of a page comes whatever its size.
+        # The first entry of a page is included whatever its size.
         always = 1 if room == PAGE_BYTES else 0
-        fit, through, there = self._one(wanted.of(CUT), room, always, first, last, *wanted.values, limit)
-        if fit == there < limit:
+        fit, through, found = self._one(wanted.of(CUT), room, always, first, last, *wanted.values, limit)
+        if fit == found < limit:
             through = last
         elif not fit:
             return [], first - 1
@@ -157,14 +157,14 @@ class Reader:
         ]
 
     def _blocks(self, start: int, end: int, wanted: Filter) -> list[int]:
-        """Return the first blocks from `start` to `end`, forwards or backwards, where the topics occur."""
+        """Return the first blocks where the topics occur, from `start` to `end` in either direction."""
         query = wanted.of_blocks(1 if start <= end else -1)
         (text,) = self._one(query, start, end, *wanted.values, SCAN_BLOCKS)
         found: list[int] = orjson.loads(text)
         return sorted(found)
 
     def newest(self, count: int, size: int, head: int, lives: Lives) -> list[Entry]:
-        """Return the newest entries: at most `count`, and so many as have at most `size` bytes."""
+        """Return the newest entries, at most `count` and at most `size` bytes in all."""
         (first,) = self._one(
             "SELECT min(offset) FROM entries WHERE offset > ?"
             " AND bytes > (SELECT bytes FROM entries WHERE offset = ?) - ?",
@@ -177,7 +177,7 @@ class Reader:
             entries += self._rows(start, min(start + FILL - 1, head), EVERYTHING, lives)
         return entries
 
-    # -- places
+    # -- finding an offset
 
     def before(self, time: float, floor: int, head: int) -> int:
         """Return the last offset whose entry is older than `time`."""
@@ -185,7 +185,7 @@ class Reader:
         while low < high:
             middle = (low + high) // 2
             found = self._one("SELECT time FROM entries WHERE offset = ?", middle)
-            # What was trimmed meanwhile is older than all that is kept.
+            # An entry that was trimmed in the meantime is older than all that are kept.
             if found is None or found[0] < time:
                 low = middle + 1
             else:
@@ -201,9 +201,9 @@ class Reader:
 
     def newest_matching(self, selector: Selector, floor: int, head: int) -> tuple[list[int], int]:
         """
-        Return offsets of the newest events that `selector` matches, and down to which one they are all.
+        Return offsets of the newest events that `selector` matches, complete down to the second value.
 
-        A few thousand entries are looked at: there is more below.
+        It reads a few thousand entries at most; there may be more matches below.
         """
         wanted = filter_of(selector)
         blocks = self._blocks(head >> BLOCK_BITS, floor >> BLOCK_BITS, wanted) if floor <= head else []
@@ -224,7 +224,7 @@ def position_in(lives: Lives, offset: int) -> Position:
 
 
 def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Return ascending numbers as runs without holes: their first and last ones."""
+    """Yield the first and last number of each run without holes in ascending `numbers`."""
     start = 0
     for index in range(1, len(numbers) + 1):
         if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:

@@ -1,5 +1,5 @@
 """
-The rows that new entries become: those of `entries` and of `topic_blocks`.
+Turning new entries into rows of the tables `entries` and `topic_blocks`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ BLOCK_MASK = (1 << BLOCK_BITS) - 1
 
 class Rows:
     """
-    The rows of `entries`, each appended to the one before.
+    The rows of new `entries`, which follow each other in the log.
 
-    `total` are the bytes of the log through the last entry; `block` is the block that is not full
-    yet, and `block_topics` the topics in it. They start as given and end as they are to be kept.
+    `total` is the bytes of the log through the last entry; `block` is the block that is not full
+    yet, and `block_topics` are the topics in it. They start with the values before `entries`.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Rows:
         self._new_topics: set[str] = set()
         self.new_blocks: list[tuple[int, str]] = []
         self.values = self._values(entries)
-        """The columns of all entries, one after the other, as an INSERT of many rows takes them."""
+        """The columns of all entries, one after the other, as an INSERT of many rows needs them."""
 
     def _values(self, entries: Sequence[Entry]) -> list[Any]:
         values: list[Any] = []

@@ -1,5 +1,5 @@
 """
-A log as lines of JSON, out of one file and into another.
+Exporting a log as lines of JSON, and importing such lines into another.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from ...settings import Settings
 from ...topics import Selector
 from .log_file import Clock, LogFile
 from .maintenance import writing
-from .read_only import ReadOnly, Tell
+from .read_only import ProgressCallback, ReadOnly
 from .writer import CHECKPOINT
 
 # Entries read or written in one transaction.
 STEP = 1_000
-# The largest event there may be: a hub may allow larger ones than most do.
+# Bytes of the longest line and the largest event: a hub may allow larger events than the default.
 MAX_LINE = 16 * 1024 * 1024
 
 EVERYTHING = Selector(["**"])
 
 REASONS = {
-    "foreign": "it is of another log, or of a part of it that was lost",
+    "foreign": "it belongs to another log, or to a part of this one that was lost",
     "future": "it is beyond the newest entry",
     "trimmed": "entries after it are no longer kept",
 }
 
 
-# -- out
+# -- export
 
 
 class Export:
     """
-    Gives the entries of a log after `since`, up to its head of now, as lines.
+    Writes the entries of a log after `since`, up to its head at the start, as lines.
 
-    `count` says how many there were, and `missed` how many retention took away
-    before they could be read. Raises `InvalidInput` for a position that the log
-    cannot go on from.
+    `count` is how many there were, and `missed` how many retention deleted
+    before they could be read. Raises `InvalidInput` if the log cannot continue
+    after a position.
     """
 
     def __init__(self, log: ReadOnly, selector: Selector | None, since: Since | Position) -> None:
         self._log = log
         self._selector = selector
         self.count = self.missed = 0
-        # What goes before the first page of all that is kept is no longer kept, that is all.
+        # With `start`, entries trimmed before the first page are not missed: they are no longer kept.
         self._owed = isinstance(since, Position) or since.kind != "start"
         with log.snapshot():
             state = log.state()
@@ -67,7 +67,8 @@ class Export:
             verdict = window.judge(since, selector)
             if verdict.reason:
                 raise InvalidInput(
-                    f"cannot go on after {since}: {REASONS[verdict.reason]}; start is all that is kept",
+                    f"cannot continue after {since}: {REASONS[verdict.reason]};"
+                    " use start for everything that is kept",
                     code="invalid_since",
                 )
             return verdict.offset
@@ -78,8 +79,8 @@ class Export:
         time = since.value if since.kind == "at" else LogClock(newest)() - since.value
         return self._log.before(time, self._floor, self._head)
 
-    def pages(self, tell: Tell) -> Iterator[bytes]:
-        """Yield lines, many at a time. A hub beside it may begin its WAL anew between two of them."""
+    def pages(self, report: ProgressCallback) -> Iterator[bytes]:
+        """Yield lines, many at a time. A hub that uses the log can restart its WAL between two of them."""
         first = self._through + 1
         while self._through < self._head:
             with self._log.snapshot():
@@ -90,7 +91,7 @@ class Export:
             self._through = max(through, self._through)
             self.count += len(entries)
             yield b"".join(map(as_line, entries))
-            tell(self._through - first + 1, self._head - first + 1)
+            report(self._through - first + 1, self._head - first + 1)
 
     def _skip_trimmed(self, floor: int) -> None:
         oldest = max(min(floor - 1, self._head), self._through)
@@ -113,7 +114,7 @@ def as_line(entry: Entry) -> bytes:
     return orjson.dumps({**fields, "time": entry.time}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-# -- in
+# -- import
 
 
 class Line(NamedTuple):
@@ -123,7 +124,7 @@ class Line(NamedTuple):
 
 
 class Times:
-    """The times of entries as they were, but never backwards and never later than now."""
+    """The original times of entries, except that they never go backwards and are never later than now."""
 
     def begin(self, newest: float) -> Clock:
         """Return the log's clock; `newest` is the time of its newest entry."""
@@ -139,9 +140,9 @@ class Times:
 
 class Import:
     """
-    Appends lines to the log at `path`, a new or an old one that no hub uses.
+    Appends lines to the log at `path`, which may be new and which no hub uses.
 
-    `count`, `duplicates`, `first` and `last` say what is stored by now.
+    `count`, `duplicates`, `first` and `last` describe what is stored so far.
     """
 
     def __init__(self, path: str) -> None:
@@ -152,12 +153,13 @@ class Import:
         self._times = Times()
         self._settings = Settings()
 
-    def run(self, file: BinaryIO, tell: Tell) -> None:
+    def run(self, file: BinaryIO, report: ProgressCallback) -> None:
         """
         Store all lines of `file`.
 
-        Raises what is wrong with a line; those before it are stored. Raises
-        `StartRefused`, and `StoreFull` if the disk is full.
+        Raises what is wrong with the first bad line; the lines before it are
+        stored. Raises `StartRefused` if the log cannot be opened, and
+        `StoreFull` if the disk is full.
         """
         lines = read_lines(file)
         with writing(self.path, self._times.begin) as log:
@@ -169,7 +171,7 @@ class Import:
                     if len(waiting) == STEP:
                         batch, waiting = waiting, []
                         self._store(log, batch)
-                        tell(self.count, 0)
+                        report(self.count, 0)
             finally:
                 self._store(log, waiting)
 
@@ -186,7 +188,7 @@ class Import:
         self._move_wal(log)
 
     def _move_wal(self, log: LogFile) -> None:
-        """Nobody else reads the log, so all of its WAL goes into the file and it begins anew."""
+        """Move the WAL into the file. No other process reads the log, so all of it moves and it restarts."""
         if log.total - self._moved > CHECKPOINT:
             self._moved = log.total
             log.checkpoint()
@@ -200,13 +202,13 @@ class Import:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """Yield the lines of `file` that are not blank. Raise what is wrong with one."""
+    """Yield the lines of `file` that are not blank. Raises what is wrong with a line, with its number."""
     number = 0
     while text := file.readline(MAX_LINE + 1):
         number += 1
         try:
             if len(text) > MAX_LINE:
-                raise TooLarge(f"it has more than {MAX_LINE} bytes: is this NDJSON?", code="line_too_large")
+                raise TooLarge(f"longer than {MAX_LINE} bytes; is this NDJSON?", code="line_too_large")
             if text.strip():
                 yield Line(number, *read_line(text))
         except TidewireError as error:
@@ -214,7 +216,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def read_line(text: bytes) -> tuple[Draft, float | None]:
-    """Read a line as `as_line` writes it, or as a publisher does."""
+    """Read a line as `as_line` writes it, or as a publisher writes it."""
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -224,15 +226,15 @@ def read_line(text: bytes) -> tuple[Draft, float | None]:
     end, time = fields.pop("end", False), fields.pop("time", None)
     fields.pop("id", None)
     if end not in (True, False):
-        raise InvalidInput("end is true or false", code="invalid_json")
+        raise InvalidInput("end must be true or false", code="invalid_json")
     if time is not None and (isinstance(time, bool) or not isinstance(time, (int, float))):
-        raise InvalidInput("the time is a number of seconds since 1970", code="invalid_json")
+        raise InvalidInput("time must be a number of seconds since 1970", code="invalid_json")
     if end:
         fields.pop("event", None)
     return draft_of(fields, max_event=MAX_LINE)._replace(end=end), time
 
 
 def in_line(number: int, error: TidewireError) -> TidewireError:
-    """Return `error` with the line that it is about."""
+    """Return `error` with the number of its line."""
     error.detail = f"line {number}: {error.detail}"
     return error

@@ -1,14 +1,14 @@
 """
 The one thread that writes a log file.
 
-    waiting -> one transaction of all that waits -> told to the event loop
-    retention: planned -> told to the event loop -> deleted with the next transaction
+    waiting batches -> one transaction for all of them -> reported to the event loop
+    retention: planned -> reported to the event loop -> deleted with the next transaction
 
-Rule 1: the event loop hears of entries after their commit, and a receipt comes after that.
-Rule 2: it hears of a trim before the trimmed entries are gone. So what a reader
-        brings from a later moment never lacks entries that are believed to be there.
-Rule 3: after an error that leaves the disk's state unknown nothing is written
-        any more: a second fsync after a failed one reports success falsely.
+Rule 1: entries are reported to the event loop after their commit, and receipts after that.
+Rule 2: a trim is reported before the trimmed entries are deleted. So a page that is read
+        later never lacks entries that the event loop believes to be there.
+Rule 3: after an error that leaves the disk's state unknown, nothing more is written:
+        a second fsync after a failed one falsely reports success.
 """
 
 from __future__ import annotations
@@ -32,45 +32,45 @@ from .log_file import LogFile, Trim
 
 logger = logging.getLogger("tidewire")
 
-# Drafts in one transaction; a batch that is larger has one of its own.
+# Drafts in one transaction; a larger batch gets its own transaction.
 GROUP = 2_048
-# Entries trimmed with one transaction, unless more than half as many came.
+# Entries trimmed with one transaction, or twice as many as were added, if that is more.
 TRIM_STEP = 256
-# Seconds between two looks at what has grown too old.
+# Seconds between checks for entries and keys that are too old.
 TRIM_EVERY = 1.0
-# Bytes written, about, until the WAL is moved into the file.
+# Roughly the bytes written before the WAL is moved into the file.
 CHECKPOINT = 4 * 1024 * 1024
-# What a commit writes beside its entries: pages are written whole.
+# Bytes a commit writes besides its entries: pages are written whole.
 COMMIT_BYTES = 16 * 1024
 
 
 class WaitingBatch(NamedTuple):
-    """A batch that waits for its transaction, and who waits for the answer. Cancelled, it is not begun."""
+    """A batch that waits for its transaction. If its answer was cancelled, it is not stored."""
 
     drafts: Sequence[Draft]
     answer: asyncio.Future[list[Receipt]]
 
 
 class WriterListener(Protocol):
-    """Who is told, from the writer's thread, in the order in which things happened."""
+    """Notified from the writer's thread, in the order in which things happened."""
 
     def on_commit(
         self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
     ) -> None:
-        """A transaction is on the disk, or there are only results: it could not be."""
+        """A transaction is on the disk; or it could not be stored, and there are only results."""
 
     def on_trim(self, trim: Trim) -> None:
         """Entries are about to be deleted."""
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
-        """Nobody knows what became of `group`; nothing that comes later is stored."""
+        """It is unknown whether `group` is stored; nothing after it will be."""
 
 
 class Writer:
     """
-    Writes what `put` brings until it is stopped.
+    Writes the batches that `put` adds until it is stopped.
 
-    `checkpoint` begins to move the WAL into the file on another thread.
+    `checkpoint` starts to move the WAL into the file on another thread.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Writer:
         self._queue: queue.SimpleQueue[WaitingBatch | None] = queue.SimpleQueue()
         self._trim: Trim | None = None
         self._trim_due = self._keys_due = 0.0
-        self._untrimmed = 0  # entries that came since the last look
+        self._untrimmed = 0  # entries added since a trim was last planned
         self._fresh = 0  # bytes that went into the WAL since it was last moved
         self._moving: Future[int] | None = None
         self._full = False
@@ -99,12 +99,12 @@ class Writer:
         self._queue.put(waiting)
 
     def stop(self) -> None:
-        """Write what waits and return."""
+        """Write what is waiting, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
     def take_waiting(self) -> list[WaitingBatch]:
-        """Return what waits for a writer that has failed."""
+        """Return the batches that were still waiting when the writer failed."""
         found = []
         while not self._queue.empty():
             found.append(self._queue.get())
@@ -118,15 +118,15 @@ class Writer:
             group, stopping = self._next_group()
             try:
                 self._write(group)
-                self._look_after()
+                self._do_housekeeping()
             except Exception as error:
-                logger.critical("the log %s cannot be written any more: %s", self._file.path, error)
+                logger.critical("the log %s can no longer be written: %s", self._file.path, error)
                 self.broken = True
                 self._listener.on_failure(group, error)
                 return
 
     def _next_group(self) -> tuple[list[WaitingBatch], bool]:
-        """Return all that waits, at most a transaction's worth, and whether it is the last."""
+        """Return the waiting batches, at most a transaction's worth, and whether they are the last."""
         group: list[WaitingBatch] = []
         count = 0
         try:
@@ -150,16 +150,17 @@ class Writer:
             entries, results = self._file.commit(batches, self._trim, self._settings)
         except (StoreFull, Unavailable) as error:
             self._full = True
-            self._listener.on_commit([], group, self._file.unstored(batches, error, self._settings))
+            answers = self._file.answers_without_storing(batches, error, self._settings)
+            self._listener.on_commit([], group, answers)
             return
         self._full, self._trim = False, None
         self._untrimmed += len(entries)
         self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
         self._listener.on_commit(entries, group, results)
 
-    # -- what is due beside writing
+    # -- housekeeping
 
-    def _look_after(self) -> None:
+    def _do_housekeeping(self) -> None:
         now = time.monotonic()
         try:
             if self._trim is None and (self._untrimmed >= TRIM_STEP or now >= self._trim_due):
@@ -173,19 +174,19 @@ class Writer:
 
     def _plan_trim(self, now: float) -> None:
         step = max(TRIM_STEP, 2 * self._untrimmed)
-        self._trim = self._file.overdue(self._settings, step)
+        self._trim = self._file.plan_trim(self._settings, step)
         self._untrimmed = 0
         if self._trim:
             self._listener.on_trim(self._trim)
         if self._trim is None or self._trim.floor - self._file.floor < step:
-            # The rest can wait: to trim one entry after each commit would make two of every one.
+            # The rest can wait: trimming one entry after each commit would double the commits.
             self._trim_due = now + TRIM_EVERY
 
     def _move_wal(self) -> None:
         if self._moving is not None and self._moving.done():
             moved, self._moving = self._moving, None
             moved.result()
-            # The rest of it, which came meanwhile, is small. Once all is moved the WAL begins anew.
+            # What was added in the meantime is small. Once all of it is moved, the WAL restarts.
             self._file.checkpoint()
         elif self._moving is None and self._fresh > CHECKPOINT:
             self._fresh = 0
