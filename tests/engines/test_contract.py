@@ -1,4 +1,4 @@
-"""Every engine of ours passes the suite that admits one."""
+"""Each of our engines passes the suite that admits an engine."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class TestSQLite(EngineContract):
     def _file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = tmp_path / "log"
         self.folder.mkdir()
-        # A dozen of these tests wait for it.
+        # A dozen of these tests wait this long.
         monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
 
     async def new_engine(self, settings: Settings, **options: Any) -> Engine:
         return SQLiteEngine(f"sqlite:///{self.folder}/log.db", settings, lambda newest: options["clock"])
 
     async def kill(self, engine: Engine) -> None:
-        """Go on with the files as they are now: that is what a crash leaves."""
+        """Continue with the files as they are now, which is what a crash leaves."""
         left = self.folder.with_name(f"{self.folder.name}-left")
         shutil.copytree(self.folder, left)
         await engine.close()
@@ -95,14 +95,14 @@ class Ahead(MemoryEngine):
 
 
 class AtOrAfter(MemoryEngine):
-    """A page begins with the entry at the position."""
+    """A page starts with the entry at the position."""
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         return await super().read(after - 1, limit, selector)
 
 
 class Stuck(MemoryEngine):
-    """A page in which nothing matches brings nobody on."""
+    """A page in which nothing matches does not advance its reader."""
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         page = await super().read(after, limit, selector)
@@ -110,7 +110,7 @@ class Stuck(MemoryEngine):
 
 
 class Unmarked(MemoryEngine):
-    """What is trimmed leaves no mark."""
+    """Trimmed entries leave no mark."""
 
     def _forget(self, entry: Entry) -> None:
         super()._forget(entry)
@@ -118,14 +118,14 @@ class Unmarked(MemoryEngine):
 
 
 class Idle(MemoryEngine):
-    """Nothing is trimmed while nobody publishes."""
+    """Nothing is trimmed while nothing is published."""
 
     def _trim_regularly(self) -> None:
         pass
 
 
 class Greedy(MemoryEngine):
-    """It keeps one entry less than it is told."""
+    """It keeps one entry fewer than the setting says."""
 
     def __init__(self, url: str, settings: Settings, *args: Any) -> None:
         fewer = max(settings.retention_entries - 1, 1)
@@ -133,7 +133,7 @@ class Greedy(MemoryEngine):
 
 
 class Partial(MemoryEngine):
-    """A refused batch leaves what came before the refusal."""
+    """A refused batch leaves the drafts before the refused one."""
 
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
         receipts = [super(Partial, self).append([draft]).result()[0] for draft in drafts]

@@ -1,4 +1,4 @@
-"""The delivery contract over real HTTP: every engine of ours, on both ways to the socket."""
+"""The delivery contract over real HTTP: each of our engines, on both ways to the socket."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def setting(request: pytest.FixtureRequest, tmp_path: Path) -> Setting:
 
 @pytest.fixture(scope="module", params=EVERY)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """One hub for the tests that do not mind each other's topics."""
+    """One hub for the tests that do not disturb each other."""
     engine, way = request.param
     with Setting(engine, way, tmp_path_factory.mktemp("log")).hub() as hub:
         yield Shared(engine, hub)
@@ -64,7 +64,7 @@ every_case = pytest.mark.parametrize("setting", EVERY, indirect=True)
 
 
 class Reader:
-    """A subscriber whose every step is recorded. `reconnect` resumes with the last id it processed."""
+    """A subscriber that records its every step. `reconnect` resumes with the last id it processed."""
 
     def __init__(self, recorder: Recorder, name: str, *topics: str) -> None:
         self._recorder = recorder
@@ -92,10 +92,10 @@ class Reader:
         """Read until the event with the id `last`; return the data of publishers' events."""
         found: list[str] = []
         while self.last_id != last:
-            found += self._note(*self._listener.take(1))
+            found += self._record(*self._listener.take(1))
         return found
 
-    def _note(self, event: Event) -> list[str]:
+    def _record(self, event: Event) -> list[str]:
         id = event.id or ""
         self.last_id = id
         if event.event == "hub.position":
@@ -117,7 +117,7 @@ class Reader:
 
 
 def publish(hub: Served, recorder: Recorder, topic: str, data: str) -> str:
-    """Publish with a key, record it, and return the id. The same data again is the same publish."""
+    """Publish with a key, record it, and return the id. The same data again repeats the publish."""
     name = data.split("\r")[0]
     recorder.invoked(name, topic, data)
     answer = hub.ask("POST", f"/events/{topic}", data, {"Idempotency-Key": name})
@@ -157,7 +157,7 @@ def judge(recorder: Recorder, hub: Served, **options: Any) -> Report:
 
 @every_case
 def test_delivery(setting: Setting) -> None:
-    """Publish, subscribe, resume: everything once and in order, beyond the window too."""
+    """Publish, subscribe, resume: everything arrives once and in order, also from beyond the window."""
     recorder = Recorder()
     early, late = Reader(recorder, "early", "a"), Reader(recorder, "late", "a", "b/*")
     with setting.hub(window_entries=20) as hub:
@@ -179,7 +179,7 @@ def test_delivery(setting: Setting) -> None:
 
 @every_case
 def test_a_restart(setting: Setting) -> None:
-    """Kill -9: sqlite goes on where it was, memory says that it is another log."""
+    """After kill -9, sqlite continues where it was; memory reports that it is another log."""
     recorder = Recorder()
     reader = Reader(recorder, "reader", "a")
     with setting.hub() as hub:
@@ -237,7 +237,7 @@ def test_an_ended_topic(shared: Shared) -> None:
 
 @every_case
 def test_gaps(setting: Setting) -> None:
-    """Retention overtakes one that was away; a quiet topic's reader is told of no gap."""
+    """Retention overtakes a subscriber that was away; the reader of a quiet topic gets no gap."""
     recorder = Recorder()
     away, quiet = Reader(recorder, "away", "a"), Reader(recorder, "quiet", "q")
     with setting.hub(retention_entries=10, window_entries=5) as hub:

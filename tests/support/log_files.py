@@ -24,7 +24,7 @@ class Row(NamedTuple):
 def write_log(
     path: Path, events: Iterable[dict[str, Any]], ends: Iterable[str] = (), **settings: Any
 ) -> None:
-    """Let a hub publish these to a log, end these topics, and close it."""
+    """Write a log by a hub: it publishes `events`, ends the topics `ends`, and closes the log."""
 
     async def run() -> None:
         hub = Hub(f"sqlite:///{path}", per_process=True, **settings)
@@ -39,14 +39,14 @@ def write_log(
 
 
 def change(path: Path, *statements: str) -> None:
-    """Do to a log what no hub does."""
+    """Change a log in ways that no hub would."""
     with closing(sqlite3.connect(path)) as db, db:
         for statement in statements:
             db.execute(statement)
 
 
 def rows(path: Path) -> list[Row]:
-    """Return the entries of a log in their order."""
+    """Return the entries of a log in order."""
     with closing(sqlite3.connect(path)) as db:
         found = db.execute(
             "SELECT topic, coalesce(event, 'message'), data, retry, is_end, time FROM entries ORDER BY offset"

@@ -15,7 +15,7 @@ from tidewire.log.entries import Draft, Receipt
 
 
 class SlowEngine(MemoryEngine):
-    """While `slow`, appends wait in `waiting` for `go_on`; then they raise `fault` if there is one."""
+    """While `slow`, appends wait in `waiting` until `go_on`; then they raise `fault` if it is set."""
 
     opened: list[SlowEngine]
 
@@ -39,7 +39,7 @@ class SlowEngine(MemoryEngine):
         return await super().append(drafts)
 
     def go_on(self) -> None:
-        """Let all that wait go on, from any thread."""
+        """Let all waiting appends continue. May be called from any thread."""
         self.slow = False
         for future in self.waiting:
             future.get_loop().call_soon_threadsafe(future.set_result, None)
@@ -48,7 +48,7 @@ class SlowEngine(MemoryEngine):
 
 @contextmanager
 def slow_engines() -> Iterator[list[SlowEngine]]:
-    """Have the URL `slow` name this engine; the list gets each when it is opened."""
+    """Make the URL `slow` name this engine; each one is added to the list when it is opened."""
     opened: list[SlowEngine] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SlowEngine, "opened", opened, raising=False)

@@ -1,4 +1,4 @@
-"""A log in an SQLite file, for the tests of its engine: what the sink is told, and what lies in the file."""
+"""A log in an SQLite file, for the tests of its engine: what the sink gets, and what is in the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tidewire.topics import Selector
 
 
 class NotedSink:
-    """Keeps what it is told: every entry after the head once and in order, floors that only grow."""
+    """Keeps what it gets, and checks that entries come once and in order and that floors only grow."""
 
     def __init__(self) -> None:
         self.batches: list[list[Entry]] = []
@@ -80,7 +80,7 @@ class Log:
         return [(await self.put(Draft(topic)))[0] for topic in topics]
 
     async def offsets(self, after: int = 0, selector: Selector | None = None) -> list[int]:
-        """Return the offsets of all that follows, page by page."""
+        """Return the offsets of all entries after `after`, read page by page."""
         found: list[int] = []
         while after < self.sink.head:
             page: Page = await self.engine.read(after, 256, selector)
@@ -95,7 +95,7 @@ class Log:
 
 
 def refusal_of(path: Path) -> StartRefused:
-    """Return why the log at `path` cannot be opened; nothing stays behind that keeps others from it."""
+    """Return why the log at `path` cannot be opened. Nothing stays open or locked."""
     with pytest.raises(StartRefused) as refusal:
         LogFile(os.fspath(path)).close()
     error = refusal.value
@@ -126,7 +126,7 @@ def size_of(path: Path, suffix: str = "") -> int:
 
 
 def crashed(path: Path, to: Path) -> Path:
-    """Copy the files of a log as they are now: that is what a crash leaves. Return the copy's path."""
+    """Copy the files of a log as they are now, which is what a crash leaves. Return the copy's path."""
     to.mkdir()
     for part in path.parent.glob(f"{path.name}*"):
         if not part.name.endswith("-shm"):
@@ -135,7 +135,7 @@ def crashed(path: Path, to: Path) -> Path:
 
 
 def descriptors(name: str = "") -> list[int]:
-    """Return this process's open descriptors, of the file `name` if it is given."""
+    """Return this process's open descriptors, or only those of the file `name`."""
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -146,7 +146,7 @@ def descriptors(name: str = "") -> list[int]:
 
 @contextlib.contextmanager
 def unwritable(file: str) -> Iterator[None]:
-    """Let every write to a file that this process has open fail, as on a disk that broke."""
+    """Make every write to a file that this process has open fail, as on a broken disk."""
     read_only = os.open(os.devnull, os.O_RDONLY)
     kept = [(number, os.dup(number)) for number in descriptors(file)]
     assert kept, f"{file} is not open"
