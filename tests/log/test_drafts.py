@@ -20,7 +20,7 @@ def refused(code: str, status: int, call: Any, *args: Any, **fields: Any) -> Non
     assert isinstance(refusal.value, ValueError)
 
 
-def test_the_least_and_the_most() -> None:
+def test_the_fewest_and_the_most_fields() -> None:
     assert draft("a", max_event=LIMIT) == Draft("a", "", "message", None, None)
     full = draft("a/b", "x", event="news", retry=700, key="k 1", max_event=LIMIT)
     assert full == Draft("a/b", "x", "news", 700, "k 1")
@@ -47,14 +47,14 @@ def test_data(case: str) -> None:
     assert draft("a", given, max_event=LIMIT).data == expected
 
 
-NO_DATA: dict[str, tuple[Any, str, int]] = {
-    "no UTF-8": (b"\xff", "invalid_utf8", 400),
+BAD_DATA: dict[str, tuple[Any, str, int]] = {
+    "not UTF-8": (b"\xff", "invalid_utf8", 400),
     "overlong UTF-8": (b"\xc0\x80", "invalid_utf8", 400),  # attack A11
     "UTF-16": ("x".encode("utf-16"), "invalid_utf8", 400),
     "a lone surrogate": ("\ud800", "invalid_utf8", 400),
     "a lone surrogate inside": ({"a": "\ud800"}, "invalid_data", 400),
-    "nothing that JSON has": (object(), "invalid_data", 400),
-    "a circle": ((circle := []).append(circle) or circle, "invalid_data", 400),  # type: ignore[func-returns-value]
+    "no JSON type": (object(), "invalid_data", 400),
+    "a cycle": ((circle := []).append(circle) or circle, "invalid_data", 400),  # type: ignore[func-returns-value]
     "an integer beyond 64 bits": (2**70, "invalid_data", 400),
     "one byte too many": ("x" * (LIMIT + 1), "event_too_large", 413),
     "one byte too many in UTF-8": ("é" * (LIMIT // 2) + "x", "event_too_large", 413),
@@ -62,9 +62,9 @@ NO_DATA: dict[str, tuple[Any, str, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", NO_DATA)
-def test_no_data(case: str) -> None:
-    given, code, status = NO_DATA[case]
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data(case: str) -> None:
+    given, code, status = BAD_DATA[case]
     refused(code, status, draft, "a", given)
 
 
@@ -74,7 +74,7 @@ def test_data_of_exactly_the_limit() -> None:
 
 
 @pytest.mark.parametrize("event", ["x\nevent: admin", "x\r", "\r\n", "a\0", "\ud800", 7, b"x"])
-def test_no_type(event: Any) -> None:
+def test_bad_types(event: Any) -> None:
     refused("invalid_type", 400, draft, "a", event=event)  # attacks A01, A02 and A17
 
 
@@ -84,17 +84,17 @@ def test_types_of_the_hub(event: str) -> None:
 
 
 @pytest.mark.parametrize("event", ["hub", "hubs", "Hub.gap", "my.hub.x"])
-def test_types_that_only_look_like_it(event: str) -> None:
+def test_types_that_only_look_like_the_hubs(event: str) -> None:
     assert draft("a", event=event, max_event=LIMIT).event == event
 
 
 @pytest.mark.parametrize("retry", [0, -1, 1, 499, 600_001, 10**12, True, 1.5, "700", "5\nid: x"])
-def test_no_retry(retry: Any) -> None:
+def test_bad_retries(retry: Any) -> None:
     refused("invalid_retry", 400, draft, "a", retry=retry)  # attack A13
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129, "é" * 65, "a\nb", "a\0", "\x7f", "\ud800", "\u202e", 7, b"x"])
-def test_no_key(key: Any) -> None:
+def test_bad_keys(key: Any) -> None:
     refused("invalid_key", 400, draft, "a", key=key)  # attacks A03 and F16
 
 
@@ -114,7 +114,7 @@ def test_keys(key: str) -> None:
         (7, "invalid_topic", 400),
     ],
 )
-def test_no_topic(topic: Any, code: str, status: int) -> None:
+def test_bad_topics(topic: Any, code: str, status: int) -> None:
     refused(code, status, draft, topic)
     refused(code, status, end_draft, topic, "over")
     refused(code, status, draft_of, {"topic": topic})
@@ -124,7 +124,7 @@ def test_json_objects() -> None:
     assert draft_of({"topic": "a"}, max_event=LIMIT) == Draft("a")
     fields = {"topic": "a", "data": {"x": 1}, "event": "e", "retry": 700, "key": "k"}
     assert draft_of(fields, max_event=LIMIT) == Draft("a", '{"x":1}', "e", 700, "k")
-    # null says nothing, except as data.
+    # null means the default, except for data.
     empty = {"topic": "a", "data": None, "event": None, "retry": None, "key": None}
     assert draft_of(empty, max_event=LIMIT) == Draft("a", "null")
 
@@ -145,11 +145,11 @@ def test_json_objects() -> None:
         ({"topic": "a", "key": 7}, "invalid_key"),
     ],
 )
-def test_no_json_object(fields: Any, code: str) -> None:
+def test_bad_json_objects(fields: Any, code: str) -> None:
     refused(code, 400, draft_of, fields)
 
 
-def test_an_unknown_field_is_named_in_short() -> None:
+def test_the_name_of_an_unknown_field_is_shortened() -> None:
     with pytest.raises(TidewireError) as refusal:
         draft_of({"topic": "a", "x" * 10_000: 1}, max_event=LIMIT)
     assert len(refusal.value.detail) < 100
@@ -182,7 +182,7 @@ def test_the_end_of_a_topic() -> None:
     ],
     ids=range(15),
 )
-def test_many_are_what_each_is(fields: Any) -> None:
+def test_drafts_of_many_agrees_with_draft_of_each(fields: Any) -> None:
     first = {"topic": "a", "data": "first"}
     expected = outcome(lambda: draft_of(fields, max_event=100))
     if isinstance(expected, str):

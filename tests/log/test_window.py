@@ -103,7 +103,7 @@ def test_a_digest_tells_drafts_apart() -> None:
     assert Draft("a", "b", key="1").digest() == Draft("a", "b", key="2").digest()
 
 
-def test_who_knows_where_a_subscription_begins() -> None:
+def test_which_starts_only_the_engine_knows() -> None:
     asked = {
         kind: Since(kind).asks_engine for kind in ("now", "start", "last", "ago", "at", "after", "invalid")
     }  # type: ignore[arg-type]
@@ -149,11 +149,11 @@ selectors = st.lists(st.sampled_from(TERMS), min_size=1, max_size=3).map(Selecto
     st.integers(1, 4),
     st.lists(st.one_of(st.tuples(st.sampled_from(TOPICS), st.integers(1, 3)), selectors), max_size=40),
 )
-def test_the_largest_mark_is_found_however_the_looks_fall(limit: int, steps: list[Any]) -> None:
+def test_the_largest_mark_is_found_whenever_it_is_asked_for(limit: int, steps: list[Any]) -> None:
     marks, newest, dropped, offset = Marks(limit), {}, 0, 0
     for step in steps:
         if isinstance(step, Selector):
-            # All that stand for a topic: its own mark, or the largest dropped one.
+            # What stands for each topic: its own mark, or the largest dropped one.
             of = {topic: newest.get(topic, dropped) for topic in TOPICS}
             matched = [mark for topic, mark in of.items() if step.matches(topic)]
             # A pattern, and a topic never seen, may match one whose mark is gone.
@@ -169,7 +169,7 @@ def test_the_largest_mark_is_found_however_the_looks_fall(limit: int, steps: lis
                 dropped = newest.pop(min(newest, key=lambda name: newest[name]))
 
 
-def test_only_so_many_patterns_are_remembered() -> None:
+def test_the_remembered_patterns_are_bounded() -> None:
     marks = Marks()
     marks.set("t/5", 9, ended=False)
     for number in range(2000):
@@ -189,7 +189,7 @@ def test_the_window_keeps_the_newest_entries() -> None:
     assert offsets(window.read(2, 6, A, 10**6)) == ([4], 6)
 
 
-def test_a_large_window_drops_some_at_once_and_never_holds_more() -> None:
+def test_a_large_window_drops_several_at_once_and_never_holds_more_than_its_limit() -> None:
     window = opened(max_entries=640)
     for offset in range(1, 2001):
         window.append([entry(offset, "ab"[offset % 2])])
@@ -209,12 +209,12 @@ def test_the_window_is_bounded_by_bytes_and_keeps_its_newest_entry() -> None:
     assert window.start == 12
 
 
-def test_text_counts_with_its_bytes() -> None:
+def test_text_counts_in_bytes() -> None:
     assert entry(1, data="é" * 100).size - entry(1).size == 200
     assert entry(1, data="\U0001f30a" * 100).size - entry(1).size == 400
 
 
-def test_frames_of_dropped_entries_are_let_go() -> None:
+def test_frames_of_dropped_entries_are_freed() -> None:
     window = opened(max_entries=1)
     first = entry(1)
     window.append([first])
@@ -229,7 +229,7 @@ def test_a_hole_is_a_fault() -> None:
         window.append([entry(4)])
 
 
-def test_a_new_life_begins_with_its_first_entry() -> None:
+def test_a_new_life_starts_with_its_first_entry() -> None:
     window = filled("ab")
     window.append([entry(3, life="life02")])
     assert window.lives == [("life01", 1), ("life02", 3)]
@@ -237,9 +237,9 @@ def test_a_new_life_begins_with_its_first_entry() -> None:
     assert [str(window.position(offset)) for offset in (0, 2, 3)] == ["life01.0", "life01.2", "life02.3"]
 
 
-def test_positions_carry_the_check_where_it_is_known() -> None:
+def test_positions_carry_the_check_if_it_is_known() -> None:
     window = opened(9, check="zz", max_entries=2)
-    assert str(window.position(9)) == "life01.9.zz"  # the head's is told by the engine
+    assert str(window.position(9)) == "life01.9.zz"  # the engine reports the head's check
     window.append([entry(offset, check=f"c{offset % 10}") for offset in (10, 11, 12)])
     assert [str(window.position(offset)) for offset in (9, 10, 11, 12)] == [
         "life01.9",
@@ -262,7 +262,7 @@ def test_retention_moves_the_floor_and_empties_the_window() -> None:
     assert offsets(window.read(4, 5, A, 100)) == ([5], 5)
 
 
-def test_retention_of_what_the_window_never_had() -> None:
+def test_retention_of_entries_that_the_window_never_had() -> None:
     window = opened(100, floor=1, max_entries=5)
     trim(window, entry(50))
     assert (window.floor, window.start) == (51, 101)
@@ -286,13 +286,13 @@ def test_ended_topics() -> None:
     assert window.all_ended(Selector(["a", "b"]))
 
 
-def test_ended_topics_that_the_engine_still_keeps_are_told_at_the_start() -> None:
+def test_ended_topics_that_the_engine_still_keeps_are_known_at_the_start() -> None:
     window = opened(10, floor=4, ended={"b": 8, "a": 5})
     assert window.all_ended(Selector(["a", "b"]))
     assert (window.end_of("a"), window.end_of("b")) == (5, 8)
     trim(window, entry(4, "c"), entry(5, "a", end=True))
     assert window.is_ended("a")
-    window.marks.set("a", 6, ended=False)  # a mark that was forgotten and came again: the name was free
+    window.marks.set("a", 6, ended=False)  # its mark was dropped and set again: the name was free
     assert not window.is_ended("a")
     assert window.is_ended("b")
 
@@ -321,16 +321,16 @@ JUDGED = {
     "without a check": (("life03", 20, ""), A, Verdict(20)),
     "in the middle": (("life02", 10, "10"), A, Verdict(10)),
     "just before the oldest kept": (("life01", 6, ""), ALL, Verdict(6)),
-    "a life never heard of": (("other1", 10, "10"), A, Verdict(6, "foreign", ("a",))),
-    "a life never heard of, in the future": (("other1", 99, "10"), A, Verdict(6, "foreign", ("a",))),
+    "an unknown life": (("other1", 10, "10"), A, Verdict(6, "foreign", ("a",))),
+    "an unknown life, in the future": (("other1", 99, "10"), A, Verdict(6, "foreign", ("a",))),
     "an older life, beyond its end": (("life02", 17, "17"), A, Verdict(14, "foreign", ("a",))),
     "an older life, its end trimmed": (("life01", 9, "09"), A, Verdict(7, "foreign", ("a",))),
-    "a later life, before its begin": (("life03", 9, "09"), A, Verdict(6, "foreign", ("a",))),
+    "a later life, before its start": (("life03", 9, "09"), A, Verdict(6, "foreign", ("a",))),
     "beyond the head": (("life03", 21, "21"), A, Verdict(20, "future", ("a",))),
     "beyond the head, far": (("life03", 2**62, ""), A, Verdict(20, "future", ("a",))),
     "a wrong check": (("life03", 18, "xx"), A, Verdict(6, "foreign", ("a",))),
     "a wrong check at the head": (("life03", 20, "xx"), A, Verdict(6, "foreign", ("a",))),
-    "a check that nothing can be compared with": (("life01", 5, "05"), A, Verdict(6, "trimmed", ("a",))),
+    "a check that cannot be compared": (("life01", 5, "05"), A, Verdict(6, "trimmed", ("a",))),
     "older than the mark": (("life01", 2, ""), ALL, Verdict(6, "trimmed", ("**",))),
     "older than one mark of two": (("life01", 4, ""), Selector(["a", "b"]), Verdict(6, "trimmed", ("a",))),
     "trimmed, but nothing of this topic": (("life01", 5, ""), B, Verdict(6)),
@@ -347,7 +347,7 @@ def test_judging(case: str) -> None:
     assert judged().judge(position, selector) == expected
 
 
-def test_a_position_at_the_head_is_compared_even_when_everything_is_trimmed() -> None:
+def test_a_position_at_the_head_is_compared_even_if_everything_is_trimmed() -> None:
     window = filled([], check="")
     window.append([entry(1, check="c1")])
     trim(window, entry(1))
@@ -355,11 +355,11 @@ def test_a_position_at_the_head_is_compared_even_when_everything_is_trimmed() ->
     assert window.judge(Position("life01", 1, "xx"), A) == Verdict(1, "foreign", ("a",))
 
 
-def test_a_check_where_the_log_has_none_is_foreign() -> None:
+def test_a_check_is_foreign_if_the_log_has_none() -> None:
     assert filled("ab").judge(Position("life01", 1, "xx"), A) == Verdict(0, "foreign", ("a",))
 
 
-def test_a_quiet_topic_suffers_nothing_from_a_busy_neighbour() -> None:
+def test_a_busy_neighbour_causes_no_gap_on_a_quiet_topic() -> None:
     window = filled("a" + "b" * 50)
     trim(window, entry(1, "a"), *(entry(offset, "b") for offset in range(2, 41)))
     assert window.judge(Position("life01", 1), A) == Verdict(40)
@@ -367,7 +367,7 @@ def test_a_quiet_topic_suffers_nothing_from_a_busy_neighbour() -> None:
     assert window.judge(Position("life01", 1), B).reason == "trimmed"
 
 
-def test_forgotten_marks_make_every_older_position_doubtful() -> None:
+def test_dropped_marks_make_every_older_position_a_gap() -> None:
     window = opened(marks=Marks(limit=1))
     window.append([entry(offset, topic) for offset, topic in enumerate("abc", 1)])
     trim(window, entry(1, "a"), entry(2, "b"))
@@ -385,7 +385,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(TOPICS), st.booleans()),
         st.sampled_from(["new life"]),
-        st.integers(1, 3),  # trim so many
+        st.integers(1, 3),  # trim this many
     ),
     max_size=25,
 )
@@ -401,7 +401,7 @@ def test_judging_agrees_with_a_naive_log(log: list[Any], max_entries: int, selec
     floor = 1
     for step in log:
         if step == "new life":
-            if lives[-1] <= len(written):  # a life without an entry leaves no trace
+            if lives[-1] <= len(written):  # a life without entries is not kept
                 lives.append(len(written) + 1)
         elif isinstance(step, int):
             gone = [
@@ -445,7 +445,7 @@ def test_judging_agrees_with_a_naive_log(log: list[Any], max_entries: int, selec
 # -- reading
 
 
-def test_reading_stops_before_so_many_bytes_but_never_without_an_entry() -> None:
+def test_reading_stops_before_the_byte_limit_but_never_without_an_entry() -> None:
     window = opened()
     window.append([entry(offset, "ab"[offset % 2], "x" * 1000) for offset in range(1, 11)])
     frame = len(entry(1, data="x" * 1000).frame(False))

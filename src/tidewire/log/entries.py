@@ -1,7 +1,7 @@
 """
-What the log is made of, and how it is described: drafts, entries and receipts; heads, marks and pages.
+The values of the log: drafts, entries and receipts; heads, marks and pages.
 
-Engines make these values; the window, the readers and the HTTP layer take them.
+Engines create them; the window, the readers and the HTTP layer use them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..event_stream import Event, encode
 from ..position import Position
 from ..topics import Selector
 
-# What an entry costs beside its text: the object, its place in three lists.
+# Bytes that an entry costs besides its text: the object, and its place in three lists.
 ENTRY_OVERHEAD = 256
-# Marks kept: a busy neighbour causes no false gap until so many topics are trimmed away.
+# Marks kept: a busy neighbour causes no false gap until this many topics are trimmed away.
 MAX_MARKS = 100_000
 # Selectors with patterns whose largest mark is remembered.
 MAX_REMEMBERED = 1_024
@@ -36,14 +36,14 @@ class Draft(NamedTuple):
     end: bool = False
 
     def digest(self) -> bytes:
-        """Return what tells two drafts with one key apart: SHA-256 of topic, type, retry and data."""
+        """Return what tells two drafts with the same key apart: SHA-256 of topic, type, retry and data."""
         parts = (self.topic, self.event, "" if self.retry is None else str(self.retry), self.data)
-        # Lengths first: no two different drafts spell the same bytes.
+        # Lengths first, so that different drafts never produce the same bytes.
         texts = [part.encode() for part in parts]
         return hashlib.sha256(b"".join(b"%d:%b" % (len(text), text) for text in texts)).digest()
 
 
-# What an entry has before it is encoded. One tuple for all: a list each would be a fifth of their cost.
+# The frames of an entry before it is encoded. A list for each entry would be a fifth of its cost.
 NO_FRAMES: tuple[bytes | None, bytes | None] = (None, None)
 
 
@@ -73,7 +73,7 @@ class Entry:
         self.retry = retry
         self.end = end
         self.time = time
-        # A character may be four bytes, and the limits are meant in bytes.
+        # A character may be four bytes, and the limits are in bytes.
         text = len(data) if data.isascii() else len(data.encode(errors="replace"))
         self.size = text + len(topic) + len(event) + ENTRY_OVERHEAD
         self.frames = NO_FRAMES
@@ -86,14 +86,14 @@ class Entry:
         return self.position.offset
 
     def as_event(self) -> Event:
-        """Return the event that a subscriber sees; a topic's end is one of the hub's own."""
+        """Return the event that a subscriber sees; a topic's end is a `hub.end`."""
         if self.end:
             data = hub_events.end_data(self.topic, self.data)
             return Event(data, hub_events.END, str(self.position), topic=self.topic)
         return Event(self.data, self.event, str(self.position), self.retry, self.topic)
 
     def frame(self, with_topic: bool) -> bytes:
-        """Return the bytes of this entry, encoded once. Raise `InvalidInput` (a foreign writer's field)."""
+        """Return the bytes of this entry, encoded once. Raises `InvalidInput` if a foreign field is bad."""
         frame = self.frames[with_topic]
         if frame is None:
             event = self.as_event()
@@ -105,7 +105,7 @@ class Entry:
 
 
 class Receipt(NamedTuple):
-    """The engine's answer: where a draft is, and whether it was there before (the same key, a second end)."""
+    """The engine's answer: where a draft is, and whether it was already there (same key, or a second end)."""
 
     position: Position
     duplicate: bool = False
@@ -113,11 +113,11 @@ class Receipt(NamedTuple):
 
 class Since(NamedTuple):
     """
-    Where a subscription begins, if not at a position.
+    Where a subscription starts, if not at a position.
 
     `now`, `start`, the `last` N events, seconds `ago`, `at` a time (Unix
     seconds), `after` an offset (what the engine found for one of these), or
-    `invalid`: it brought a position that cannot be read.
+    `invalid`: the client sent a position that cannot be read.
     """
 
     kind: Literal["now", "start", "last", "ago", "at", "after", "invalid"]
@@ -138,8 +138,8 @@ class Marks:
     """
     Per topic, the offset of its newest entry that is no longer kept.
 
-    The engine owns the marks and tells them in order; nodes read them. The
-    `limit` newest are kept, and `dropped`, the largest one that is not, stands
+    The engine owns the marks and sets them in order; nodes read them. The
+    `limit` newest are kept; `dropped`, the largest mark no longer kept, stands
     for all others.
     """
 
@@ -158,7 +158,7 @@ class Marks:
         return self._marks.items()
 
     def set(self, topic: str, offset: int, ended: bool) -> None:
-        """Record that the entry of `topic` at `offset` is trimmed; offsets come in growing order."""
+        """Record that the entry of `topic` at `offset` is trimmed; offsets only grow."""
         self._marks.pop(topic, None)
         self._marks[topic] = Mark(offset, ended)
         if len(self._marks) > self._limit:
@@ -179,9 +179,9 @@ class Marks:
         return max(plain, self._of_patterns(selector)) if selector.patterns else plain
 
     def _of_patterns(self, selector: Selector) -> int:
-        # Marks lie in the order of their offsets, and a topic's mark only
-        # grows: what was looked through before cannot hold a larger one. So
-        # only marks newer than the last look are matched.
+        # Marks are in the order of their offsets, and a topic's mark only grows:
+        # those that were searched before cannot hold a larger one. So only marks
+        # newer than the last search are matched.
         newest = next(reversed(self._marks.values())).offset if self._marks else 0
         through, largest = self._largest.pop(selector, (0, 0))
         if newest > through:
@@ -198,7 +198,7 @@ class Marks:
 
 
 class Head(NamedTuple):
-    """The state of a log at one moment, as an engine tells it when it is opened or reset."""
+    """The state of a log at one moment, as an engine reports it when the log is opened or reset."""
 
     position: Position
     floor: int
@@ -207,11 +207,11 @@ class Head(NamedTuple):
     ended: Mapping[str, int]
     """Topics whose end is still kept, with its offset."""
     newest: Sequence[Entry] = ()
-    """The entries through the position, as many as the engine has at hand: a window begins with them."""
+    """The entries up to the position, as many as the engine can provide: a window starts with them."""
 
 
 class Page(NamedTuple):
-    """Entries in order, through which offset the log was looked at, and the trim state of that moment."""
+    """Entries in order, the offset through which the log was read, and the trim state at that moment."""
 
     entries: Sequence[Entry]
     through: int
@@ -227,7 +227,7 @@ class Page(NamedTuple):
 def join(
     entries: Iterable[Entry], through: int, selector: Selector, max_bytes: int
 ) -> tuple[list[Entry], int]:
-    """Return the first entries with at most `max_bytes` of frames, or one, and through where they reach."""
+    """Return the first entries with at most `max_bytes` of frames, or one, and the offset they reach."""
     found: list[Entry] = []
     size = 0
     with_topic = not selector.single

@@ -1,7 +1,7 @@
 """
 This node's log: its engine, and the window of the newest entries.
 
-Publishes go in here, and the engine reports here. The log judges where a stream
+Publishes enter here, and the engine reports here. The log judges where a stream
 starts, and passes new entries on to its follower, which has the streams.
 """
 
@@ -80,7 +80,7 @@ class NodeLog:
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, follower: LogFollower) -> None:
-        """Open the engine, and notify `follower` from now on. Raises `StartRefused`."""
+        """Open the engine, and notify `follower` from now on. Raises `StartRefused` if that fails."""
         self._follower = follower
         self.window.reset(await self.engine.open(self))
         self.up = True
@@ -239,7 +239,7 @@ class NodeLog:
     # -- reading
 
     async def read(self, after: int, limit: int, selector: Selector) -> Page:
-        """Return a page from the engine. By then the window knows what retention took from it."""
+        """Return a page from the engine. By then the window knows what was trimmed before the read."""
         resets = self.resets
         page = await self.engine.read(after, limit, selector)
         if resets == self.resets and page.floor > self.window.floor:
@@ -249,7 +249,7 @@ class NodeLog:
         return page
 
     async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
-        """Return a page of the log as the JSON page shows it. Raises `Unavailable`."""
+        """Return a page of the log as the JSON page shows it. Raises `Unavailable` if the engine is down."""
         if self.up:
             try:
                 async with asyncio.timeout(self._settings.engine_timeout):
@@ -269,7 +269,7 @@ class NodeLog:
         for _ in range(HISTORY_PAGES):
             page = await self.read(after, limit - len(entries), selector)
             if self.window.overtaken(after, selector).offset != after:
-                # Retention took what comes next. The next page will say so.
+                # Retention trimmed what comes next. The next page will report it.
                 if entries:
                     break
                 return await self._history(selector, asked, limit)
@@ -322,7 +322,7 @@ class NodeLog:
         return Verdict(self.window.floor - 1 if claim.kind == "start" else self.window.head)
 
     def is_finished(self, selector: Selector, verdict: Verdict) -> bool:
-        """Whether a stream that goes on from `verdict` has nothing to send, now and for good."""
+        """Whether a stream that continues from `verdict` has nothing to send, now or later."""
         if verdict.reason is not None or not self.window.all_ended(selector):
             return False
         return all(self.window.end_of(topic) <= verdict.offset for topic in selector.topics)
@@ -365,6 +365,6 @@ def drop_bad_fields(entry: Entry) -> bool:
     try:
         entry.frame(True)
     except TidewireError:
-        # Then it is the topic. No subscriber gets a reserved name, and the log keeps the entry's place.
+        # Then it is the topic. No subscriber gets a reserved topic, and the entry keeps its place.
         entry.topic = "$unreadable"
     return good != (entry.event, entry.retry, entry.topic)

@@ -1,11 +1,11 @@
 """
-The newest entries of the log in this process's memory, and what it takes to judge a position.
+The newest entries of the log, in this process's memory, and the judging of positions.
 
 Rule 1: offsets in the window have no holes, so finding an entry is arithmetic.
-Rule 2: a position is judged without a guess. What cannot be proved complete is
+Rule 2: a position is judged without guessing. What cannot be proved complete is
         a gap with a reason, and what is complete is never called a gap.
-Rule 3: the window only drops its oldest entries. What it dropped may still be
-        in the engine; what retention trimmed is nowhere, and a mark says so.
+Rule 3: the window drops only its oldest entries. The engine may still have what
+        the window dropped; what retention trimmed is gone, and a mark says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Reason = Literal["trimmed", "foreign", "future", "invalid"]
 
 
 class Verdict(NamedTuple):
-    """Where a stream goes on from and, if that leaves a gap, why."""
+    """Where a stream continues from and, if that leaves a gap, why."""
 
     offset: int
     reason: Reason | None = None
@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 
 
 class Window:
-    """The newest entries, and what it takes to judge a position."""
+    """The newest entries, and the judging of positions."""
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
@@ -42,7 +42,7 @@ class Window:
         self.reset(Head(Position("------", 0), 1, (("------", 1),), Marks(), {}))
 
     def reset(self, head: Head) -> None:
-        """Begin again at `head`: the log was opened, or it is another one now."""
+        """Start again at `head`: the log was opened or replaced."""
         self.head = head.position.offset
         self.floor = head.floor
         self.lives = list(head.lives)
@@ -56,7 +56,7 @@ class Window:
         self._bytes = sum(entry.size for entry in self._entries)
         self._drop(len(self._entries) - self._max_entries)
 
-    # -- what the engine tells
+    # -- what the engine reports
 
     def append(self, batch: Sequence[Entry]) -> None:
         by_topic = self._by_topic
@@ -76,7 +76,7 @@ class Window:
         self._entries += batch
         over = len(self._entries) - self._max_entries
         if over > 0 or self._bytes > self._max_bytes:
-            # Some more at once: to take one from the front moves all that come after it, 10 us for 10,000.
+            # Drop some more at once: removing one from the front moves all the others, 10 us for 10,000.
             self._drop(over + self._max_entries // DROP_STEP if over > 0 else 0)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
@@ -91,7 +91,7 @@ class Window:
     def _drop(self, count: int) -> None:
         count = max(count, 0)
         size = self._bytes - sum(entry.size for entry in self._entries[:count])
-        # The newest entry stays whatever its size: its receipt says it can be resumed from.
+        # The newest entry stays whatever its size: clients may resume from its receipt.
         while size > self._max_bytes and count < len(self._entries) - 1:
             size -= self._entries[count].size
             count += 1
@@ -107,24 +107,24 @@ class Window:
         self.forget_frames(dropped)
 
     def forget_frames(self, entries: Iterable[Entry]) -> None:
-        """Let go of the bytes of those entries that are not in memory for being new."""
+        """Free the frames of those entries that are not in the window."""
         first, last = self.start, self.head
         for entry in entries:
             if not first <= entry.offset <= last:
                 entry.frames = NO_FRAMES
 
-    # -- what it knows
+    # -- state
 
     @property
     def start(self) -> int:
-        """The offset of the oldest entry in memory (the head's next if there is none)."""
+        """The offset of the oldest entry in memory (`head + 1` if there is none)."""
         return self.head - len(self._entries) + 1
 
     def is_ended(self, topic: str) -> bool:
         return topic in self._ended or self.marks.ended(topic)
 
     def all_ended(self, selector: Selector) -> bool:
-        """Whether nothing can come any more: every term is a plain topic that has ended."""
+        """Whether nothing more can come: every term is a plain topic that has ended."""
         return not selector.patterns and all(self.is_ended(topic) for topic in selector.topics)
 
     def end_of(self, topic: str) -> int:
@@ -137,16 +137,16 @@ class Window:
         return self.lives[max(index, 0)][0]
 
     def position(self, offset: int) -> Position:
-        """Spell `offset` as a position, with its check where that is known."""
+        """Return the position of `offset`, with its check if that is known."""
         if self.start <= offset <= self.head:
             return self._entries[offset - self.start].position
         check = self._head_check if offset == self.head else ""
         return Position(self.life_of(offset), offset, check)
 
-    # -- judging a position (the order of the questions matters)
+    # -- judging a position (the order of the conditions matters)
 
     def judge(self, position: Position | None, selector: Selector) -> Verdict:
-        """Say where a stream that brought `position` goes on; None is one that could not be read."""
+        """Return where a stream that resumes from `position` continues; None is an unreadable position."""
         if position is None:
             return Verdict(self.head, "invalid", selector.terms)
         if self.life_of(position.offset) != position.life:
@@ -160,14 +160,14 @@ class Window:
         return self.overtaken(position.offset, selector)
 
     def _may_have_check(self, position: Position) -> bool:
-        """Whether the entry at this position can have its check, as far as that is known in memory."""
-        # The head's is known even when its entry is trimmed.
+        """Whether the entry at this position can have its check, as far as the window knows."""
+        # The head's check is known even if its entry is trimmed.
         if position.offset >= min(self.start, self.head) or not self._head_check:
             return self.position(position.offset).check == position.check
         return True
 
     def overtaken(self, offset: int, selector: Selector) -> Verdict:
-        """Say whether retention trimmed anything that `selector` wants after `offset`."""
+        """Judge whether retention trimmed anything after `offset` that `selector` matches."""
         if offset >= self.floor - 1:
             return Verdict(offset)
         if self.marks.largest(selector) <= offset:
@@ -193,9 +193,9 @@ class Window:
 
     def read(self, after: int, through: int, selector: Selector, max_bytes: int) -> tuple[list[Entry], int]:
         """
-        Return the entries in (after, through] that `selector` matches and through which offset they reach.
+        Return the entries in (after, through] that `selector` matches, and the offset they reach.
 
-        Stops before `max_bytes` of frames, but never without one entry.
+        It stops before `max_bytes` of frames, but returns at least one entry.
         """
         return join(self._matching(after, through, selector), through, selector, max_bytes)
 
