@@ -104,7 +104,9 @@ def check_data(data: Any, max_event: int) -> str:
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidInput("the data has a lone surrogate: not valid UTF-8", code="invalid_utf8") from None
+        raise InvalidInput(
+            "the data has a lone surrogate, which is not valid UTF-8", code="invalid_utf8"
+        ) from None
     if size > max_event:
         raise TooLarge(
             f"the event has {size} bytes of data, but only {max_event} are allowed; send a link instead",
