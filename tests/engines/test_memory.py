@@ -334,7 +334,7 @@ async def test_a_long_log_is_trimmed_in_steps() -> None:
 
 
 @virtual
-async def test_a_full_log_stays_right_over_many_publishes() -> None:
+async def test_a_full_log_stays_correct_over_many_publishes() -> None:
     async with Log(retention_entries=700) as log:
         for number in range(1, 60):
             await log.put(*(Draft("ab"[n % 2], str(number)) for n in range(100)))

@@ -64,7 +64,7 @@ every_case = pytest.mark.parametrize("setting", EVERY, indirect=True)
 
 
 class Reader:
-    """A subscriber that records its every step. `reconnect` resumes with the last id it processed."""
+    """A subscriber that records every step. `reconnect` resumes with the last id it processed."""
 
     def __init__(self, recorder: Recorder, name: str, *topics: str) -> None:
         self._recorder = recorder

@@ -25,7 +25,7 @@ from tidewire.testing.clock import HandClock
 from tidewire.topics import Selector
 
 
-class NotedSink:
+class RecordingSink:
     """Keeps what it gets, and checks that entries come once and in order and that floors only grow."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Log:
     def __init__(self, path: Path, now: float = 1_000_000.0, **settings: Any) -> None:
         self.path = path
         self.clock = HandClock(now)
-        self.sink = NotedSink()
+        self.sink = RecordingSink()
         self.engine = SQLiteEngine(f"sqlite:///{path}", Settings(**settings), lambda newest: self.clock)
 
     async def __aenter__(self) -> Self:

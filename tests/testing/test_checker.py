@@ -1,4 +1,4 @@
-"""The checker finds every breach of the delivery contract in a recording, and nothing where there is none."""
+"""The checker finds every breach of the delivery contract in a recording, and nothing in a good one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Log = list[tuple[str, str, str]]
 
 
 class Scene:
-    """A small run: ten events on one topic, all acked, and what is done with them."""
+    """A small run: ten events on one topic, all acked, and what subscribers got of them."""
 
     def __init__(self, count: int = 10, life: str = "aaaaaa") -> None:
         self.recorder = Recorder()
@@ -47,7 +47,7 @@ class Scene:
 
 
 def found(report: Report) -> dict[str, int]:
-    """Return what is not 0, but for what every run has."""
+    """Return the counts that are not 0, except those that every run has."""
     return {name: n for name, n in report.counts().items() if n and name not in ("acked", "faults")}
 
 
@@ -86,7 +86,7 @@ def test_lost_at_an_end(kept: slice, name: str) -> None:
     assert "is not in the log" in str(report)
 
 
-def test_lost_between() -> None:
+def test_lost_in_the_middle() -> None:
     scene = Scene()
     assert found(scene.check(scene.log[:3] + scene.log[5:])) == {"lost_middle": 2}
 
@@ -101,7 +101,7 @@ def test_delivered_and_then_lost() -> None:
     assert found(scene.check()) == {"lost_postfix": 1}
 
 
-def test_what_retention_took_is_not_lost() -> None:
+def test_trimmed_events_are_not_lost() -> None:
     scene = Scene()
     assert scene.check(scene.log[3:], trimmed_through=3).ok
 
@@ -131,7 +131,7 @@ def test_invented() -> None:
     assert found(scene.check()) == {"invented": 1, "lost_postfix": 1}
 
 
-def test_what_was_refused_is_nowhere() -> None:
+def test_a_refused_publish_is_not_in_the_log() -> None:
     scene = Scene()
     scene.recorder.invoked("x", "a", "refused")
     scene.recorder.refused("x")
@@ -152,7 +152,7 @@ def test_an_event_that_was_not_asked_for() -> None:
     assert found(scene.check()) == {"invented": 1}
 
 
-def test_line_ends_are_no_difference() -> None:
+def test_line_ends_make_no_difference() -> None:
     scene = Scene(0)
     scene.recorder.invoked("1", "a", "x\r\ny\rz")
     scene.recorder.ok("1", "aaaaaa.1")
@@ -204,7 +204,7 @@ def test_repeated_for_the_program() -> None:
     assert found(scene.check()) == {"repeated_for_app": 1}
 
 
-def test_delivered_and_never_processed() -> None:
+def test_delivered_but_never_processed() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 10)
@@ -222,7 +222,7 @@ def test_reordered() -> None:
     assert found(scene.check()) == {"reordered": 1, "unsound_gaps": 1}
 
 
-def test_acked_before_another_was_sent_and_yet_behind_it() -> None:
+def test_acked_before_another_was_sent_but_ordered_after_it() -> None:
     scene = Scene(0)
     scene.recorder.invoked("A", "a", "first")
     scene.recorder.ok("A", "aaaaaa.2")
@@ -231,7 +231,7 @@ def test_acked_before_another_was_sent_and_yet_behind_it() -> None:
     assert found(scene.check([("aaaaaa.1", "a", "second"), ("aaaaaa.2", "a", "first")])) == {"reordered": 1}
 
 
-def test_two_at_once_have_any_order() -> None:
+def test_concurrent_publishes_may_have_any_order() -> None:
     scene = Scene(0)
     scene.recorder.invoked("A", "a", "first")
     scene.recorder.invoked("B", "a", "second")
@@ -254,7 +254,7 @@ def test_one_id_for_two_events() -> None:
     assert scene.check().reused_ids == 1
 
 
-def test_a_retried_publish_is_one() -> None:
+def test_a_retried_publish_counts_once() -> None:
     scene = Scene()
     for _ in range(2):
         scene.recorder.invoked("x", "a", "retried")
@@ -300,7 +300,7 @@ def test_a_hole_between_two_streams() -> None:
     assert found(scene.check()) == {"unsound_gaps": 2}
 
 
-def test_what_did_not_come_by_the_end() -> None:
+def test_an_event_missing_at_the_end() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 9)
@@ -308,7 +308,7 @@ def test_what_did_not_come_by_the_end() -> None:
     assert scene.check(left=["reader"]).ok
 
 
-def test_nothing_is_owed_that_was_acked_after_the_close() -> None:
+def test_events_acked_after_the_close_are_not_owed() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 10)
@@ -317,7 +317,7 @@ def test_nothing_is_owed_that_was_acked_after_the_close() -> None:
     assert scene.check().ok
 
 
-def test_what_another_topic_has_is_no_hole() -> None:
+def test_events_of_other_topics_are_not_holes() -> None:
     scene = Scene()
     scene.publish(topic="b/1")
     scene.publish()
@@ -347,7 +347,7 @@ def test_a_new_stream_is_owed_what_comes_after_its_position() -> None:
     assert found(scene.check()) == {"unsound_gaps": 1}
 
 
-def test_a_stream_from_the_start_is_owed_all_that_is_kept() -> None:
+def test_a_stream_from_the_start_is_owed_everything_kept() -> None:
     scene = Scene()
     scene.open("start")
     scene.deliver(4, 10)
@@ -355,7 +355,7 @@ def test_a_stream_from_the_start_is_owed_all_that_is_kept() -> None:
     assert scene.check(scene.log[3:], trimmed_through=3).ok
 
 
-def test_a_gap_that_tells_of_what_was_trimmed() -> None:
+def test_a_gap_that_covers_everything_trimmed() -> None:
     scene = Scene()
     scene.open("aaaaaa.2")
     scene.gap("trimmed", "aaaaaa.2", "aaaaaa.5")
@@ -363,7 +363,7 @@ def test_a_gap_that_tells_of_what_was_trimmed() -> None:
     assert scene.check(scene.log[5:], trimmed_through=5).ok
 
 
-def test_a_gap_that_tells_of_less_than_is_missing() -> None:
+def test_a_gap_that_covers_less_than_is_missing() -> None:
     scene = Scene()
     scene.open("aaaaaa.2")
     scene.gap("trimmed", "aaaaaa.2", "aaaaaa.5")
@@ -371,7 +371,7 @@ def test_a_gap_that_tells_of_less_than_is_missing() -> None:
     assert found(scene.check(scene.log[5:], trimmed_through=5)) == {"unsound_gaps": 1}
 
 
-def test_a_gap_in_the_middle_that_begins_too_late() -> None:
+def test_a_gap_in_the_middle_that_starts_too_late() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 3)
@@ -389,7 +389,7 @@ def test_a_needless_gap(reason: str) -> None:
     assert found(scene.check()) == {"needless_gaps": 1}
 
 
-def test_a_gap_for_what_is_still_there_is_needless() -> None:
+def test_a_gap_for_events_still_in_the_log_is_needless() -> None:
     scene = Scene()
     scene.open("aaaaaa.4")
     scene.gap("trimmed", "aaaaaa.4", "aaaaaa.7")
@@ -404,7 +404,7 @@ def test_a_position_that_cannot_be_read_is_owed_a_gap() -> None:
     assert scene.check().ok
 
 
-def test_a_position_of_no_log_is_owed_a_gap() -> None:
+def test_a_position_of_an_unknown_log_is_owed_a_gap() -> None:
     scene = Scene()
     scene.open("zzzzzz.4")
     scene.gap("foreign", "zzzzzz.4", "aaaaaa.0")
@@ -420,7 +420,7 @@ def restored(scene: Scene) -> Log:
     return log + scene.log[-3:]
 
 
-def test_a_log_that_went_back_is_told() -> None:
+def test_a_log_that_went_back_with_a_gap() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 10)
@@ -432,7 +432,7 @@ def test_a_log_that_went_back_is_told() -> None:
     assert found(scene.check(log)) == {"lost_postfix": 3}
 
 
-def test_a_log_that_went_back_in_silence() -> None:
+def test_a_log_that_went_back_without_a_gap() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 10)
@@ -442,7 +442,7 @@ def test_a_log_that_went_back_in_silence() -> None:
     assert scene.check(log, retention_or_loss=True).unsound_gaps > 0
 
 
-def test_who_missed_only_what_is_gone_needs_no_gap() -> None:
+def test_a_subscriber_that_missed_only_lost_events_needs_no_gap() -> None:
     scene = Scene()
     scene.open()
     scene.deliver(1, 5)
@@ -494,7 +494,7 @@ def test_runs_of_several_processes_are_merged(tmp_path: Path) -> None:
     assert check(merged.records, [("aaaaaa.1", "a", "x" * 100)]).ok
 
 
-def test_who_loads_a_run_goes_on_with_it(tmp_path: Path) -> None:
+def test_a_loaded_run_can_be_continued(tmp_path: Path) -> None:
     recorder = Recorder()
     recorder.invoked("A", "a", "x")
     recorder.save(tmp_path / "run")

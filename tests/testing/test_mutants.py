@@ -1,8 +1,8 @@
 """
 The suite can fail: small mutants of the hub, each caught by the checker or by the contract's own figures.
 
-A mutant replaces one function by its wrong twin. A scenario is a short run that returns what it found
-wrong: nothing on the hub as it is, and the mutant's fault on the mutant.
+A mutant replaces one function with a wrong version. A scenario is a short run that returns what it found
+wrong: nothing on the real hub, and the mutant's fault on the mutant.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Found = set[str]
 
 
 class Reader:
-    """A subscriber of topic `a` in a node, whose every step is recorded."""
+    """A subscriber of topic `a` on a node; every step is recorded."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -95,7 +95,7 @@ LINES = ["one\ntwo", "one\r\ntwo\rthree", "page\x0cbreak", "next\x85line", "line
 
 
 async def resuming(folder: Path) -> Found:
-    """Someone is away for a while, and comes back while others publish."""
+    """A subscriber is away for a while, and reconnects while others publish."""
     recorder = Recorder()
     reader = Reader(recorder)
     async with open_node() as node:
@@ -114,7 +114,7 @@ async def resuming(folder: Path) -> Found:
 
 
 async def overtaken(folder: Path) -> Found:
-    """Someone is away for longer than the log reaches back."""
+    """A subscriber is away for longer than the log reaches back."""
     recorder = Recorder()
     reader = Reader(recorder)
     async with open_node(retention_entries=10) as node:
@@ -130,7 +130,7 @@ async def overtaken(folder: Path) -> Found:
 
 
 async def overtaken_in_the_middle(folder: Path) -> Found:
-    """Someone reads so slowly that what comes next for it is trimmed."""
+    """A subscriber reads so slowly that its next entries are trimmed."""
     recorder = Recorder()
     reader = Reader(recorder)
     async with open_node(retention_entries=10, window_entries=5) as node:
@@ -145,7 +145,7 @@ async def overtaken_in_the_middle(folder: Path) -> Found:
 
 
 async def another_log(folder: Path) -> Found:
-    """A memory hub restarts, and has already come further than before when its reader is back."""
+    """A memory hub restarts, and is already further than before when its reader reconnects."""
     recorder = Recorder()
     reader = Reader(recorder)
     async with open_node() as node:
@@ -162,7 +162,7 @@ async def another_log(folder: Path) -> Found:
 
 
 async def restored(folder: Path) -> Found:
-    """A copy of the log from before is put in its place, and has come further when its reader is back."""
+    """An old copy of the log replaces it, and is already further when its reader reconnects."""
     recorder = Recorder()
     reader = Reader(recorder)
     log, copy = folder / "log", folder / "copy"
@@ -184,7 +184,7 @@ async def restored(folder: Path) -> Found:
 
 
 async def slow_reader(folder: Path) -> Found:
-    """Someone stops reading while a megabyte is published, and goes on later."""
+    """A subscriber stops reading while a megabyte is published, and continues later."""
     recorder = Recorder()
     reader = Reader(recorder)
     async with open_node() as node:
@@ -200,7 +200,7 @@ async def slow_reader(folder: Path) -> Found:
 
 
 async def stopping(folder: Path) -> Found:
-    """A hub with 200 streams stops; at no time do too many of them come back at once."""
+    """A hub with 200 streams stops; never do too many of them reconnect at once."""
     async with open_node(retry=2, drain=10) as node:
         wires = [await listen(node, "a") for _ in range(200)]
         await node.drain()
@@ -211,7 +211,7 @@ async def stopping(folder: Path) -> Found:
 
 
 async def power_cut(folder: Path) -> Found:
-    """The disk is what it was when the last publish was acknowledged."""
+    """The disk holds what it held when the last publish was acknowledged."""
     recorder = Recorder()
     first, second = folder / "first", folder / "second"
     first.mkdir()
@@ -224,7 +224,7 @@ async def power_cut(folder: Path) -> Found:
 
 
 async def retries(folder: Path) -> Found:
-    """One publish is sent again and again before it is answered."""
+    """One publish is sent many times before it is answered."""
     recorder = Recorder()
     async with open_node(SQLiteEngine(f"sqlite:///{folder}/log.db", Settings())) as node:
         await asyncio.gather(*(publish(node, recorder, "paid", key="k") for _ in range(20)))
@@ -237,7 +237,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
-    """Each transaction is committed when the next one begins; its receipts do not wait for that."""
+    """Each transaction is committed when the next one starts; its receipts do not wait for that."""
     real = LogFile.commit
 
     def commit(self: LogFile, *args: Any) -> Any:
@@ -260,7 +260,7 @@ def key_check_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
 
 
 def join_before_the_read(patch: pytest.MonkeyPatch) -> None:
-    """Who is behind becomes a member at once, and what it missed is written when it has been read."""
+    """A subscriber that is behind becomes a member at once; what it missed is written once it is read."""
     real = CatchUp.advance
 
     def advance(self: CatchUp, subscriber: Subscriber) -> None:
@@ -277,13 +277,13 @@ def join_before_the_read(patch: pytest.MonkeyPatch) -> None:
 
 
 def at_or_after(patch: pytest.MonkeyPatch) -> None:
-    """`>=` for `>`: what follows a position begins with the entry at that position."""
+    """`>=` for `>`: what follows a position starts with the entry at that position."""
     real = Window._matching
     patch.setattr(Window, "_matching", lambda self, after, *rest: real(self, after - 1, *rest))
 
 
 def no_life_check(patch: pytest.MonkeyPatch) -> None:
-    """A position is taken for one of this log, whatever life it names."""
+    """Every position is treated as one of this log, whatever life it names."""
     real = Window.judge
 
     def judge(self: Window, position: Position | None, selector: Selector) -> Verdict:
@@ -299,7 +299,7 @@ def gap_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def unbounded_buffer(patch: pytest.MonkeyPatch) -> None:
-    """A full socket is written to all the same, and what does not fit in waits in memory."""
+    """A full socket is written to anyway, and what does not fit waits in memory."""
     patch.setattr(Subscriber, "pause_writing", lambda self: None)
 
 
@@ -323,7 +323,7 @@ class Mutant(NamedTuple):
     patch: Patch
     scenario: Scenario
     found: Found
-    """What the scenario finds, among other things."""
+    """What the scenario finds, at least."""
 
     def __str__(self) -> str:
         return f"{self.patch.__name__}-{self.scenario.__name__}"
@@ -343,7 +343,7 @@ MUTANTS = [
     Mutant(splitlines, resuming, {"reused_ids"}),
 ]
 
-# The log file has threads: time does not jump there.
+# The log file has threads, so time cannot jump.
 IN_REAL_TIME = {power_cut, restored, retries}
 
 

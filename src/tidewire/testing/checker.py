@@ -1,11 +1,11 @@
 """
-Judges a run: whether the delivery contract was kept, as far as a recording can tell.
+Judges a run: whether the delivery contract was kept, as far as a recording can show.
 
     report = check(recorder.records, history)
     assert report.counts_as_run(1000) and report.ok, report
 
-The rows named G are those of the contract: durable ack (G1), nothing invented (G2), order (G3), no gap
-at the seam (G4), at least once, and once after dedupe (G5), explicit gap (G6), ids never reused (G7),
+G1 to G8 are the rules of the contract: durable ack (G1), nothing invented (G2), order (G3), no hole at
+the seam (G4), at least once, and once after dedupe (G5), explicit gap (G6), ids never reused (G7),
 idempotent publish (G8).
 """
 
@@ -33,11 +33,11 @@ def check(
     """
     Judge a run.
 
-    `history`: (id, topic, data) of every event in the log at the end; None where there is no log any
-    more. `trimmed_through`: the largest offset that retention took. `retention_or_loss`: the faults
-    were such as the engine's durability does not cover, so that acked events may be gone; whoever
-    missed them must have been told. `left`: subscribers that went away for good; all others must
-    have everything that was acked before their last stream was closed.
+    `history`: (id, topic, data) of every event in the log at the end; None if the log no longer
+    exists. `trimmed_through`: the largest offset that retention trimmed. `retention_or_loss`: the
+    engine's durability does not cover the faults of this run, so acked events may be gone; each
+    subscriber that missed them must have got a gap. `left`: subscribers that went away for good;
+    all others must have everything that was acked before their last stream was closed.
     """
     report = Report(loss_allowed=retention_or_loss or history is None)
     run = Run(records, history, trimmed_through, report.loss_allowed)
@@ -60,7 +60,7 @@ def check(
 
 
 def check_log(run: Run, report: Report) -> None:
-    """Judge what is in the log: everything acked or delivered (G1), in one order (G3)."""
+    """Judge the log: it has everything acked or delivered (G1), in one order (G3)."""
     offsets = [run.place(event.id)[1] for event in run.history]
     if offsets != sorted(set(offsets)):
         report.found("reordered", "the offsets of the log do not only grow")
@@ -70,15 +70,15 @@ def check_log(run: Run, report: Report) -> None:
             after = not offsets or run.dead(event.id) or offset > offsets[-1]
             where = "postfix" if after else "prefix" if offset < offsets[0] else "middle"
             how = "delivered" if run.times(event.id) is None else "acked"
-            report.found(f"lost_{where}", f"{event} was {how} and is not in the log")
+            report.found(f"lost_{where}", f"{event} was {how} but is not in the log")
 
 
 def check_sources(run: Run, report: Report) -> None:
-    """Judge that everything was published (G2), and once (G8)."""
+    """Judge that every event was published (G2), and only once (G8)."""
     attempts = run.attempts()
     for event in run.events.values():
         if not attempts[event.topic, event.data]:
-            report.found("invented", f"{event} was published by nobody")
+            report.found("invented", f"{event} was never published")
     texts = {data for _, data in attempts}
     for record in run.records:
         if (
@@ -86,14 +86,14 @@ def check_sources(run: Run, report: Report) -> None:
             and record.id not in run.events
             and record.data not in texts
         ):
-            report.found("invented", f"{record} was published by nobody")
+            report.found("invented", f"{record} was never published")
     for (topic, data), count in Counter((event.topic, event.data) for event in run.history).items():
         if count > attempts[topic, data] > 0:
             report.found("doubled", f"{data!r} on {topic!r} is in the log {count} times")
 
 
 def check_publishes(run: Run, report: Report) -> None:
-    """Judge the ids: one for one publish (G8), and one event for one id, ever (G7)."""
+    """Judge the ids: one for each publish (G8), and only ever one event for each (G7)."""
     owners: dict[str, str] = {}
     for name, acks in run.acks.items():
         if len({ack.id for ack in acks}) > 1:
@@ -104,7 +104,7 @@ def check_publishes(run: Run, report: Report) -> None:
             if (event.topic, event.data) != (invoked.topic, invoked.data) or (
                 other != name and not ack.duplicate
             ):
-                report.found("reused_ids", f"{ack.id} is publish {name}, and {event} of publish {other}")
+                report.found("reused_ids", f"{ack.id} is publish {name}, but also {event} of publish {other}")
     for record in run.records:
         if isinstance(record, (Delivered, Processed)) and record.id in run.events:
             event = run.events[record.id]
@@ -114,7 +114,7 @@ def check_publishes(run: Run, report: Report) -> None:
 
 
 def check_real_time(run: Run, report: Report) -> None:
-    """Judge that what was acked before another was sent comes before it (G3)."""
+    """Judge that a publish that was acked before another was sent comes before it (G3)."""
     acked = sorted((acks[0].order, run.place(acks[0].id), name) for name, acks in run.acks.items())
     sent = sorted((run.invoked[name].order, run.place(acks[0].id), name) for name, acks in run.acks.items())
     largest: tuple[Place, str] = ((-1, 0), "")
@@ -126,5 +126,5 @@ def check_real_time(run: Run, report: Report) -> None:
             upcoming = next(done, None)
         if place < largest[0]:
             report.found(
-                "reordered", f"publish {name} is before {largest[1]}, which was acked when it was sent"
+                "reordered", f"publish {name} is before {largest[1]}, which was acked before {name} was sent"
             )

@@ -1,5 +1,5 @@
 """
-Time that costs none: an event loop whose clock jumps, and a clock that is set by hand.
+Virtual time: an event loop whose clock jumps, and a clock that is set by hand.
 
     @virtual
     async def test_a_quiet_stream() -> None:
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class HandClock:
-    """A clock in seconds that stands still until `now` is set: for engines that take one."""
+    """A clock in seconds that stands still until `now` is set: for engines that accept a clock."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -34,7 +34,7 @@ class _Jump(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "the loop has nothing left to do and would wait for ever"
+            assert timeout is not None, "the loop has nothing left to do and would wait forever"
             self.loop.now += max(timeout, 0)
         return ready
 
@@ -43,8 +43,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """
     An event loop whose clock jumps when nothing is left to do: an hour costs no time.
 
-    Only for what lives in the loop: it does not wait for threads, processes or the network.
-    `drift`: seconds that each look at the clock takes, so that work which
+    Only for code that lives in the loop: it does not wait for threads, processes or the network.
+    `drift`: seconds by which each reading of the clock advances it, so that work that
     yields "every few milliseconds" really does, and always at the same place.
     """
 
@@ -84,16 +84,16 @@ async def quiet() -> None:
 
 
 async def until(done: Callable[[], object], step: float = 0.0) -> None:
-    """Return when `done` says so; it is asked every `step` seconds of the loop's time (0: at each turn)."""
+    """Return once `done()` is true. It is checked every `step` seconds of the loop's time (0: each turn)."""
     for _ in range(100_000):
         if done():
             return
         await asyncio.sleep(step)
-    raise AssertionError("it is never done")
+    raise AssertionError("the condition did not become true")
 
 
 def drift(seconds: float) -> None:
-    """Let each look at the running loop's clock take that long."""
+    """Let each reading of the running loop's clock advance it by `seconds`."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop.drift = seconds

@@ -7,8 +7,8 @@ What happened in a run: publishes, streams, deliveries, gaps, faults. `checker` 
     ...
     recorder.save("run.ndjson")
 
-Records are ordered by the machine's monotonic clock, which all of its processes share: what one process
-recorded before the other began is before it in the merged run too.
+Records are ordered by the machine's monotonic clock, which all of its processes share. So a merged run
+keeps the order of events across processes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any, Self
 
 import orjson
 
-# Longer data is kept as its beginning and its hash: a run has millions of deliveries.
+# Longer data is kept as its start and its hash: a run has millions of deliveries.
 KEPT = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     order: int
-    """Nanoseconds of the monotonic clock; no two records of one recorder have the same."""
+    """Nanoseconds of the monotonic clock; different for each record of one recorder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ KINDS: dict[str, type[Record]] = {
 
 
 def fingerprint(data: str) -> str:
-    """Return what stands for `data`: line ends as a subscriber gets them, long data as its hash."""
+    """Return what represents `data`: line ends as a subscriber gets them, long data as its hash."""
     data = data.replace("\r\n", "\n").replace("\r", "\n")
     if len(data) > KEPT:
         digest = hashlib.blake2b(data.encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -129,7 +129,7 @@ class Recorder:
     """
     An append-only list of what happened. Any thread may record.
 
-    `publish`, `stream` and `subscriber` are names that the caller gives. A publish that is sent
+    `publish`, `stream` and `subscriber` are names that the caller chooses. A publish that is sent
     again with the same key keeps its name; a client that reconnects is the same subscriber on
     another stream.
     """
@@ -147,11 +147,11 @@ class Recorder:
     # -- publishing
 
     def invoked(self, publish: str, topic: str, data: str) -> None:
-        """It is about to be sent."""
+        """The publish is about to be sent."""
         self._add(Invoked, publish, topic, fingerprint(data))
 
     def ok(self, publish: str, id: str, duplicate: bool = False, durability: str = "") -> None:
-        """It was acknowledged."""
+        """The publish was acknowledged."""
         self._add(Ok, publish, id, duplicate, durability)
 
     def refused(self, publish: str) -> None:
@@ -159,34 +159,34 @@ class Recorder:
         self._add(Refused, publish)
 
     def unknown(self, publish: str) -> None:
-        """A time-out, a lost connection, or the answer said `stored: "unknown"`."""
+        """There was a timeout or a lost connection, or the answer said `stored: "unknown"`."""
         self._add(Unknown, publish)
 
     # -- streams
 
     def opened(self, stream: str, subscriber: str, topics: Iterable[str], position: str | None) -> None:
         """
-        The head of its response is here.
+        The head of the stream's response arrived.
 
-        `position`: the id that it brought, None for one that begins now, `start` for one that asked for
-        all there is.
+        `position`: the id that the client sent, None if the stream starts now, `start` if it asked for
+        everything.
         """
         self._add(Opened, stream, subscriber, tuple(topics), position)
 
     def positioned(self, stream: str, id: str) -> None:
-        """A `hub.position` came. Without it nothing is known of where a new stream began."""
+        """A `hub.position` arrived. Without it, it is unknown where a new stream starts."""
         self._add(Positioned, stream, id)
 
     def delivered(self, stream: str, id: str, topic: str | None, data: str) -> None:
-        """An event came. `topic` may be None where the stream has only one."""
+        """An event arrived. `topic` may be None if the stream has only one topic."""
         self._add(Delivered, stream, sys.intern(id), topic, fingerprint(data))
 
     def gap(self, stream: str, id: str, body: dict[str, Any]) -> None:
-        """A `hub.gap` with this id and this data came."""
+        """A `hub.gap` with this id and this data arrived."""
         self._add(Gap, stream, id, body)
 
     def closed(self, stream: str) -> None:
-        """It ended, or its client left it."""
+        """The stream ended, or its client left."""
         self._add(Closed, stream)
 
     def processed(self, subscriber: str, id: str, data: str) -> None:
@@ -202,14 +202,14 @@ class Recorder:
     # -- runs of several processes
 
     def save(self, path: str | Path) -> None:
-        """Write the records as NDJSON: a kind and its fields on each line."""
+        """Write the records as NDJSON: the kind and the fields of one record on each line."""
         with open(path, "wb") as file:
             for record in list(self.records):
                 file.write(orjson.dumps([type(record).__name__.lower(), record]) + b"\n")
 
     @classmethod
     def load(cls, *paths: str | Path) -> Self:
-        """Read what was saved, by several processes too, in the order in which it happened."""
+        """Read saved records, also those of several processes, in the order in which they happened."""
         records: list[Record] = []
         for path in paths:
             with open(path, "rb") as file:

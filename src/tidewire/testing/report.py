@@ -1,4 +1,4 @@
-"""What came out of a run, in numbers."""
+"""The outcome of a run, in numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Report:
     """
     The counts of one run. All but `acked`, `faults` and `repeated_on_wire` must be 0.
 
-    `lost_*`: acked or delivered, and not in the log: older than all of it, between, or newer.
-    `unsound_gaps`: events that a subscriber should have had, and no gap says so. `repeated_on_wire`: ids
-    that came again to the same subscriber; `repeated_wrongly` are those that it had said it has.
-    `doubled`: one publish with two ids.
+    `lost_*`: acked or delivered, but not in the log: older than all of it, in between, or newer.
+    `unsound_gaps`: events that a subscriber should have had, and that no gap covers.
+    `repeated_on_wire`: ids that came again to the same subscriber; `repeated_wrongly` are those that
+    it had already confirmed. `doubled`: one publish with two ids.
     """
 
     acked: int = 0
@@ -58,7 +58,7 @@ class Report:
         return {name: value for name, value in vars(self).items() if type(value) is int}
 
     def counts_as_run(self, min_acked: int) -> bool:
-        """Whether there was anything to judge: a fault, and so many acked publishes."""
+        """Whether there was anything to judge: a fault, and at least `min_acked` acked publishes."""
         return self.faults > 0 and self.acked >= min_acked
 
     def found(self, name: str, what: str) -> None:

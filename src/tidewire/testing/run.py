@@ -1,10 +1,10 @@
 """
-What is known of a recorded run.
+A recorded run, indexed for the checker.
 
-Rule 1: the log is what was read back at the end, and every id that was answered or delivered
-        meanwhile. Entries are ordered by life, then by offset.
-Rule 2: an entry is dead if a later life began at or before its offset: the log went back. Nobody
-        is owed it, but who stood there is owed a gap.
+Rule 1: the log is what was read back at the end, plus every id that was acked or delivered
+        during the run. Entries are ordered by life, then by offset.
+Rule 2: an entry is dead if a later life started at or before its offset: the log went back. No
+        subscriber is owed a dead entry, but one that was at its position is owed a gap.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Event(NamedTuple):
 
 
 class Run:
-    """What is known of a run, indexed."""
+    """A recorded run, indexed."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Run:
         self.streams: dict[str, list[Record]] = {}
         self.processed: dict[str, list[Processed]] = {}
         for record in records:
-            self._sort(record)
+            self._index(record)
         self._places: dict[str, Place] = {}
         self._ranks = {life: rank for rank, life in enumerate(self._lives())}
         self._publish_of = {ack.id: name for name, acks in self.acks.items() for ack in acks}
@@ -76,7 +76,7 @@ class Run:
         self._selectors: dict[tuple[str, ...], Selector] = {}
         self._matching: dict[tuple[str, ...], tuple[list[Place], list[Event]]] = {}
 
-    def _sort(self, record: Record) -> None:
+    def _index(self, record: Record) -> None:
         match record:
             case Invoked():
                 self.invoked.setdefault(record.publish, record)
@@ -92,14 +92,14 @@ class Run:
                 self.processed.setdefault(record.subscriber, []).append(record)
 
     def _lives(self) -> list[str]:
-        """Return every life, in the order in which it was heard of; the log's own order counts more."""
+        """Return every life, in the order in which it was first recorded; the log's order has precedence."""
         kept = list(dict.fromkeys(life_of(event.id) for event in self.history))
-        heard = [
+        recorded = [
             life_of(record.id)
             for record in self.records
             if isinstance(record, (Ok, Delivered, Gap, Positioned))
         ]
-        lives = list(dict.fromkeys([*heard, *kept]))
+        lives = list(dict.fromkeys([*recorded, *kept]))
         ordered = iter(kept)
         return [next(ordered) if life in kept else life for life in lives]
 
@@ -117,7 +117,7 @@ class Run:
         return events
 
     def _first_offsets(self) -> list[int]:
-        """Return the first offset known of each life, by rank."""
+        """Return the first known offset of each life, by rank."""
         starts = [0] * len(self._ranks)
         for id in self.events:
             rank, offset = self.place(id)
@@ -126,7 +126,7 @@ class Run:
 
     def attempts(self) -> Counter[tuple[str, str]]:
         """Return how many publishes may be in the log, by topic and data."""
-        # One whose attempts were all refused is nowhere.
+        # A publish whose attempts were all refused is not in the log.
         return Counter(
             (invoked.topic, invoked.data)
             for name, invoked in self.invoked.items()
@@ -141,7 +141,7 @@ class Run:
         return place
 
     def dead(self, id: str, by: int | None = None) -> bool:
-        """Whether a later life (up to the one of rank `by`) began at or before this position."""
+        """Whether a later life (up to the one of rank `by`) started at or before this position."""
         rank, offset = self.place(id)
         later = self._starts[rank + 1 : None if by is None else by + 1]
         return id not in self.kept and any(0 < start <= offset for start in later)

@@ -1,7 +1,7 @@
 """
 Follows one subscriber through its streams, one after another.
 
-It stands at a position. All that it is owed lies between that and the next id.
+A subscriber is at a position. Everything it is owed is between that and the next id it gets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Walk:
         self._report = report
         self._subscriber = subscriber
         self._seen: set[str] = set()
-        # Where it stands, and the id of that; None while nobody knows.
+        # The id of its position; None while that is unknown.
         self._at: str | None = None
         self._since = 0
         self._topics: tuple[str, ...] = ()
@@ -32,11 +32,11 @@ class Walk:
                 self._take(record)
 
     def finish(self, last: Record) -> None:
-        """Judge whether it has everything; `last` is the last that was recorded of it."""
+        """Judge whether it has everything; `last` is its last record."""
         self._owed(None, None, last.order if isinstance(last, Closed) else None)
         processed = {record.id for record in self._run.processed.get(self._subscriber, ())}
         for id in self._seen - processed if processed else ():
-            self._missing(f"{id} was delivered and never processed")
+            self._missing(f"{id} was delivered but never processed")
 
     def _missing(self, what: str) -> None:
         self._report.found("unsound_gaps", f"{self._subscriber}: {what}")
@@ -81,13 +81,13 @@ class Walk:
         self._at = event.id
 
     def _skip(self, id: str) -> None:
-        """It is said to have everything up to and including this position."""
+        """The subscriber should have everything through this position."""
         rank, offset = self._place(id)
         if self._at is not None and (rank, offset) > self._place(self._at):
             self._owed(id, (rank, offset + 1))
 
     def _owed(self, to: str | None, end: Place | None, until: int | None = None) -> None:
-        """Count what it should have had before `end` (None: by the end, if it was acked before `until`)."""
+        """Count the missing events before `end` (None: at the end of the run, if acked before `until`)."""
         if end is not None and self._at is not None and self._run.dead(self._at, end[0]):
             self._missing(f"it went from {self._at} to {to}, in another life of the log, without a gap")
         after = (-2, 0) if self._at is None else self._place(self._at)

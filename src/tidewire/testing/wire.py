@@ -26,12 +26,11 @@ NOW = Since("now")
 
 class RecordingWire:
     """
-    A socket in memory. It records what it is given and reads it as a client would.
+    A socket in memory. It records what is written to it and reads it as a client would.
 
-    `room`: bytes that fit in before it is full, that is, before it tells its
-    subscriber to pause; None for a peer that reads at once. `take()` is the
-    peer's reading. Whoever writes to it while it is full breaks the rule, and
-    `overrun` counts how much; one that has been closed raises.
+    `room`: bytes that fit before it is full and pauses its subscriber; None for a
+    peer that reads at once. `take()` reads as the peer. Writing while it is full
+    breaks the rules; `overrun` counts those bytes. Writing after `leave()` raises.
     """
 
     def __init__(self, framing: Framing = "raw", room: int | None = None) -> None:
@@ -52,7 +51,7 @@ class RecordingWire:
         self.items: list[Event | Comment] = []
         self._read = 0
 
-    # What the subscriber's owner calls.
+    # -- what the subscriber calls
 
     def write(self, data: bytes, /) -> None:
         if self.broken:
@@ -79,10 +78,10 @@ class RecordingWire:
     def acknowledged(self) -> int | None:
         return self.acked
 
-    # What the peer does.
+    # -- what the peer does
 
     def take(self, room: int | None = None) -> None:
-        """Read all that waits; from now on `room` bytes fit in."""
+        """Read everything that is waiting; from now on `room` bytes fit."""
         self.waiting = 0
         self.room = room
         if self.subscriber:
@@ -98,10 +97,10 @@ class RecordingWire:
         if self.subscriber:
             self.subscriber.lost()
 
-    # What the peer saw.
+    # -- what the peer saw
 
     def begin(self, first: bytes) -> None:
-        """Take the bytes that come with the response head; they are not framed."""
+        """Receive the bytes that come with the response head; they are not framed."""
         self._feed(first)
 
     def _record(self, data: bytes) -> None:
@@ -113,14 +112,14 @@ class RecordingWire:
         self.items += self.decoder.feed(body)
 
     def read(self) -> list[Event | Comment]:
-        """Return everything so far, as the decoder tells it."""
+        """Return everything so far, as the decoder returned it."""
         body, self._read = bytes(self.raw[self._read :]), len(self.raw)
         self._feed(unchunked(body) if self.framing == "chunked" else body)
         return self.items
 
     @property
     def everything(self) -> list[Event]:
-        """Every event, the hub's own included."""
+        """Every event, including the hub's own."""
         return [item for item in self.read() if isinstance(item, Event)]
 
     @property
@@ -151,7 +150,7 @@ def unchunked(body: bytes) -> bytes:
     while body:
         size, _, rest = body.partition(b"\r\n")
         length = int(size, 16)
-        assert rest[length : length + 2] == b"\r\n", "a chunk has another length than it says"
+        assert rest[length : length + 2] == b"\r\n", "a chunk does not have the length it declares"
         found.append(rest[:length])
         body = rest[length + 2 :]
     return b"".join(found)
@@ -168,8 +167,8 @@ async def listen(
     """
     Open a stream on a node of this event loop and return its wire.
 
-    `since` may be a spelled position. `room`: bytes that fit into its socket; None: it reads at once.
-    `opened`: it wants a `hub.open`.
+    `since` may be a position as text. `room`: bytes that fit into its socket; None: it reads at once.
+    `opened`: it asks for a `hub.open`.
     """
     wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened)
     assert wire is not None, "answered with 204"
@@ -185,7 +184,7 @@ async def ask(
     opened: bool = False,
     attach: bool = True,
 ) -> RecordingWire | None:
-    """The same for a request that may be answered with 204: None. Not `attach`: the stream begins later."""
+    """Like `listen`, but return None if the answer is 204. Without `attach` the stream starts later."""
     claim = parse_position(since) if isinstance(since, str) else since
     opening = await node.subscribe(Selector(terms), claim, opened)
     if opening is None:

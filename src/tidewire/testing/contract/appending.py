@@ -9,7 +9,7 @@ from ...log.entries import Draft
 from ...position import Position
 from .log import Base, OpenLog, engine_test
 
-# What text may be: everything but lone surrogates.
+# Text may be anything except lone surrogates.
 TOPICS = ["a", "a/b/c", "/", "//", "ü/☃/\U0001f600", "https://example.com/?q=1&r=%20", "x" * 512]
 TOPICS += ['it\'s; "quoted"', "50%", " ", "A", "\u0301"]
 TEXTS = ["", " ", "\n", "\r\n x \r", "data: x\n\nid: 7", "\x00\x01\x7f", "\ufeffx", "\u2028\u0085"]
@@ -33,7 +33,7 @@ class Appending(Base):
             assert {entry.position.life for entry in log.known.values()} == {log.head.lives[-1][0]}
 
     @engine_test
-    async def test_everything_that_text_may_be_comes_back(self) -> None:
+    async def test_every_kind_of_text_is_read_as_it_was_written(self) -> None:
         async with self.log() as log:
             await log.put(*(Draft(topic, text) for topic in TOPICS for text in TEXTS))
             await log.put(Draft("a", "x", "status", 0), Draft("a", "x", "ü☃", 3_600_000))
@@ -47,12 +47,12 @@ class Appending(Base):
             assert await log.put(*batch) == [(number, False) for number in range(1, 501)]
 
     @engine_test
-    async def test_appends_at_once_get_one_order(self) -> None:
+    async def test_concurrent_appends_get_one_order(self) -> None:
         async with self.log() as log:
             found = await asyncio.gather(*(publisher(log, str(number)) for number in range(20)))
             assert sorted(offset for offsets in found for offset in offsets) == list(range(1, 401))
             for offsets in found:
-                assert offsets == sorted(offsets), "acked before another was sent, and yet behind it"
+                assert offsets == sorted(offsets), "acked before another was sent, but ordered after it"
 
     @engine_test
     async def test_a_refused_batch_leaves_nothing(self) -> None:
@@ -60,13 +60,13 @@ class Appending(Base):
             await log.put(Draft("x", end=True), Draft("a", "1", key="k"))
             assert await log.refused(TopicEnded, Draft("b"), Draft("b", key="n"), Draft("x")) == {"index": 2}
             assert await log.refused(KeyConflict, Draft("b"), Draft("a", "2", key="k")) == {"index": 1}
-            # Neither an event nor an end nor a key of it is left.
+            # It left no event, no end and no key.
             assert await log.refused(TopicEnded, Draft("b", end=True), Draft("x")) == {"index": 1}
             assert await log.put(Draft("b", "other", key="n")) == [(3, False)]
 
     @engine_test
-    async def test_a_refused_batch_refuses_no_other(self) -> None:
-        """Batches that wait at once may be stored in one step; each is answered for itself."""
+    async def test_a_refused_batch_does_not_refuse_others(self) -> None:
+        """Batches that wait together may be stored in one step; each gets its own answer."""
         async with self.log() as log:
             await log.put(Draft("x", end=True))
             asked = [append(log, Draft("ax"[number % 3 == 0], str(number))) for number in range(30)]
@@ -75,7 +75,7 @@ class Appending(Base):
             assert log.sink.head == 21
 
     @engine_test
-    async def test_who_waits_no_longer_makes_no_hole(self) -> None:
+    async def test_a_cancelled_append_leaves_no_hole(self) -> None:
         async with self.log() as log:
             tasks = [asyncio.ensure_future(append(log, Draft("a", str(number)))) for number in range(50)]
             for task in tasks[::2]:
@@ -97,14 +97,14 @@ class Appending(Base):
                 assert times[-1] - times[0] == 9
 
     @engine_test
-    async def test_a_closed_engine_says_what_it_was_worth(self) -> None:
+    async def test_the_durability_agrees_with_lasting(self) -> None:
         async with self.log() as log:
             assert log.engine.durability in ("memory", "process", "disk", "quorum")
             assert self.lasting == (log.engine.durability != "memory")
 
 
 async def append(log: OpenLog, *drafts: Draft) -> Position:
-    """Append in a coroutine of its own: what is refused is raised there, whenever the engine does it."""
+    """Append in a separate coroutine: a refusal is raised there, at whatever moment the engine raises it."""
     return (await log.engine.append(drafts))[0].position
 
 

@@ -1,4 +1,4 @@
-"""The end of a topic: an entry of its own, the first one counts, and nothing comes after it."""
+"""The end of a topic: it is an entry, the first one counts, and nothing comes after it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Ends(Base):
             assert await log.put(Draft("b"), Draft("a/b")) == [(2, False), (3, False)]
 
     @engine_test
-    async def test_an_end_among_publishes_at_once(self) -> None:
+    async def test_an_end_among_concurrent_publishes(self) -> None:
         async with self.log() as log:
             drafts = [Draft("a", str(number), end=number % 10 == 5) for number in range(40)]
             answers = await asyncio.gather(*(append(log, draft) for draft in drafts), return_exceptions=True)
             (end,) = [entry.offset for entry in log.known.values() if entry.end]
-            assert end == log.sink.head, "an event behind the end of its topic"
+            assert end == log.sink.head, "an event after the end of its topic"
             for draft, answer in zip(drafts, answers, strict=True):
                 if draft.end:
                     assert not isinstance(answer, BaseException)

@@ -7,7 +7,7 @@ import asyncio
 from ...errors import KeyConflict, TooMany, TopicEnded
 from ...log.entries import Draft
 from .appending import append
-from .log import Base, engine_test, where
+from .log import Base, engine_test, requires
 
 
 class Keys(Base):
@@ -21,7 +21,7 @@ class Keys(Base):
             assert await log.put(Draft("a", "1")) == [(4, False)]
 
     @engine_test
-    async def test_no_two_topics_and_keys_are_taken_for_one(self) -> None:
+    async def test_pairs_of_topic_and_key_are_never_confused(self) -> None:
         async with self.log() as log:
             pairs = [("a", "b/c"), ("a/b", "c"), ("a/", "bc"), ("ab", "c"), ("a", "bc"), ("A", "bc")]
             assert await log.put(*(Draft(topic, key=key) for topic, key in pairs)) == [
@@ -45,13 +45,13 @@ class Keys(Base):
             assert await log.refused(KeyConflict, *conflict) == {"index": 1}
 
     @engine_test
-    async def test_a_key_sent_at_once_by_many(self) -> None:
+    async def test_a_key_sent_concurrently(self) -> None:
         async with self.log() as log:
             found = await asyncio.gather(*(log.put(Draft("a", "1", key="k")) for _ in range(100)))
             assert sorted(receipt for (receipt,) in found) == [(1, False)] + [(1, True)] * 99
 
     @engine_test
-    async def test_two_events_with_one_key_at_once(self) -> None:
+    async def test_concurrent_events_with_the_same_key(self) -> None:
         async with self.log() as log:
             asked = [append(log, Draft("a", str(number), key="k")) for number in range(20)]
             answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -59,7 +59,7 @@ class Keys(Base):
             assert log.sink.head == 1
 
     @engine_test
-    async def test_a_repeat_is_answered_though_the_topic_has_ended(self) -> None:
+    async def test_a_repeat_is_answered_even_if_the_topic_has_ended(self) -> None:
         async with self.log() as log:
             await log.put(Draft("a", "1", key="k"))
             await log.put(Draft("a", "over", end=True))
@@ -68,7 +68,7 @@ class Keys(Base):
             await log.refused(TopicEnded, Draft("a", "1", key="n"))
 
     @engine_test
-    async def test_a_repeat_is_answered_though_its_event_is_trimmed(self) -> None:
+    async def test_a_repeat_is_answered_even_if_its_event_is_trimmed(self) -> None:
         async with self.log(retention_entries=2) as log:
             await log.put(Draft("a", "1", key="k"))
             await log.fill("aaaa")
@@ -76,26 +76,26 @@ class Keys(Base):
             assert await log.put(Draft("a", "1", key="k")) == [(1, True)]
 
     @engine_test
-    async def test_so_many_keys_and_no_more(self) -> None:
+    async def test_no_more_keys_than_the_limit(self) -> None:
         async with self.log(max_keys=3, key_age=600) as log:
             await log.put(*(Draft("a", key=str(number)) for number in range(2)))
             await log.refused(TooMany, Draft("a", key="2"), Draft("a", key="3"))
             assert await log.put(Draft("a", key="2")) == [(3, False)]
             await log.refused(TooMany, Draft("a", key="3"))
-            # None is forgotten early, and what needs no room for a key is taken.
+            # No key is forgotten early, and drafts that need no room for a key are accepted.
             assert await log.put(Draft("a", key="0"), Draft("a")) == [(1, True), (4, False)]
             if self.clocked:
                 log.clock.now += 601
                 assert await log.put(Draft("a", key="3")) == [(5, False)]
 
-    @where(clocked=True)
+    @requires(clocked=True)
     @engine_test
     async def test_keys_are_forgotten_by_the_logs_clock(self) -> None:
         async with self.log(key_age=600) as log:
             await log.put(Draft("a", "1", key="k"))
             log.clock.now += 599
             assert await log.put(Draft("a", "1", key="k")) == [(1, True)]
-            # A repeat does not make it last longer.
+            # A repeat does not extend its time.
             log.clock.now += 1
             assert await log.put(Draft("a", "2", key="k")) == [(2, False)]
             log.clock.now += 599

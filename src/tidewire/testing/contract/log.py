@@ -1,4 +1,4 @@
-"""An engine under test, and its log: whatever is read is compared with what the sink was told."""
+"""An engine under test, and its log: everything that is read is compared with what the sink has had."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...position import parse_position
 from ...settings import Settings
 from ...topics import Selector
 from ..clock import HandClock
-from .sink import Early, NotedSink
+from .sink import CheckingSink, EarlySink
 
 E = TypeVar("E", bound=TidewireError)
 S = TypeVar("S", bound="Base")
@@ -26,7 +26,7 @@ EVERYTHING = Selector(["**"])
 
 
 class Base:
-    """What a subclass of the suite gives, and how its tests are run."""
+    """What a subclass of the suite defines, and how its tests are run."""
 
     lasting: ClassVar[bool] = True
     clocked: ClassVar[bool] = False
@@ -34,11 +34,11 @@ class Base:
     deadline: ClassVar[float] = 10.0
 
     async def new_engine(self, settings: Settings, **options: Any) -> Engine:
-        """Return an engine, not yet open, on this test's log: in one test it is the same log each time."""
+        """Return an engine, not yet open, on this test's log: the same log each time within one test."""
         raise NotImplementedError
 
     async def kill(self, engine: Engine) -> None:
-        """End `engine` as a crash would, if that can be done; otherwise it is closed."""
+        """End `engine` as a crash would, if that is possible; by default it is closed."""
         await engine.close()
 
     @contextlib.asynccontextmanager
@@ -53,14 +53,14 @@ class Base:
 
 
 def engine_test(test: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S], None]:
-    """Run a test of the suite in an event loop of its own, and see that it leaves nothing running."""
+    """Run a test of the suite in its own event loop, and check that it leaves nothing running."""
 
     @functools.wraps(test)
     def run(self: S) -> None:
         threads = threads_running()
         with asyncio.Runner(loop_factory=type(self).loop_factory) as runner:
             runner.run(check_tasks(test(self)))
-        assert threads_running() <= threads, "a closed engine leaves a thread"
+        assert threads_running() <= threads, "a closed engine left a thread running"
 
     return run
 
@@ -68,27 +68,27 @@ def engine_test(test: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S],
 async def check_tasks(test: Coroutine[Any, Any, None]) -> None:
     await test
     await asyncio.sleep(0)
-    assert len(asyncio.all_tasks()) == 1, f"a closed engine leaves a task: {asyncio.all_tasks()}"
+    assert len(asyncio.all_tasks()) == 1, f"a closed engine left a task running: {asyncio.all_tasks()}"
 
 
 def threads_running() -> set[threading.Thread]:
     return set(threading.enumerate())
 
 
-def where(**abilities: bool) -> Callable[[T], T]:
-    """Mark a test that is only for engines with these abilities; the others do not have it."""
+def requires(**abilities: bool) -> Callable[[T], T]:
+    """Mark a test that is only for engines with these abilities; it is removed for others."""
 
     def mark(test: T) -> T:
-        test.where = abilities  # type: ignore[attr-defined]
+        test.requires = abilities  # type: ignore[attr-defined]
         return test
 
     return mark
 
 
-async def refusal(kind: type[E], asked: Callable[[], Any]) -> E:
-    """Return the error of this kind that `asked` raises, at once or when it is awaited."""
+async def refusal(kind: type[E], call: Callable[[], Any]) -> E:
+    """Return the error of this kind that `call` raises, at once or when its result is awaited."""
     try:
-        await asked()
+        await call()
     except kind as error:
         return error
     raise AssertionError(f"{kind.__name__} was not raised")
@@ -98,11 +98,11 @@ class OpenLog:
     """
     A log under test. `known`: every entry it ever had, by offset.
 
-    Everything that is read is compared with what the sink was told.
+    Everything that is read is compared with what the sink has had.
     """
 
     engine: Engine
-    sink: NotedSink
+    sink: CheckingSink
     head: Head
 
     def __init__(self, suite: Base, settings: Settings) -> None:
@@ -116,13 +116,13 @@ class OpenLog:
     async def open(self) -> None:
         options = {"clock": self.clock} if self._suite.clocked else {}
         self.engine = await self._suite.new_engine(self.settings, **options)
-        early = Early()
+        early = EarlySink()
         self.head = await self.engine.open(early)
-        self.sink = early.follow(NotedSink(self.known, self.head))
+        self.sink = early.pass_to(CheckingSink(self.known, self.head))
         self.sink.check_marks(self.head.floor, self.head.marks)
 
     async def reopen(self, *, crash: bool = False, **settings: Any) -> None:
-        """Close it, or let it crash, and open it again; `settings` may be others then."""
+        """Close the engine or crash it, then open it again, with `settings` if they are given."""
         await (self._suite.kill(self.engine) if crash else self.engine.close())
         if settings:
             self.settings = Settings(**settings)
@@ -131,7 +131,7 @@ class OpenLog:
     # -- publishing
 
     async def put(self, *drafts: Draft) -> list[tuple[int, bool]]:
-        """Append and return (offset, duplicate) of each; the sink must have had them."""
+        """Append, and return (offset, duplicate) of each draft. By then the sink must have had them."""
         receipts = await self.engine.append(drafts)
         assert len(receipts) == len(drafts)
         for draft, receipt in zip(drafts, receipts, strict=True):
@@ -146,15 +146,15 @@ class OpenLog:
         assert (position.life, entry.topic) == (entry.position.life, draft.topic)
         if not receipt.duplicate:
             assert position == entry.position
-            told = (entry.data, entry.event, entry.retry, entry.end)
-            assert told == (draft.data, draft.event, draft.retry, draft.end)
+            stored = (entry.data, entry.event, entry.retry, entry.end)
+            assert stored == (draft.data, draft.event, draft.retry, draft.end)
 
     async def fill(self, topics: Iterable[str]) -> None:
         for topic in topics:
             await self.put(Draft(topic))
 
     async def refused(self, kind: type[TidewireError], *drafts: Draft) -> dict[str, Any]:
-        """Return the members of the refusal; nothing may have been stored."""
+        """Return the members of the refusal, and check that nothing was stored."""
         head = self.sink.head
         error = await refusal(kind, lambda: self.engine.append(drafts))
         assert error.stored is False
@@ -170,7 +170,7 @@ class OpenLog:
         offsets = [entry.offset for entry in page.entries]
         assert len(offsets) <= limit
         assert page.through <= self.sink.head, "more was read than the sink has had"
-        assert page.through > after or max(after, page.floor - 1) >= head, "a page that brings nobody on"
+        assert page.through > after or max(after, page.floor - 1) >= head, "a page that does not advance"
         for entry in page.entries:
             assert same(entry, self.known[entry.offset])
         wanted = [o for o in range(max(after + 1, page.floor), page.through + 1) if self.matches(o, selector)]
@@ -187,9 +187,9 @@ class OpenLog:
 
     async def offsets(self, after: int = 0, limit: int = 100, selector: Selector | None = None) -> list[int]:
         """
-        Return the offsets of all that follows and is kept, read page by page.
+        Return the offsets of all kept entries after `after`, read page by page.
 
-        What the sink was told to be trimmed may be there a little longer.
+        Entries that were reported as trimmed may still be readable for a moment.
         """
         found: list[int] = []
         while after < self.sink.head:
@@ -202,12 +202,12 @@ class OpenLog:
         return await self.engine.locate(Since(kind, value), selector)
 
     async def check_everything(self) -> None:
-        """The log holds what the sink was told, from the floor to the head."""
+        """Check that the log holds what the sink has had, from the floor to the head."""
         offsets = await self.offsets(self.sink.floor - 1, 1000)
         assert offsets == list(range(self.sink.floor, self.sink.head + 1))
 
     async def until(self, done: Callable[[], object], what: str) -> None:
-        """Wait until it is so: engines trim in steps and a little later."""
+        """Wait until `done()` is true: engines trim in steps, and with a delay."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._suite.deadline
         while not done():

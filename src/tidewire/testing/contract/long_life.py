@@ -1,4 +1,4 @@
-"""A long life at random: batches with keys and ends, trims, readers and crashes, beside a small model."""
+"""A long random life: batches with keys and ends, trims, readers and crashes, compared with a small model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LongLife(Base):
     seed: ClassVar[int] = 0
 
     @engine_test
-    async def test_a_long_life_at_random(self) -> None:
+    async def test_a_long_random_life(self) -> None:
         async with self.log(retention_entries=KEPT, key_age=KEY_AGE) as log:
             chance = random.Random(self.seed)
             model = Model(log.clock.now)
@@ -46,7 +46,7 @@ class LongLife(Base):
 
 
 class Model:
-    """What a log answers: keys first, then ends, and nothing of a batch that is refused."""
+    """What a log should answer: keys count first, then ends, and a refused batch leaves nothing."""
 
     def __init__(self, now: float) -> None:
         self.head = 0

@@ -1,4 +1,4 @@
-"""Reading: pages that are complete through where they say, and where a subscription begins."""
+"""Reading: pages are complete through the offset they report; and where a subscription starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .log import EVERYTHING, Base, OpenLog, engine_test
 
 A, B, NOTHING = Selector(["a"]), Selector(["b"]), Selector(["nothing"])
 
-# What each selects of the topics that `of_many_topics` uses in turn.
+# A log with one entry of each of these topics, and the offsets that each selector matches in it.
 TOPICS = ["a", "a/b", "a/c", "a/b/c", "ab", "b", "a/", "b/b"]
 SELECTORS = {
     ("a",): [1],
@@ -50,8 +50,8 @@ class Reading(Base):
                     assert await log.offsets(0, limit, Selector(terms)) == wanted, terms
 
     @engine_test
-    async def test_the_reader_of_a_quiet_topic_gets_on(self) -> None:
-        """A page looks at a bounded number of entries, and says how far it looked."""
+    async def test_the_reader_of_a_quiet_topic_advances(self) -> None:
+        """A page examines a bounded number of entries, and reports how far it got."""
         async with self.log() as log:
             await fill_up(log, "b", SCAN_LIMIT + 1000)
             await log.fill("a")
@@ -69,7 +69,7 @@ class Reading(Base):
             assert await log.offsets(0, 100, A) == [1, 2, 3, 4, 5]
 
     @engine_test
-    async def test_a_page_after_what_is_trimmed_begins_at_the_floor(self) -> None:
+    async def test_a_page_from_before_the_floor_starts_at_the_floor(self) -> None:
         async with self.log(retention_entries=2) as log:
             await log.fill("abab")
             await log.until_floor(3)
@@ -81,14 +81,14 @@ class Reading(Base):
 
     @engine_test
     async def test_reading_while_others_publish(self) -> None:
-        """What comes back is complete, and nothing of it is ahead of the sink."""
+        """Pages are complete, and none is ahead of the sink."""
         async with self.log(retention_entries=300) as log:
             writing = asyncio.ensure_future(write(log, 60))
             readers = [asyncio.ensure_future(follow(log, selector)) for selector in (None, A, B, EVERYTHING)]
             await asyncio.gather(writing, *readers)
             assert log.sink.head == 600
 
-    # -- where a subscription begins
+    # -- where a subscription starts
 
     @engine_test
     async def test_locate(self) -> None:
@@ -104,7 +104,7 @@ class Reading(Base):
             assert await log.locate("last", 2, A) == 2
             assert await log.locate("last", 1, B) == 5
             assert await log.locate("last", 2) == 4
-            assert await log.locate("last", 3, A) == 1, "no more are kept: from the oldest"
+            assert await log.locate("last", 3, A) == 1, "fewer are kept: from the oldest"
             assert await log.locate("last", 10**9) == 1
             assert await log.locate("last", 5, NOTHING) == 1
 
@@ -162,7 +162,7 @@ async def write(log: OpenLog, batches: int) -> None:
 
 
 async def follow(log: OpenLog, selector: Selector | None) -> None:
-    """Read page by page to the end; whoever is overtaken by retention goes on at the floor."""
+    """Read page by page to the end; if retention overtakes the reader, it continues at the floor."""
     after = 0
     while after < 600:
         after = max((await log.page(after, 7, selector)).through, log.sink.floor - 1)

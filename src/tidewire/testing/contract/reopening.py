@@ -1,16 +1,16 @@
-"""Reopening: a log that lasts goes on where it stood, in a new life; one that does not is another one."""
+"""Reopening: a log that lasts continues where it was, in a new life; one that does not starts empty."""
 
 from __future__ import annotations
 
 from ...errors import KeyConflict, TopicEnded
 from ...log.entries import Draft
-from .log import Base, OpenLog, engine_test, where
+from .log import Base, OpenLog, engine_test, requires
 
 
 class Reopening(Base):
-    @where(lasting=False)
+    @requires(lasting=False)
     @engine_test
-    async def test_a_log_that_does_not_last_is_another_one_each_time(self) -> None:
+    async def test_a_log_that_does_not_last_is_new_each_time(self) -> None:
         async with self.log() as log:
             await log.put(Draft("a"))
             life = log.head.position.life
@@ -19,9 +19,9 @@ class Reopening(Base):
             assert log.head.position.life != life
             assert (log.head.position.offset, log.head.lives[0][1]) == (0, 1)
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
-    async def test_what_was_acked_is_there(self) -> None:
+    async def test_acked_entries_are_still_there(self) -> None:
         async with self.log() as log:
             for opening, crash in enumerate((False, True, False)):
                 done = 100 * opening
@@ -30,9 +30,9 @@ class Reopening(Base):
                 assert (log.head.position, log.sink.head) == (log.known[done + 99].position, done + 99)
                 assert await log.put(Draft("a", "next")) == [(done + 100, False)]
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
-    async def test_each_opening_that_writes_is_a_life(self) -> None:
+    async def test_each_opening_that_writes_has_its_own_life(self) -> None:
         async with self.log() as log:
             first = log.head.position
             lives = []
@@ -46,9 +46,9 @@ class Reopening(Base):
             assert log.head.lives[0] == (first.life, 1)
             assert life_of(log, 5) == log.known[5].position.life
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
-    async def test_a_life_that_wrote_nothing_leaves_no_trace(self) -> None:
+    async def test_a_life_that_wrote_nothing_is_not_kept(self) -> None:
         async with self.log() as log:
             await log.put(Draft("a"))
             kept = log.head.lives
@@ -57,7 +57,7 @@ class Reopening(Base):
                 assert (log.head.lives[:-1], log.head.lives[-1][1]) == (kept, 2)
                 assert log.head.position == log.known[1].position
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
     async def test_position_0_belongs_to_the_first_life(self) -> None:
         async with self.log() as log:
@@ -70,7 +70,7 @@ class Reopening(Base):
             await log.reopen()
             assert life_of(log, 0) == first.life
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
     async def test_keys_last(self) -> None:
         async with self.log(key_age=600) as log:
@@ -85,7 +85,7 @@ class Reopening(Base):
                 log.clock.now += 2
                 assert await log.put(Draft("a", "2", key="k")) == [(2, False)]
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
     async def test_ended_topics_stay_ended(self) -> None:
         async with self.log(retention_entries=3) as log:
@@ -98,7 +98,7 @@ class Reopening(Base):
                 await log.refused(TopicEnded, Draft(topic))
                 assert await log.put(Draft(topic, end=True)) == [(offset, True)]
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
     async def test_marks_last(self) -> None:
         async with self.log(retention_entries=2) as log:
@@ -109,18 +109,18 @@ class Reopening(Base):
             assert [log.head.marks.of(topic) for topic in "abcd"] == [4, 2, 3, 0]
             assert await log.offsets() == [5, 6]
 
-    @where(lasting=True)
+    @requires(lasting=True)
     @engine_test
-    async def test_retention_may_be_another_then(self) -> None:
+    async def test_reopening_with_another_retention(self) -> None:
         async with self.log() as log:
             await log.fill("abcabc")
             await log.reopen(retention_entries=2)
             await log.until_floor(5)
             assert await log.offsets() == [5, 6]
 
-    @where(lasting=True, clocked=True)
+    @requires(lasting=True, clocked=True)
     @engine_test
-    async def test_no_offset_is_used_twice_though_all_is_trimmed(self) -> None:
+    async def test_no_offset_is_used_twice_even_if_everything_is_trimmed(self) -> None:
         async with self.log(retention_age=60) as log:
             await log.fill("ab")
             log.clock.now += 61
@@ -132,7 +132,7 @@ class Reopening(Base):
 
 
 def life_of(log: OpenLog, offset: int) -> str:
-    """Return what the list of lives says; the head's own position must agree with it."""
+    """Return the life of `offset` by the list of lives, which must agree with the head's position."""
 
     def listed(offset: int) -> str:
         return [log.head.lives[0][0], *(life for life, first in log.head.lives if first <= offset)][-1]

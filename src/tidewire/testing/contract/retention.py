@@ -1,9 +1,9 @@
-"""Retention: what is too many, too large or too old goes in the end, and the marks say so."""
+"""Retention: entries that are too many, too large or too old are trimmed in the end, and marks record it."""
 
 from __future__ import annotations
 
 from ...log.entries import Draft
-from .log import Base, OpenLog, engine_test, where
+from .log import Base, OpenLog, engine_test, requires
 
 
 class Retention(Base):
@@ -23,8 +23,8 @@ class Retention(Base):
         async with self.log(retention_bytes=10_000) as log:
             for _ in range(100):
                 await log.put(Draft("a", "x" * 1000))
-            await log.until(lambda: kept_bytes(log) <= 10_000, "more bytes are kept than wanted")
-            assert kept_bytes(log) > 5_000, "more was trimmed than had to be"
+            await log.until(lambda: kept_bytes(log) <= 10_000, "more bytes are kept than the setting says")
+            assert kept_bytes(log) > 5_000, "more was trimmed than necessary"
 
     @engine_test
     async def test_the_newest_entry_stays_whatever_its_size(self) -> None:
@@ -36,7 +36,7 @@ class Retention(Base):
             await log.until_floor(4)
             assert await log.offsets() == [4]
 
-    @where(clocked=True)
+    @requires(clocked=True)
     @engine_test
     async def test_retention_by_age(self) -> None:
         async with self.log(retention_age=60) as log:
@@ -45,7 +45,7 @@ class Retention(Base):
             await log.fill("a")
             assert log.sink.floor == 1
             log.clock.now += 2
-            # Nobody publishes: the engine looks by itself.
+            # Nothing is published: the engine checks by itself.
             await log.until_floor(3)
             log.clock.now += 60
             await log.until_floor(4)
@@ -55,24 +55,24 @@ class Retention(Base):
             assert await log.offsets() == [4]
 
     @engine_test
-    async def test_a_full_log_stays_right_over_many_publishes(self) -> None:
+    async def test_a_full_log_stays_correct_over_many_publishes(self) -> None:
         async with self.log(retention_entries=300) as log:
             for number in range(1, 41):
                 await log.put(*(Draft("ab"[n % 2], str(number)) for n in range(50)))
-                assert log.sink.floor <= max(1, number * 50 - 299), "more was trimmed than had to be"
+                assert log.sink.floor <= max(1, number * 50 - 299), "more was trimmed than necessary"
                 await log.page(0, 1000)
             await log.until_floor(2000 - 299)
             assert await log.offsets(0, 1000) == list(range(1701, 2001))
 
-    @where(clocked=True)
+    @requires(clocked=True)
     @engine_test
-    async def test_a_long_log_that_is_too_old_goes_in_the_end(self) -> None:
+    async def test_a_long_log_that_is_too_old_is_trimmed_in_the_end(self) -> None:
         async with self.log(retention_age=60) as log:
             for number in range(30):
                 await log.put(*[Draft(f"topic/{number}")] * 100)
             log.clock.now += 61
-            await log.until(lambda: log.sink.floor > 1, "nothing goes")
-            # Publishing goes on meanwhile.
+            await log.until(lambda: log.sink.floor > 1, "nothing is trimmed")
+            # Publishing continues in the meantime.
             await log.put(Draft("new"))
             await log.until_floor(3001)
             assert await log.offsets() == [3001]

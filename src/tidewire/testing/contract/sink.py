@@ -1,4 +1,4 @@
-"""The sink of an engine under test: what it is told is noted and checked at once."""
+"""The sink of an engine under test: it records and checks each report at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from ...log.entries import Entry, Head, Marks
 
 
-class NotedSink:
-    """Every entry once and in order, marks that are right, and all of it in the thread of the event loop."""
+class CheckingSink:
+    """Checks that entries come once and in order, that marks are right, and the thread of each report."""
 
     def __init__(self, known: dict[int, Entry], head: Head) -> None:
         self.known = known
@@ -23,7 +23,7 @@ class NotedSink:
         self._check_caller()
         assert [entry.offset for entry in batch] == list(range(self.head + 1, self.head + 1 + len(batch)))
         for entry in batch:
-            assert entry.offset not in self.known, f"{entry.position} is told twice"
+            assert entry.offset not in self.known, f"{entry.position} is reported twice"
             self.known[entry.offset] = entry
         self.head += len(batch)
 
@@ -40,10 +40,10 @@ class NotedSink:
         self._check_caller()
 
     def _check_caller(self) -> None:
-        assert threading.get_ident() == self._thread, "the sink is told by the thread of the event loop"
+        assert threading.get_ident() == self._thread, "the sink was called outside the event loop's thread"
 
     def check_marks(self, floor: int, marks: Marks) -> None:
-        """Each topic's mark is its newest entry below the floor, and says whether that was its end."""
+        """Check that each topic's mark is its newest entry below the floor, and whether that was its end."""
         newest: dict[str, Entry] = {}
         for entry in self.known.values():
             if entry.offset < floor:
@@ -51,36 +51,36 @@ class NotedSink:
         for topic, entry in newest.items():
             assert (marks.of(topic), marks.ended(topic)) == (entry.offset, entry.end), topic
         for topic in {entry.topic for entry in self.known.values()} - newest.keys():
-            assert marks.of(topic) == 0, f"{topic!r} has a mark and nothing of it is trimmed"
+            assert marks.of(topic) == 0, f"{topic!r} has a mark, but nothing of it is trimmed"
 
 
-class Early:
-    """The sink from the first moment on: it may be told something before `open` has returned."""
+class EarlySink:
+    """Holds back reports that come before `open` returns; `pass_to` passes these and all later ones on."""
 
     def __init__(self) -> None:
-        self._told: list[tuple[str, tuple[Any, ...]]] = []
-        self._sink: NotedSink | None = None
+        self._held: list[tuple[str, tuple[Any, ...]]] = []
+        self._sink: CheckingSink | None = None
 
-    def follow(self, sink: NotedSink) -> NotedSink:
+    def pass_to(self, sink: CheckingSink) -> CheckingSink:
         self._sink = sink
-        for name, values in self._told:
+        for name, values in self._held:
             getattr(sink, name)(*values)
         return sink
 
-    def _tell(self, name: str, *values: Any) -> None:
+    def _report(self, name: str, *values: Any) -> None:
         if self._sink is None:
-            self._told.append((name, values))
+            self._held.append((name, values))
         else:
             getattr(self._sink, name)(*values)
 
     def entries(self, batch: Sequence[Entry]) -> None:
-        self._tell("entries", batch)
+        self._report("entries", batch)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
-        self._tell("trimmed", floor, marks)
+        self._report("trimmed", floor, marks)
 
     def reset(self, head: Head) -> None:
-        self._tell("reset", head)
+        self._report("reset", head)
 
     def available(self, up: bool) -> None:
-        self._tell("available", up)
+        self._report("available", up)
