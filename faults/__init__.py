@@ -1,1 +1,1 @@
-"""What the hub survives: real faults under load, judged by the delivery checker. `python -m faults`"""
+"""Real faults of a hub under load, judged by the delivery checker: `python -m faults`."""

@@ -1,4 +1,4 @@
-"""Subscribers with the Python client, each in a thread of its own."""
+"""Subscribers with the Python client, each in its own thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidewire.errors import TidewireError
 
 
 class ClientSubscriber:
-    """One subscriber history by `tidewire.client.sync.connect`."""
+    """One subscriber that uses `tidewire.client.sync.connect`."""
 
     def __init__(self, url: str, witness: Witness, policy: Policy) -> None:
         self.witness = witness

@@ -14,14 +14,14 @@ from faults.workload import Workload, scale_of
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
-# Far below the jumps: a clock that believed the wall would trim everything.
+# Far below the jumps: a log that followed the wall clock would trim everything.
 RETENTION = 600
 HOUR = 3600
 KEY = "across the jumps"
 
 
 def clock_jumps(context: Context) -> Result:
-    """F22: an hour ahead, an hour behind, a restart while behind, and back."""
+    """F22: the wall clock is an hour ahead, an hour behind with a restart, and right again."""
     scale = scale_of(context)
     pause = 1.0 if context.smoke else 10.0
     wall = context.folder / "wall"
@@ -53,7 +53,7 @@ def clock_jumps(context: Context) -> Result:
         reports=[outcome.report],
         figures=outcome.figures(),
         bars=[
-            exactly("streams that a jump ended", ended, 0),
+            exactly("streams ended by a jump", ended, 0),
             exactly("ids of one key", len({first, again, after}), 1),
             *outcome.bars(),
         ],
@@ -61,7 +61,7 @@ def clock_jumps(context: Context) -> Result:
 
 
 def faked(wall: Path) -> dict[str, str]:
-    """Return the environment in which the wall clock is what the file says, and no other clock is changed."""
+    """Return an environment in which the file `wall` shifts the wall clock, and no other clock."""
     if not LIBRARIES:
         raise NotPossible("needs libfaketime (Debian: faketime)")
     return {
@@ -69,13 +69,13 @@ def faked(wall: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(wall),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Otherwise it also changes how long threads wait for each other: Python's answers took 2 s.
+        # Otherwise it also changes how long threads wait for each other: answers took 2 s.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
 
 
 def set_wall(hub: Served, wall: Path, ahead: int) -> None:
-    """Set the hub's wall clock so many seconds ahead, and wait until its answers say so."""
+    """Set the hub's wall clock `ahead` seconds ahead, and wait until its answers show that."""
     wall.write_text(f"{ahead:+}")
     wait_until(lambda: abs(wall_of(hub) - time.time() - ahead) < 60, 10, "the wall clock has jumped")
 
@@ -92,7 +92,7 @@ def wall_of(hub: Served) -> float:
 
 
 def publish_with_key(work: Workload) -> str:
-    """Publish the same event with the same key once more, and return its id."""
+    """Publish the same event with the same key again, and return its id."""
     topic, data = work.topics[0], "published again and again"
     connection = http.client.HTTPConnection(work.hub.host, work.hub.port, timeout=10)
     try:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from benchmarks.process import cpu_seconds
 
-from faults.load import Load, RawStream, ended, wrong
+from faults.load import Load, RawStream, ended, stream_bars
 from faults.scenario import Bar, Context, Fault, Result, at_most, exactly
 from faults.served import Served
 
 LIMIT = 256
 CLIENTS = 400
-# They only connect, and hold every descriptor that streams leave.
+# Connections that send nothing, and take every descriptor that the streams leave.
 SILENT = 100
 RATE = 150.0
 SIZE = 200
@@ -41,10 +41,10 @@ def no_descriptors(context: Context) -> Result:
             full = share_of_cpu(load, hub)
             most, turned_away = hub.descriptors(), sum(map(was_closed, silent))
         bars = [
-            *came_back(load, streams),
-            at_most("CPU while there are none", full, usual + CPU, "cores"),
-            exactly("streams ended meanwhile", ended(streams), 0),
-            *wrong(clients),
+            *replace(load, streams),
+            at_most("CPU without free descriptors", full, usual + CPU, "cores"),
+            exactly("streams ended in the meantime", ended(streams), 0),
+            *stream_bars(clients),
         ]
         load.settle()
         return Result(
@@ -52,7 +52,7 @@ def no_descriptors(context: Context) -> Result:
             unit="connections that got no descriptor",
             acked=len(steady.acks),
             figures=[
-                f"{accepted} streams, {sum(c.refused for c in clients)} told to come back",
+                f"{accepted} streams, {sum(c.refused for c in clients)} told to try again",
                 f"{most} descriptors at most",
                 f"CPU before {usual:.2f} cores",
             ],
@@ -73,7 +73,7 @@ def silent_connections(load: Load) -> Iterator[list[socket.socket]]:
 
 
 def was_closed(sock: socket.socket) -> bool:
-    """Whether the hub closed a connection on which nothing was said."""
+    """Whether the hub closed a connection on which nothing was sent."""
     sock.setblocking(False)
     try:
         return sock.recv(1) == b""
@@ -83,8 +83,8 @@ def was_closed(sock: socket.socket) -> bool:
         return True
 
 
-def came_back(load: Load, streams: list[RawStream]) -> list[Bar]:
-    """Let some streams go and others come in their place."""
+def replace(load: Load, streams: list[RawStream]) -> list[Bar]:
+    """Close some streams and open new ones in their place."""
     leaving, streams[:] = streams[:50], streams[50:]
     load.close(leaving)
     begun = time.monotonic()
@@ -93,7 +93,7 @@ def came_back(load: Load, streams: list[RawStream]) -> list[Bar]:
     load.run(TIMEOUT, lambda: all(stream.events for stream in coming))
     return [
         exactly("new streams afterwards", sum(s.is_open for s in coming), len(leaving)),
-        at_most("and they live", time.monotonic() - begun, 3.0),
+        at_most("all of them have an event after", time.monotonic() - begun, 3.0),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Small ext4 file systems in images on a tmpfs: a disk that can be copied, filled and frozen."""
+"""Small ext4 file systems in images on a tmpfs: disks that can be copied, filled and frozen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def command(*words: object) -> None:
-    """Run a program that changes mounts; raise `NotPossible` where the machine does not let us."""
+    """Run a program that changes mounts. Raises `NotPossible` if the machine does not allow it."""
     argv = [str(word) for word in words]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
@@ -23,19 +23,19 @@ def command(*words: object) -> None:
 
 @contextlib.contextmanager
 def mounted(folder: Path, *words: object) -> Iterator[Path]:
-    """Mount something on `folder`, and see that it is unmounted."""
+    """Mount something on `folder` until the end of the block."""
     folder.mkdir()
     command("mount", *words, folder)
     try:
         yield folder
     finally:
-        # Lazily: a process in the middle of a system call must not keep it here.
+        # Lazily: a process in the middle of a system call must not keep it mounted.
         subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
 def memory_disk(folder: Path, mib: int) -> Iterator[Path]:
-    """A tmpfs, which holds the images: what they were sent is what they have, with no disk below."""
+    """A tmpfs for the images: they hold exactly what was written to them, with no disk below."""
     with mounted(folder / "ram", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs") as ram:
         yield ram
 
@@ -62,7 +62,7 @@ def copy_image(image: Path, to: Path) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Write until nothing fits any more, not even a block; return the file that takes the room."""
+    """Write until not even one block fits; return the file that takes up the space."""
     filler = folder / "filler"
     size = MIB
     with filler.open("wb", buffering=0) as file:
@@ -77,7 +77,7 @@ def fill(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def frozen(mount: Path) -> Iterator[None]:
-    """Until the end of the block, whoever writes to this file system waits, and so does fsync."""
+    """Freeze a file system: until the end of the block, every write to it waits, and so does fsync."""
     command("fsfreeze", "--freeze", mount)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What is read of the hub's process every quarter of a second while a fault is tried."""
+"""What is measured of the hub's process, every quarter of a second while a fault is tried."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Clients that vanish without a word: F7."""
+"""Clients that vanish without closing their connection: F7."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 
-from faults.load import Load, ask, ended, wrong
+from faults.load import Load, ask, ended, stream_bars
 from faults.netns import Network
 from faults.scenario import Context, Fault, Result, at_most, exactly
 from faults.served import Served
@@ -14,7 +14,7 @@ STREAMS = 100  # on each side
 QUIET = 10
 RATE = 100.0
 SIZE = 200
-# The newest entries, filled before anything is measured, so that memory does not grow with the log.
+# Entries kept. The log is filled before anything is measured, so that memory does not grow with it.
 KEPT = 2000
 FILL_RATE = 2000.0
 TIMEOUT = 15.0
@@ -25,7 +25,7 @@ OPTIONS += ("--max-streams-per-address", "0")
 
 
 def half_open(context: Context) -> Result:
-    """F7: 200 subscribers, and not one packet of half of them comes through any more."""
+    """F7: 200 subscribers; for half of them every packet is dropped."""
     with contextlib.ExitStack() as stack:
         good, bad = stack.enter_context(Network()), stack.enter_context(Network())
         hub = stack.enter_context(Served(context.folder, context.engine_url(), *OPTIONS, host="0.0.0.0"))
@@ -44,7 +44,7 @@ def half_open(context: Context) -> Result:
         begun = time.monotonic()
         bad.blackhole()
         busy = wait_for(load, hub, STREAMS + QUIET) - begun
-        load.run(0.5)  # the connection that asked is gone then
+        load.run(0.5)  # until the connection that read the metric is gone
         freed_memory, freed = hub.memory(), descriptors - hub.descriptors()
         idle = wait_for(load, hub, STREAMS) - begun
         load.close(dying)
@@ -53,19 +53,19 @@ def half_open(context: Context) -> Result:
             happened=STREAMS + len(quiet),
             unit="half-open streams",
             acked=len(steady.acks),
-            figures=[f"quiet ones were freed after {idle:.1f} s"],
+            figures=[f"quiet streams were freed after {idle:.1f} s"],
             bars=[
-                at_most("all with events freed after", busy, 33.0),
-                at_most("memory then", freed_memory / memory, 1.05, "x that before"),
+                at_most("all streams with events were freed after", busy, 33.0),
+                at_most("memory afterwards", freed_memory / memory, 1.05, "x before"),
                 exactly("descriptors freed", freed, len(dying)),
-                *wrong(living),
+                *stream_bars(living),
                 exactly("other streams ended", ended(living), 0),
             ],
         )
 
 
 def wait_for(load: Load, hub: Served, streams: int) -> float:
-    """Return when the hub had only so many open streams; give up some time."""
+    """Return when the hub had only `streams` open streams, or the time at which this gave up waiting."""
     give_up = time.monotonic() + QUIET_TIMEOUT
     while hub.metric("tidewire_open_streams") > streams and time.monotonic() < give_up:
         load.run(0.25)

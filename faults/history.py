@@ -27,5 +27,5 @@ def read_page(hub: Served, since: str) -> bytes:
     query = urlencode({"topic": "**", "since": since, "limit": PAGE})
     status, body = hub.get(f"/events?{query}", timeout=30, headers={"Accept": "application/json"})
     if status != 200:
-        raise RuntimeError(f"the history cannot be read: {status} {body[:200]!r}")
+        raise RuntimeError(f"cannot read the history: {status} {body[:200]!r}")
     return body

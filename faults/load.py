@@ -1,9 +1,9 @@
 """
-Streams and publishers on plain sockets, in one thread on one epoll: for figures of latency, which
-threads of one interpreter would spoil, and for streams that behave as no client of ours does.
+Streams and publishers on plain sockets, in one thread on one epoll: for latencies, which threads in
+one interpreter would distort, and for streams that behave as none of our clients does.
 
-A hub under this load has one topic, so an event's number is its offset: what a stream should get next
-is the offset after the last one, and no list of events has to be kept.
+A hub under this load has one topic, so an event's number is its offset: the next event of a stream
+must have the next offset, and no list of events has to be kept.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ TIMEOUT = 10.0
 HEAD = re.compile(rb"HTTP/1\.1 ([0-9]{3}) [A-Za-z ]+\r\n(?:[!-9;-~]+: [^\r\n]*\r\n)+")
 NOT_NOW = (b"429", b"503")
 ACK = re.compile(rb'"id":"([A-Za-z0-9.]+)"')
-# A publisher that waits for answers looks again after this time.
+# Seconds until a publisher that waits for answers checks again.
 STEP = 0.001
-# The hub takes 256 on one connection.
+# The hub accepts 256 on one connection.
 PIPELINED = 128
-# What a pipelined answer may leave over for the next read.
+# Bytes of a pipelined answer that may be left for the next read.
 LONGEST_ACK = 2048
 
 
 class RawStream:
     """
-    One stream and what came of it.
+    One stream and what arrived on it.
 
-    `at` is the offset through which it has everything, None while nothing said where it begins. `holes`
-    and `repeats` count events that are missing or came again without a gap that says so.
+    `at` is the offset through which it has everything, None until the stream says where it starts.
+    `holes` and `repeats` count events that are missing or came again, without a gap.
     """
 
     def __init__(self, sock: socket.socket, last_event_id: str = "") -> None:
@@ -57,7 +57,7 @@ class RawStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether its head came and its end did not."""
+        """Whether its head has arrived and it has not ended."""
         return bool(self.opened_at) and not self.ended_at
 
     @property
@@ -65,7 +65,7 @@ class RawStream:
         return self._reader.last_event_id
 
     def receive(self) -> None:
-        """Take what is there; a reset is an end like any other."""
+        """Read what is there; a reset ends the stream like any other end."""
         try:
             data = self.sock.recv(1 << 17)
         except BlockingIOError:
@@ -102,7 +102,7 @@ class RawStream:
         elif found and found[1] == b"200" and b"\r\ntransfer-encoding: chunked\r\n" in fields:
             self.opened_at = now
         else:
-            raise Malformed(f"no head of a stream: {head[:200]!r}")
+            raise Malformed(f"not the head of a stream: {head[:200]!r}")
 
     def _take(self, got: Got, now: float) -> None:
         offset = offset_of(got.id)
@@ -111,7 +111,7 @@ class RawStream:
             self.at = offset
             return
         if self.at is None:
-            raise Malformed("an event came before the stream said where it begins")
+            raise Malformed("an event came before the stream said where it starts")
         self.events += 1
         if offset != self.at + 1:
             self.holes += max(0, offset - self.at - 1)
@@ -122,7 +122,7 @@ class RawStream:
 
 
 class Sink:
-    """A stream that is read and not looked at: many of these cost little."""
+    """A stream that is read but not parsed: many of these cost little."""
 
     buffer = bytearray(1 << 17)
 
@@ -157,18 +157,18 @@ class Steady:
         self.due = time.monotonic()
 
     def send(self) -> None:
-        """Send what is due by now, as long as not too many answers are owed."""
+        """Send what is due by now, unless too many answers are outstanding."""
         requests: list[str] = []
         now = time.monotonic()
         while self.due <= now and self.sent + len(requests) < len(self.acks) + self.waiting:
-            # The time at which it was due: what had to wait for an answer is late, and is to show it.
+            # The time at which it was due: an event that had to wait for an answer is late, and shows it.
             requests.append(self._head + f"{self.due:.6f} ".ljust(self._size, "x"))
             self.due += self.interval
         self.sent += len(requests)
         self.sock.sendall("".join(requests).encode())
 
     def receive(self) -> None:
-        """Take answers; all must be receipts."""
+        """Read answers; all must be receipts."""
         data = self.sock.recv(1 << 16)
         if not data:
             raise RuntimeError("the hub closed the publisher's connection")
@@ -187,7 +187,7 @@ class Load:
     """
     The streams of one hub and its publishers; everything happens within `run`.
 
-    `streams` are those that are read. What is only kept open is the caller's.
+    `streams` are those that are read. The caller keeps those that are only open.
     """
 
     def __init__(self, address: Address) -> None:
@@ -211,7 +211,7 @@ class Load:
     def open(
         self, count: int = 1, last_event_id: str = "", address: Address | None = None
     ) -> list[RawStream]:
-        """Ask for more streams; their answers come while it runs."""
+        """Request more streams; their answers arrive within `run`."""
         at = address or self.address
         new = [RawStream(ask(at, last_event_id=last_event_id), last_event_id) for _ in range(count)]
         for stream in new:
@@ -220,7 +220,7 @@ class Load:
         return new
 
     def sink(self, count: int) -> list[Sink]:
-        """Ask for streams that are only read."""
+        """Request streams that are only read."""
         new = [Sink(ask(self.address)) for _ in range(count)]
         for sink in new:
             self._watch(sink)
@@ -228,9 +228,9 @@ class Load:
 
     def publish(self, rate: float, size: int, waiting: int = PIPELINED) -> Steady:
         """
-        Begin to publish so many events per second, each of `size` bytes, beside what is published yet.
+        Start to publish `rate` more events per second, each of `size` bytes.
 
-        `waiting`: how many answers may be owed.
+        `waiting`: how many answers may be outstanding.
         """
         steady = Steady(self.address, rate, size, waiting)
         self.publishers.append(steady)
@@ -244,13 +244,13 @@ class Load:
         self.publishers.clear()
 
     def close(self, streams: Iterable[RawStream]) -> None:
-        """Leave streams and forget them."""
+        """Close streams and forget them."""
         for stream in list(streams):
             self._forget(stream)
             self.streams.remove(stream)
 
     def run(self, seconds: float, until: Callable[[], object] = lambda: False) -> bool:
-        """Publish and read for so long, or until something is true; return whether it is."""
+        """Publish and read for `seconds`, or until `until()` is true; return whether it is."""
         end = time.monotonic() + seconds
         while not (done := bool(until())) and (now := time.monotonic()) < end:
             due = min((steady.due for steady in self.publishers), default=end)
@@ -263,7 +263,7 @@ class Load:
         return done
 
     def settle(self, seconds: float = TIMEOUT) -> bool:
-        """Publish no more, and wait until all acks are here and every open stream has the last event."""
+        """Stop publishing, and wait until all acks are here and every open stream has the last event."""
         for steady in self.publishers:
             steady.due = float("inf")
         return self.run(seconds, self._has_all)
@@ -294,10 +294,10 @@ class Load:
 
 def ask(address: Address, buffer: int = 0, last_event_id: str = "", what: str = TOPIC) -> socket.socket:
     """
-    Return a socket that has asked for a stream and read nothing.
+    Return a socket that has requested a stream and read nothing.
 
-    `buffer`: how many bytes it lets come unread, 0 for the kernel's choice. `what`: a topic, and perhaps a
-    query.
+    `buffer`: the size of its receive buffer in bytes, 0 for the kernel's choice. `what`: a topic, and
+    perhaps a query.
     """
     sock = socket.socket()
     if buffer:
@@ -316,12 +316,12 @@ def offset_of(position: str) -> int:
 
 
 def ended(streams: Iterable[RawStream | Sink]) -> int:
-    """Return how many of them have ended."""
+    """Return how many of the streams have ended."""
     return sum(stream.ended_at > 0 for stream in streams)
 
 
-def wrong(streams: Iterable[RawStream]) -> list[Bar]:
-    """Return what no stream may have, for all of them together."""
+def stream_bars(streams: Iterable[RawStream]) -> list[Bar]:
+    """Return the bars that all streams together must meet."""
     streams = list(streams)
     malformed = [stream.malformed for stream in streams if stream.malformed]
     return [

@@ -1,14 +1,14 @@
 """
-A network of its own on this machine: a namespace, a cable (veth) to it, and what can go wrong between.
+A separate network on this machine: a namespace, a cable (veth) to it, and faults of that cable.
 
     with Network() as net:
         hub listens on net.hub ...
         with net.inside():
             client = socket.create_connection((net.hub, port))
-        net.blackhole()       # not even an acknowledgement comes through
+        net.blackhole()       # not even an acknowledgement gets through
         net.limit("64kbit")   # from the hub to its clients
 
-Whatever was made is removed at the end. Nothing of the machine's own networks is touched.
+Everything is removed at the end. The machine's own networks are not touched.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from typing import Self
 
 from faults.scenario import NotPossible
 
-# The namespaces are named so, and nothing else is.
+# Only these namespaces have names with this prefix.
 PREFIX = "tidewire-fault"
-# 198.18.0.0/15 is for tests of networks (RFC 2544).
+# 198.18.0.0/15 is reserved for network tests (RFC 2544).
 SUBNETS = [f"198.18.{number}" for number in range(256)]
 COMMAND_TIMEOUT = 10.0
 CLONE_NEWNET = 0x40000000
-# Bytes that a slow line holds before it drops: a quarter of a second at 1 Mbit/s.
+# Bytes that a slow link queues before it drops packets: a quarter of a second at 1 Mbit/s.
 SLOW_QUEUE = 32 * 1024
 
 _numbers = itertools.count(1)
@@ -55,7 +55,7 @@ class Network:
             self._make()
         except subprocess.CalledProcessError as error:
             self._made.close()
-            raise NotPossible(f"no network namespace can be made: {error.stderr.strip()}") from None
+            raise NotPossible(f"cannot make a network namespace: {error.stderr.strip()}") from None
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class Network:
         run(f"ip netns add {self.name}")
         self._made.callback(remove, f"ip netns del {self.name}")
         run(f"ip link add {self._here} type veth peer name {self._there} netns {self.name}")
-        # Before the namespace, which lives on as long as a socket that was made in it.
+        # Removed before the namespace, which lives on while a socket that was made in it is open.
         self._made.callback(remove, f"ip link del {self._here}")
         run(f"ip addr add {self.hub}/24 dev {self._here}")
         run(f"ip link set {self._here} up")
@@ -85,14 +85,14 @@ class Network:
                 set_namespace(home.fileno())
 
     def move_in(self) -> None:
-        """Have this thread make all of its sockets in the namespace from now on."""
+        """From now on, this thread makes its sockets in the namespace."""
         with open(f"/run/netns/{self.name}") as there:
             set_namespace(there.fileno())
 
-    # -- what goes wrong
+    # -- faults
 
     def blackhole(self) -> None:
-        """Drop every packet in both directions, without a word."""
+        """Silently drop every packet in both directions."""
         rules = ["add table inet fault"]
         for hook in ("input", "output"):
             rules.append(
@@ -101,24 +101,24 @@ class Network:
         run(f"ip netns exec {self.name} nft -f -", "\n".join(rules))
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Let all packets through again."""
         run(f"ip netns exec {self.name} nft flush ruleset")
 
     def limit(self, rate: str) -> None:
-        """Let at most `rate` (as `tc` spells it) through from the hub to its clients."""
+        """Limit the link from the hub to its clients to `rate`, as `tc` spells it."""
         run(f"tc qdisc replace dev {self._here} root tbf rate {rate} burst 4kb limit {SLOW_QUEUE}")
 
     def unlimit(self) -> None:
         run(f"tc qdisc del dev {self._here} root")
 
     def dropped(self) -> int:
-        """Return how many packets the slow line dropped."""
-        said = run(f"tc -s qdisc show dev {self._here}")
-        return int(said.partition("(dropped ")[2].partition(",")[0] or 0)
+        """Return how many packets the slow link dropped."""
+        shown = run(f"tc -s qdisc show dev {self._here}")
+        return int(shown.partition("(dropped ")[2].partition(",")[0] or 0)
 
 
 def run(command: str, stdin: str = "") -> str:
-    """Run a program and return what it says; raise `CalledProcessError` with its complaint."""
+    """Run a program and return its output. Raises `CalledProcessError`, with its stderr, if it fails."""
     done = subprocess.run(
         command.split(), input=stdin, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=True
     )
@@ -126,12 +126,12 @@ def run(command: str, stdin: str = "") -> str:
 
 
 def remove(command: str) -> None:
-    with contextlib.suppress(subprocess.CalledProcessError):  # it is gone
+    with contextlib.suppress(subprocess.CalledProcessError):  # already gone
         run(command)
 
 
 def free_subnet() -> str:
-    """Return three bytes of an address that no interface of this machine has."""
+    """Return the first three bytes of a subnet that no interface of this machine uses."""
     taken = Path("/proc/net/fib_trie").read_text()
     return next(subnet for subnet in random.sample(SUBNETS, len(SUBNETS)) if f"{subnet}." not in taken)
 
@@ -145,10 +145,10 @@ def set_namespace(descriptor: int) -> None:
 
 
 def peers(port: int) -> list[str]:
-    """Return the address and port of everyone connected to a port of this machine."""
+    """Return the address and port of every peer connected to a port of this machine."""
     return [line.split()[-1] for line in run(f"ss -Htn state established sport = :{port}").splitlines()]
 
 
 def kill_sockets(*filters: str) -> int:
-    """Reset TCP sockets of this machine, both ends told, and return how many (`ss -K`)."""
+    """Reset TCP sockets of this machine on both ends (`ss -K`), and return how many."""
     return len(run(" ".join(["ss", "-HKtn", *filters])).splitlines())

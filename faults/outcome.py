@@ -1,4 +1,4 @@
-"""What a run under the workload showed: the checker's report and the figures that are always taken."""
+"""The outcome of a run under the workload: the checker's report, and the figures of every run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MIB = 2**20
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that this share of the values does not pass; 0 of none."""
+    """Return the value that `share` of the values do not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class Outcome:
-    """`late`: subscribers that never got the newest event; `left_over`: sockets and streams of nobody."""
+    """`late`: subscribers that never got the newest event; `left_over`: sockets and streams not freed."""
 
     def __init__(
         self, work: Workload, report: Report, late: Sequence[str], left_over: int, probe: Probe
@@ -54,18 +54,18 @@ class Outcome:
 
     @property
     def recoveries(self) -> list[float]:
-        """By fault and subscriber: the time from the end of the fault to the first new delivery."""
+        """For each fault and subscriber, the time from the end of the fault to the first new delivery."""
         return [seconds for _, end in self.work.faults for seconds in self._after(end)]
 
     def _after(self, end: float) -> list[float]:
-        # Who was still waiting when the next fault came recovers from that one.
+        # A subscriber that was still waiting when the next fault came recovers from that one.
         until = min((begin for begin, _ in self.work.faults if begin > end), default=float("inf")) - end
         found = (witness.first_new_after(end) for witness in self.work.witnesses)
         return [seconds for seconds in found if seconds is not None and seconds < until]
 
     @property
     def recoveries_of_hub(self) -> list[float]:
-        """The same from the beginning of the fault, without the time that a client chose to wait."""
+        """The same from the start of the fault, without the time that the client chose to wait."""
         found = []
         for begin, end in self.work.faults:
             until = min((other for other, _ in self.work.faults if other > end), default=float("inf"))
@@ -76,7 +76,7 @@ class Outcome:
         return found
 
     def statuses(self, begin: float = 0.0, end: float = float("inf")) -> Counter[int]:
-        """Count the answers that publishers got between two moments; 0 is none."""
+        """Count the answers that publishers got between two moments, by status; 0 is no answer."""
         return Counter(answer.status for answer in self.answers if begin <= answer.at <= end)
 
     def figures(self) -> list[str]:
@@ -85,7 +85,7 @@ class Outcome:
         return [
             f"{self.acked} acked",
             f"ack p99 {percentile(acks, 0.99) * 1000:.0f} ms",
-            f"no ack for {self.outage:.2f} s at most",
+            f"longest time without an ack {self.outage:.2f} s",
             f"first new delivery p50 {percentile(recoveries, 0.5):.2f} s",
             f"p99 {percentile(recoveries, 0.99):.2f} s",
             f"high water {self.work.hub.note_high_water() / MIB:.0f} MiB",

@@ -2,7 +2,7 @@
 The power goes: F2.
 
 The disk is an ext4 image on a tmpfs. A power cut is the image as it is at one moment, in the middle of
-whatever is being written: the hub is stopped (SIGSTOP) while the image is copied, and goes on afterwards.
+whatever is being written: the hub is stopped (SIGSTOP) while the image is copied, and continues afterwards.
 What the page cache still holds is not in the copy, as it would not be on the disk. Every publish that was
 acked by then must be in the log that is opened from the copy.
 """
@@ -27,17 +27,17 @@ from tidewire.testing.recorder import Delivered, Invoked, Ok, Record, Refused, U
 from tidewire.testing.recorder import Fault as Broke
 
 DISK_MIB = 96
-# More of everything than the standard: a group commit has something to group.
+# More load than the standard, so that commits have several batches to group.
 SCALE = Scale(publishers=8, rate=800, subscribers=12, policy=DEFAULT_POLICY)
 
 
 @dataclass
 class Cut:
-    """One power cut: what the checker says of the log in the copy, and what else must be true."""
+    """One power cut: the checker's report on the log in the copy, and what else must be true."""
 
     report: Report
     integrity: str
-    taken_back: int
+    not_in_log: int
 
 
 def power_cut(context: Context) -> Result:
@@ -61,7 +61,7 @@ def power_cut(context: Context) -> Result:
         figures=outcome.figures(),
         bars=[
             exactly("integrity_check ok", sum(each.integrity == "ok" for each in cuts), times),
-            exactly("delivered and then taken back", sum(each.taken_back for each in cuts), 0),
+            exactly("delivered, but not in the log", sum(each.not_in_log for each in cuts), 0),
             *outcome.bars(),
         ],
     )
@@ -70,7 +70,7 @@ def power_cut(context: Context) -> Result:
 def cut(context: Context, work: Workload, ram: Path) -> Cut:
     copy = ram / "copy.img"
     try:
-        records = copy_of_a_moment(work, ram / "disk.img", copy)
+        records = copy_at_one_moment(work, ram / "disk.img", copy)
         with mounted_image(copy) as mount:
             integrity = check_integrity(mount)
             with Served(context.folder, context.engine_url(mount)) as revived:
@@ -83,32 +83,32 @@ def cut(context: Context, work: Workload, ram: Path) -> Cut:
     return Cut(judge(records, log), integrity, len(delivered - {id for id, _, _ in log}))
 
 
-def copy_of_a_moment(work: Workload, image: Path, copy: Path) -> list[Record]:
-    """Copy the image while the hub stands still; return what had happened by then."""
+def copy_at_one_moment(work: Workload, image: Path, copy: Path) -> list[Record]:
+    """Copy the image while the hub is stopped; return what had happened by then."""
     with work.fault("power cut"):
         work.hub.signal(signal.SIGSTOP)
         try:
-            wait_until(lambda: stands_still(work.hub.pid), 5, "the hub stands still")
+            wait_until(lambda: is_stopped(work.hub.pid), 5, "the hub is stopped")
             copy_image(image, copy)
-            # What it answered before it was stopped is still on its way to the publishers.
+            # Answers from before the stop may still be on their way to the publishers.
             time.sleep(0.1)
             return list(work.recorder.records)
         finally:
             work.hub.signal(signal.SIGCONT)
 
 
-def stands_still(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     """Whether every thread is stopped, or in a system call that it cannot return from."""
     stats = Path(f"/proc/{pid}/task").glob("*/stat")
     return all(stat.read_text().rpartition(")")[2].split()[0] in "TD" for stat in stats)
 
 
 def check_integrity(mount: Path) -> str:
-    # On a copy of the files: a connection would empty the WAL that the hub has yet to find.
+    # On a copy of the files: a connection would empty the WAL before the hub opens it.
     db = sqlite3.connect(private_copy(mount) / "events.db")
     try:
-        said: str = db.execute("PRAGMA integrity_check").fetchone()[0]
-        return said
+        result: str = db.execute("PRAGMA integrity_check").fetchone()[0]
+        return result
     except sqlite3.DatabaseError as error:
         return str(error)
     finally:
@@ -124,7 +124,7 @@ def private_copy(mount: Path) -> Path:
 
 
 def judge(records: list[Record], log: list[tuple[str, str, str]]) -> Report:
-    """Return the checker's report on the publishes; the streams are those of the hub that went on."""
+    """Return the checker's report on the publishes. The streams belong to the hub that continued."""
     kinds = (Invoked, Ok, Refused, Unknown, Broke)
     return check([record for record in records if isinstance(record, kinds)], log)
 

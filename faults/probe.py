@@ -1,7 +1,7 @@
 """
-Asks a hub every 50 ms whether it is alive, from a process of its own, and writes how long that took.
+Asks a hub every 50 ms whether it is alive, from a separate process, and writes how long that took.
 
-An answer to /health/live needs nothing but the event loop: what it waits for, every stream waits for.
+An answer to /health/live needs only the event loop: whatever delays it delays every stream.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMEOUT = 5.0
 
 
 class Probe:
-    """The process, and what it wrote: when it asked and how many seconds the answer took."""
+    """The process, and what it wrote: when it asked, and how many seconds the answer took."""
 
     def __init__(self, host: str, port: int, file: Path) -> None:
         self._file = file
@@ -38,7 +38,7 @@ class Probe:
         self._process.wait()
 
     def lags(self, begin: float = 0.0, end: float = float("inf")) -> list[float]:
-        """Return the answers' times, of what was asked between two moments of the monotonic clock."""
+        """Return how long answers took that were asked for between two moments of the monotonic clock."""
         lines = [line.split() for line in self._file.read_text().splitlines()]
         asked = [(float(words[0]), float(words[1])) for words in lines if len(words) == 2]
         return [took for at, took in asked if begin <= at <= end]
@@ -57,7 +57,7 @@ def ask(host: str, port: int) -> None:
             print(f"{begun:.4f} {TIMEOUT}", flush=True)
             connection.close()
         except (OSError, http.client.HTTPException):
-            connection.close()  # it is down, which is not slow
+            connection.close()  # the hub is down, not slow
         time.sleep(max(0.0, begun + EVERY - time.monotonic()))
 
 

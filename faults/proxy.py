@@ -6,8 +6,8 @@ A TCP proxy that makes a network bad: late, slow, cut into pieces, stuck, silent
         proxy.down.rate = 8 * 1024        # bytes per second from the server to each client
         proxy.blackhole = True
 
-Everything can be changed at any time and holds for open connections too. What no program can
-do is to leave a packet unacknowledged: for that there is `faults.netns`.
+Everything can be changed at any time, and applies to open connections too. A program cannot
+leave a packet unacknowledged: `faults.netns` does that.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Self
 KIB = 1024
 Address = tuple[str, int]
 
-# Pieces of one direction that may be on their way at once.
+# Pieces of one direction that may be in flight at once.
 IN_FLIGHT = 16
-# How often a line that stands still looks whether it may go on.
+# Seconds between two checks of a stopped line.
 POLL = 0.01
-# A slow line writes so many times a second.
+# Writes per second of a slow line.
 SLOW_STEPS = 20
 # Close with a reset.
 RESET = struct.pack("ii", 1, 0)
@@ -40,10 +40,10 @@ class Line:
     """
     One direction of every connection.
 
-    `latency`: seconds that each byte is late. `rate`: bytes per second of a connection, 0 for all there
-    are. `slices`: at most so many bytes in one write. `stopped`: nothing is read any more, so the sender
-    fills the buffers and waits. `reset_after`: bytes after which both sides are reset.
-    `half_close_after`: bytes after which this direction ends in good order, and the other goes on.
+    `latency`: seconds by which each byte is late. `rate`: bytes per second of a connection, 0 for no
+    limit. `slices`: bytes in one write, at most. `stopped`: nothing is read, so the sender fills the
+    buffers and waits. `reset_after`: bytes after which both sides are reset. `half_close_after`: bytes
+    after which this direction ends cleanly, and the other continues.
     """
 
     latency: float = 0.0
@@ -56,10 +56,10 @@ class Line:
 
 class Proxy:
     """
-    Listens on `address` and passes all that comes on to `target`, and what that says back.
+    Listens on `address`, and passes bytes to `target` and back.
 
-    `up` is the direction to the target, `down` the one from it. While `blackhole` is set connections are
-    accepted and nothing else happens: no byte, no end and no reset of one side reaches the other.
+    `up` is the direction to the target, `down` the one from it. While `blackhole` is set, connections are
+    accepted and nothing else happens: no byte, end or reset of one side reaches the other.
     """
 
     def __init__(self, target: Address, listen: Address = ("127.0.0.1", 0)) -> None:
@@ -147,7 +147,7 @@ class Link:
                 group.create_task(way.write())
 
     def reset(self) -> None:
-        """Have both sides closed with a reset."""
+        """Make both sides close with a reset."""
         for sock in self._sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
@@ -158,7 +158,7 @@ class Link:
 
 
 class Direction:
-    """What comes from one side and goes to the other, between them at most `IN_FLIGHT` pieces."""
+    """Passes bytes from one side to the other, with at most `IN_FLIGHT` pieces in between."""
 
     def __init__(self, proxy: Proxy, source: socket.socket, target: socket.socket, line: Line) -> None:
         self._proxy = proxy
@@ -170,28 +170,28 @@ class Direction:
         self._ended = False
 
     async def read(self) -> None:
-        data = b"all that comes"
+        data = b"not empty"
         while data:
-            await self._move()
+            await self._wait_while_stopped()
             data = await self._loop.sock_recv(self._source, 64 * KIB)
             await self._flight.put((self._loop.time() + self._line.latency, data))
 
     async def write(self) -> None:
-        data = b"all that comes"
+        data = b"not empty"
         while data:
             due, data = await self._flight.get()
             await asyncio.sleep(due - self._loop.time())
             rest = data
             while rest:
-                await self._move()
+                await self._wait_while_stopped()
                 size = self._size()
                 await self._write_piece(rest[:size])
                 rest = rest[size:]
-        await self._move()
+        await self._wait_while_stopped()
         self._end()
 
-    async def _move(self) -> None:
-        """Wait while this direction stands still."""
+    async def _wait_while_stopped(self) -> None:
+        """Wait while this direction is stopped."""
         await until_not(lambda: self._line.stopped or self._proxy.blackhole)
 
     def _size(self) -> int:
@@ -212,7 +212,7 @@ class Direction:
         await self._loop.sock_sendall(self._target, data)
         self._passed += len(data)
         if line.reset_after is not None and self._passed >= line.reset_after:
-            raise ConnectionResetError("as it was told to")
+            raise ConnectionResetError("`reset_after` bytes have passed")
         if line.half_close_after is not None and self._passed >= line.half_close_after:
             self._end()
         if line.rate:
@@ -226,6 +226,6 @@ class Direction:
 
 
 async def until_not(state: Callable[[], bool]) -> None:
-    # Set in other threads, where an asyncio.Event cannot be.
+    # Other threads change the state, and an asyncio.Event cannot be set from them.
     while state():  # noqa: ASYNC110
         await asyncio.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Publishers: every event with a key, sent again until it is acked."""
+"""Publishers: every event has a key and is sent again until it is acked."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tidewire.testing.recorder import Recorder
 # Longer than any answer may take.
 TIMEOUT = 8.0
 AGAIN = 0.05
-# After its time a publisher still has this long to get its last event acked.
+# Seconds that a stopped publisher still has to get its last event acked.
 LAST_CHANCE = 60.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one attempt. `status` is 0 where no answer came; `stored` is True if it was acked."""
+    """The outcome of one attempt. `status` is 0 if no answer came; `stored` is True if it was acked."""
 
     at: float
     took: float
@@ -40,7 +40,7 @@ class Publisher(threading.Thread):
     """
     Publishes at a steady rate until `stop`, one event after another.
 
-    `newest` is by topic the id of its last acked event; `answers` are those of all attempts.
+    `acked` are the time, topic and id of each acked event; `answers` are those of all attempts.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Publisher(threading.Thread):
         while not self._ending.is_set():
             counter += 1
             self._publish(counter)
-            # What an outage has held up is not sent in a burst afterwards.
+            # Events held up by an outage are not sent in a burst afterwards.
             due = max(due + self.interval, time.monotonic())
             self._ending.wait(due - time.monotonic())
         self._drop()

@@ -1,4 +1,4 @@
-"""One stream replays a large log while others live on: the second half of F8 (G12)."""
+"""One stream replays a large log while other streams are live: the second half of F8 (G12)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from faults.load import TOPIC, Load, ask, ended, wrong
+from faults.load import TOPIC, Load, ask, ended, stream_bars
 from faults.outcome import MIB
 from faults.scenario import Context, Fault, Result, exactly
 from faults.served import Served
-from faults.stuck import BASELINE, RATE, SIZE, STRICT, latencies, slower
+from faults.stuck import BASELINE, RATE, SIZE, STRICT, latencies, latency_bar
 
 EVENTS = 1_000_000
 READERS = 100
 PUBLISHERS = 4
-# Ends the data of every event of the log, and stands nowhere else.
+# Ends the data of every event of the log, and occurs nowhere else.
 MARK = b"~"
 DATA = (b"0123456789" * 10)[:99] + MARK
 LINES = 1000
-# What the disk still has to do after so many.
+# Seconds for the disk to settle after the fill.
 SETTLE = 5.0
 OPTIONS = ("--retention-entries", f"{2 * EVENTS}", "--retention-bytes", "4000000000")
 TIMEOUT = 15.0
@@ -62,9 +62,9 @@ def replay(context: Context) -> Result:
             ],
             bars=[
                 exactly("events replayed", replaying.events, EVENTS),
-                slower(baseline, meanwhile),
-                *wrong(readers),
-                exactly("others ended", ended(readers) + ended(others), 0),
+                latency_bar(baseline, meanwhile),
+                *stream_bars(readers),
+                exactly("other streams ended", ended(readers) + ended(others), 0),
             ],
         )
 
@@ -78,7 +78,7 @@ def fill(hub: Served) -> None:
         answer = connection.getresponse()
         receipts = answer.read()
     if answer.status != 200 or b'"code"' in receipts:
-        raise RuntimeError(f"the log could not be filled: {answer.status} {receipts[-500:]!r}")
+        raise RuntimeError(f"could not fill the log: {answer.status} {receipts[-500:]!r}")
 
 
 def body() -> Iterator[bytes]:
@@ -89,8 +89,8 @@ def body() -> Iterator[bytes]:
 
 class Replaying:
     """
-    The one that replays, in a process of its own: what it costs to read is not to be seen in the others'
-    figures. `events` is how many it had.
+    The stream that replays, in a separate process: the cost of reading it must not show in the figures
+    of the others. `events` is how many events it had.
     """
 
     def __init__(self, hub: Served) -> None:
@@ -107,8 +107,8 @@ class Replaying:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        said = self._process.communicate()[0]
-        self.events = sum(map(int, said.split()))
+        counts = self._process.communicate()[0]
+        self.events = sum(map(int, counts.split()))
 
     @property
     def done(self) -> bool:
@@ -122,7 +122,7 @@ class Replaying:
 
 
 def read_all(host: str, port: int, wanted: int) -> None:
-    """Read the log from its start, and print how many events came, now and then."""
+    """Read the log from its start, and print now and then how many events have arrived since."""
     events = printed = 0
     with ask((host, port), what=f"{TOPIC}?since=start") as sock:
         while events < wanted and (data := sock.recv(1 << 18)):
@@ -132,7 +132,7 @@ def read_all(host: str, port: int, wanted: int) -> None:
                 printed = events
 
 
-FAULTS = [Fault("F8", "the others, while one stream replays 1,000,000 events", "full", replay)]
+FAULTS = [Fault("F8", "one stream replays 1,000,000 events beside live ones", "full", replay)]
 
 if __name__ == "__main__":
     read_all(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

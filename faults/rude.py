@@ -1,4 +1,4 @@
-"""Clients that break the manners of HTTP: F11."""
+"""Clients that misbehave: F11."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from faults.gauges import sockets
-from faults.load import Load, ask, ended, wrong
+from faults.load import Load, ask, ended, stream_bars
 from faults.scenario import Context, Fault, Result, at_most, exactly
 from faults.served import Served
 
@@ -18,8 +18,8 @@ SIZE = 200
 TIMEOUT = 10.0
 RESET = struct.pack("ii", 1, 0)
 KIB = 1024
-# The hub swallows 64 KiB; what is on its way when it resets is ours.
-SWALLOWED = 96
+# The hub reads and drops 64 KiB; the rest may be in flight when it resets the connection.
+ACCEPTED = 96
 PIECE = 4 * KIB
 
 
@@ -34,7 +34,7 @@ def bad_manners(context: Context) -> Result:
         early = [half_close(load, after_head=False) for _ in range(times)]
         late = [half_close(load, after_head=True) for _ in range(times)]
         resets = resets_before_head(load, times, lambda: sockets(hub) <= before)
-        swallowed = [endless_bytes(load) for _ in range(times)]
+        accepted = [endless_bytes(load) for _ in range(times)]
         load.run(1.0, lambda: sockets(hub) <= before)
         load.settle()
         return Result(
@@ -43,19 +43,19 @@ def bad_manners(context: Context) -> Result:
             acked=len(steady.acks),
             bars=[
                 at_most("ended after a half-close before the head", max(early), 1.0),
-                at_most("after a half-close of an open stream", max(late), 1.0),
+                at_most("ended after a half-close of an open stream", max(late), 1.0),
                 at_most("freed after a reset before the head", resets, 1.0),
-                at_most("closed after endless bytes", max(swallowed) / KIB, SWALLOWED, "KiB"),
+                at_most("closed after endless bytes", max(accepted) / KIB, ACCEPTED, "KiB"),
                 exactly("sockets left over after 1 s", max(0, sockets(hub) - before), 0),
                 exactly("open streams", int(hub.metric("tidewire_open_streams")), GOOD),
-                *wrong(good),
+                *stream_bars(good),
                 exactly("other streams ended", ended(good), 0),
             ],
         )
 
 
 def half_close(load: Load, after_head: bool) -> float:
-    """Return after how many seconds the hub ended a stream whose client will send no more."""
+    """Return how many seconds the hub took to end a stream whose client has closed its sending side."""
     (stream,) = load.open()
     if after_head:
         load.run(TIMEOUT, lambda: stream.opened_at)
@@ -67,13 +67,13 @@ def half_close(load: Load, after_head: bool) -> float:
 
 
 def resets_before_head(load: Load, times: int, freed: Callable[[], bool]) -> float:
-    """Return after how many seconds nothing is left of clients that were gone before their answer."""
+    """Return how many seconds it took until nothing was left of clients that left before their answer."""
     for _ in range(times):
         sock = ask(load.address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         sock.close()
     begun = time.monotonic()
-    # Connections are accepted in their order: when this one is answered, all those were.
+    # Connections are accepted in order: once this one is answered, all of those were accepted.
     (after,) = load.open()
     load.run(TIMEOUT, lambda: after.opened_at)
     load.close([after])
@@ -86,7 +86,7 @@ def endless_bytes(load: Load) -> int:
     (stream,) = load.open()
     load.run(TIMEOUT, lambda: stream.opened_at)
     sent = 0
-    while not stream.ended_at and sent < 100 * SWALLOWED * KIB:
+    while not stream.ended_at and sent < 100 * ACCEPTED * KIB:
         try:
             sent += stream.sock.send(bytes(PIECE))
         except BlockingIOError:
@@ -98,4 +98,4 @@ def endless_bytes(load: Load) -> int:
     return sent
 
 
-FAULTS = [Fault("F11", "half-closed, reset, and endless bytes sent", "full", bad_manners)]
+FAULTS = [Fault("F11", "half-closes, resets and endless bytes", "full", bad_manners)]

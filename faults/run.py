@@ -2,12 +2,12 @@
 Run the faults of a tier one after another and print one markdown table.
 
     python -m faults --tier smoke       under two minutes; part of `make test`
-    python -m faults --tier full        everything but the soak
+    python -m faults --tier full        everything except the soak
     python -m faults --tier soak        thirty minutes of one load
     python -m faults --only F1,F2 --runs 3
 
-Progress goes to stderr, the table to stdout. The exit code is 0 if every bar of what ran was met, 1 if
-one was not, 2 if nothing ran. What is skipped (it needs root, or a program that is missing) is said on
+Progress goes to stderr, the table to stdout. The exit code is 0 if every bar was met, 1 if one was not,
+2 if nothing ran. Faults that are skipped (they need root, or a program that is missing) are named on
 stderr and in the table.
 """
 
@@ -35,8 +35,8 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try faults on a hub under load; print a markdown table.")
     parser.add_argument("--tier", choices=list(INCLUDED), default="full")
-    parser.add_argument("--only", metavar="F1,F2", default="", help="these faults, whatever their tier")
-    parser.add_argument("--runs", type=int, metavar="N", help="how often; for F24 its minutes")
+    parser.add_argument("--only", metavar="F1,F2", default="", help="only these faults, whatever their tier")
+    parser.add_argument("--runs", type=int, metavar="N", help="how often to do each; minutes for F24")
     parser.add_argument("--engine", choices=["sqlite", "memory"], default="sqlite", help="default: sqlite")
     return parser.parse_args()
 
@@ -44,14 +44,14 @@ def arguments() -> argparse.Namespace:
 def chosen(tier: Tier, only: str) -> list[Fault]:
     wanted = [name for name in only.split(",") if name]
     if unknown := set(wanted) - {fault.id for fault in ALL}:
-        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(f.id for f in ALL)}")
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; use {', '.join(f.id for f in ALL)}")
     if wanted:
         return [fault for fault in ALL if fault.id in wanted]
     return [fault for fault in ALL if fault.tier in INCLUDED[tier]]
 
 
 def attempt(fault: Fault, options: argparse.Namespace) -> Row:
-    """Run one fault; whatever goes wrong is its row."""
+    """Run one fault and return its row, whatever goes wrong."""
     if missing := fault.missing():
         return Row(fault, skipped=f"needs {' and '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix=f"tidewire-{fault.id}-") as folder:
@@ -86,7 +86,7 @@ def machine() -> str:
 
 def main() -> None:
     options = arguments()
-    # So that what is mounted, and who was started, is seen to.
+    # As an exception, so that mounts are undone and processes ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = run_all(chosen(options.tier, options.only), options)
     print(f"{markdown(row.cells() for row in rows)}\n\n{machine()}.")

@@ -1,4 +1,4 @@
-"""What a fault is, what it is given and what it says."""
+"""What a fault is, what it gets and what it returns."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 Tier = Literal["smoke", "full", "soak"]
 
-# A fault of a tier is run in every later one that is asked for; the soak is a tier of its own.
+# Which faults each tier runs: `full` includes `smoke`; `soak` is separate.
 INCLUDED: dict[Tier, tuple[Tier, ...]] = {"smoke": ("smoke",), "full": ("smoke", "full"), "soak": ("soak",)}
 
-# Below this a run says nothing. Smoke runs are short.
+# A run with fewer acked events proves nothing. Smoke runs are short.
 LEAST_ACKED: dict[Tier, int] = {"smoke": 100, "full": 1000, "soak": 10_000}
 
 
@@ -26,7 +26,7 @@ class Context:
     """
     One run of one fault.
 
-    `folder` is a fresh directory that is removed afterwards. `engine` is the kind of engine (`sqlite` or
+    `folder` is an empty directory that is removed afterwards. `engine` is the kind of engine (`sqlite` or
     `memory`) for faults that do not choose one. `runs` is how often the user wants the fault, or None.
     """
 
@@ -41,11 +41,11 @@ class Context:
         return self.tier == "smoke"
 
     def times(self, smoke: int, full: int) -> int:
-        """Return how often to do it: what the user said, else by the tier."""
+        """Return how often to do it: as the user chose, otherwise by the tier."""
         return self.runs or (smoke if self.smoke else full)
 
     def engine_url(self, folder: Path | None = None) -> str:
-        """Return the URL of the engine; its file is in `folder`, or in this run's own."""
+        """Return the URL of the engine; its file is in `folder`, or in this run's folder."""
         return "memory" if self.engine == "memory" else f"sqlite:///{folder or self.folder}/events.db"
 
     @property
@@ -55,7 +55,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and whether it was kept; `measured` stands in the table."""
+    """A promise, and whether it was kept; `measured` is shown in the table."""
 
     text: str
     measured: str
@@ -73,12 +73,11 @@ def exactly(text: str, measured: object, wanted: object) -> Bar:
 @dataclass
 class Result:
     """
-    What came of a fault.
+    The outcome of a fault.
 
-    `happened`: how often it really happened, in words of `unit` ("10 kills"). `acked`: how many events
+    `happened`: how often it really happened, counted in `unit` ("10 kills"). `acked`: how many events
     were acked while it was tried. `reports`: the checker's, one per run; all their failure counts must be
-    0. `needless_allowed`: whether a needless gap is no failure here. `figures` and `bars` go into the
-    table.
+    0. `needless_allowed`: whether needless gaps are allowed here. `figures` and `bars` go into the table.
     """
 
     happened: int
@@ -96,8 +95,8 @@ class Fault:
     """
     One row of the suite.
 
-    `needs`: "root" or names of programs; without them the fault is skipped, loudly. `least_acked`:
-    overrides the tier's, for faults whose point is not the load.
+    `needs`: "root" or names of programs; without them the fault is skipped, and the table says so.
+    `least_acked`: overrides the tier's, for faults whose point is not the load.
     """
 
     id: str
@@ -108,7 +107,7 @@ class Fault:
     least_acked: int | None = None
 
     def missing(self) -> list[str]:
-        """Return what it needs and this machine lacks."""
+        """Return what it needs that this machine lacks."""
         return [need for need in self.needs if not present(need)]
 
 
@@ -119,4 +118,4 @@ def present(need: str) -> bool:
 
 
 class NotPossible(Exception):
-    """This machine cannot do it: the fault is skipped, loudly."""
+    """This machine cannot produce the fault, which is skipped; the table says so."""

@@ -5,26 +5,26 @@ from __future__ import annotations
 import random
 import time
 
-from faults.load import Load, RawStream, wrong
+from faults.load import Load, RawStream, stream_bars
 from faults.scenario import Context, Fault, Result, exactly
 from faults.served import Served
 
 RATE = 2000.0
-# On one connection they would be committed one by one.
+# On a single connection they would be committed one by one.
 PUBLISHERS = 16
 WAITING = 4
 SIZE = 60
 AT_ONCE = 8
-# How far back they resume: within the window, beyond it, and at the newest event.
+# How far back streams resume: within the window, beyond it, and at the newest event.
 WINDOW = 1000
 BACK = 3000
-# A stream has crossed the seam when it has so many events that were published after it was asked for.
+# A stream has crossed the seam once it has this many events that were published after its request.
 BEYOND = 100
 TIMEOUT = 60.0
 
 
 def open_while_publishing(context: Context) -> Result:
-    """F21: streams opened during 2,000 events per second, from now or from any point of the past."""
+    """F21: streams opened during 2,000 events per second, from now or from any point in the past."""
     times = context.times(smoke=150, full=1000)
     with (
         Served(context.folder, context.engine_url(), "--window-entries", str(WINDOW)) as hub,
@@ -47,15 +47,15 @@ def open_while_publishing(context: Context) -> Result:
             f"{sum(stream.events for stream in done)} events read",
         ],
         bars=[
-            *wrong(done),
+            *stream_bars(done),
             exactly("gaps", sum(stream.gaps for stream in done), 0),
-            exactly("streams that did not get across", len(crossings.failed), 0),
+            exactly("streams that did not cross the seam", len(crossings.failed), 0),
         ],
     )
 
 
 class Crossings:
-    """Streams that are opened one after another, each with the offset that it has to get to."""
+    """Streams that are opened one after another, each with the offset that it must reach."""
 
     def __init__(self, load: Load) -> None:
         self.crossed: list[RawStream] = []
@@ -79,19 +79,19 @@ class Crossings:
         self._targets[stream] = sum(one.sent for one in self._load.publishers) + BEYOND
 
     def _wait(self) -> None:
-        """Let it go on until at least one stream is over."""
-        self._load.run(TIMEOUT, lambda: any(map(self._over, self._targets)))
-        over = [stream for stream in self._targets if self._over(stream)]
-        for stream in over or list(self._targets):
-            (self.crossed if self._across(stream) else self.failed).append(stream)
+        """Run the load until at least one stream has crossed or failed."""
+        self._load.run(TIMEOUT, lambda: any(map(self._is_done, self._targets)))
+        done = [stream for stream in self._targets if self._is_done(stream)]
+        for stream in done or list(self._targets):
+            (self.crossed if self._has_crossed(stream) else self.failed).append(stream)
             del self._targets[stream]
             self._load.close([stream])
 
-    def _across(self, stream: RawStream) -> bool:
+    def _has_crossed(self, stream: RawStream) -> bool:
         return stream.at is not None and stream.at >= self._targets[stream] and not stream.malformed
 
-    def _over(self, stream: RawStream) -> bool:
-        return self._across(stream) or bool(stream.ended_at or stream.malformed)
+    def _is_done(self, stream: RawStream) -> bool:
+        return self._has_crossed(stream) or bool(stream.ended_at or stream.malformed)
 
 
 def acks(load: Load) -> int:

@@ -1,4 +1,4 @@
-"""`tidewire serve` as a child process on a fixed port: started, killed, started again, and measured."""
+"""`tidewire serve` as a child process on a fixed port: started, killed, restarted and measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def wait_until(state: Callable[[], object], timeout: float, what: str) -> float:
-    """Return after how many seconds `state` was true; raise `TimeoutError`."""
+    """Return after how many seconds `state` was true. Raises `TimeoutError` if it took too long."""
     begun = time.monotonic()
     while not state():
         if time.monotonic() - begun > timeout:
@@ -36,14 +36,14 @@ def wait_until(state: Callable[[], object], timeout: float, what: str) -> float:
 
 class Served:
     """
-    A hub that can be killed and comes back at the same address.
+    A hub that can be killed and restarted at the same address.
 
         with Served(context.folder, context.engine_url(), "--retry", "0.5") as hub:
             hub.kill()
             hub.start()
 
     `before` are the words before the command (`prlimit`, `faketime`, `ip netns exec`). `high_water` is the
-    most memory that one of its processes used, `died` says how many ended without being asked.
+    most memory that one of its processes has used, in bytes.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Served:
     # -- start and stop
 
     def launch(self) -> None:
-        """Start the process and do not wait for it."""
+        """Start the process without waiting for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.before, *self.command],
@@ -94,14 +94,14 @@ class Served:
             )
 
     def start(self) -> float:
-        """Start it and return after how many seconds it was ready."""
+        """Start it, and return after how many seconds it was ready."""
         self.launch()
         return self.wait_ready()
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> float:
         def state() -> bool:
             if self.exit_code is not None:
-                raise RuntimeError(f"the hub exited with {self.exit_code}:\n{self.said()[-2000:]}")
+                raise RuntimeError(f"the hub exited with {self.exit_code}:\n{self.output()[-2000:]}")
             return self.status("/health/ready") == 200
 
         return wait_until(state, timeout, "the hub is ready")
@@ -114,7 +114,7 @@ class Served:
         self.process.wait(STOP_TIMEOUT)
 
     def stop(self) -> int:
-        """End it in good order and return its exit code."""
+        """Stop it cleanly and return its exit code."""
         self.note_high_water()
         self.signal(signal.SIGTERM)
         return self.wait(STOP_TIMEOUT)
@@ -124,11 +124,11 @@ class Served:
         return self.process.wait(timeout)
 
     def end(self) -> None:
-        """See that nothing of it runs any more."""
+        """Make sure that none of its processes is left running."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            # Its process group: words before the command may have made it a grandchild.
+            # The whole process group: with words before the command, the hub may be a grandchild.
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_TIMEOUT)
 
@@ -136,7 +136,7 @@ class Served:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    # -- what it says
+    # -- what it reports
 
     @property
     def exit_code(self) -> int | None:
@@ -144,17 +144,17 @@ class Served:
 
     @property
     def pid(self) -> int:
-        """The hub itself, not the words before it."""
+        """The process of the hub itself, not of the words before it."""
         assert self.process is not None
         return youngest(self.process.pid) if self.before else self.process.pid
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def get(
         self, path: str, timeout: float = 2.0, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Return status and body of a GET; raise `OSError` or `HTTPException` if there is no answer."""
+        """Return status and body of a GET. Raises `OSError` or `HTTPException` if there is no answer."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             connection.request("GET", path, headers=dict(headers or {}))
@@ -164,7 +164,7 @@ class Served:
             connection.close()
 
     def status(self, path: str, timeout: float = 2.0) -> int | None:
-        """Return the status of a GET, None where nobody answers."""
+        """Return the status of a GET, None if there is no answer."""
         try:
             return self.get(path, timeout)[0]
         except (OSError, http.client.HTTPException):
@@ -175,10 +175,10 @@ class Served:
         lines = self.get("/metrics")[1].decode().splitlines()
         return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
-    # -- what the kernel says
+    # -- what the kernel reports
 
     def memory(self) -> int:
-        """Return the memory that is its own now, in bytes (proportional set size)."""
+        """Return its current memory in bytes (proportional set size)."""
         return kib_field(f"/proc/{self.pid}/smaps_rollup", "Pss:")
 
     def note_high_water(self) -> int:

@@ -1,4 +1,4 @@
-"""Clients at the end of a link that carries a fraction of what they want: F9."""
+"""Clients behind a link that carries only a fraction of their events: F9."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ TOPICS = [f"far/{number}" for number in range(4)]
 RATE = 32.0
 SIZE = KIB
 LINK = "64kbit"
-# Clients take a stream for dead after two and a half heartbeats.
+# Clients consider a stream dead after two and a half heartbeats.
 OPTIONS = ("--open", "--heartbeat", "10")
 BEFORE = 5.0
 SLOW = 40.0
 CATCH_UP = 60.0
-# Some KiB per stream that waits, and the log's own newest entries.
+# MiB: some KiB per waiting stream, and the log's newest entries.
 GROWTH = 12.0
 
 
 class Far:
-    """Subscribers in a network of their own, their publishers, and what both recorded."""
+    """Subscribers in a separate network, publishers for them, and what both recorded."""
 
     def __init__(self, hub: Served, net: Network, crowd: Crowd) -> None:
         self.hub = hub
         self.crowd = crowd
         self.recorder = Recorder()
         self.witnesses = [Witness(self.recorder, f"far-{n}", TOPICS) for n in range(SUBSCRIBERS)]
-        # None with a browser's rules: it waits for ever where the reset of its connection was dropped, too.
+        # None with a browser's rules: it would wait forever if the reset of its connection was dropped.
         self.subscribers = [
             SocketSubscriber(net.hub, hub.port, witness, native=False) for witness in self.witnesses
         ]
@@ -59,7 +59,7 @@ class Far:
             publisher.start()
 
     def stop_publishing(self) -> list[tuple[str, str, str]]:
-        """Return the whole log as it is then."""
+        """Stop publishing, and return the whole log."""
         for publisher in self.publishers:
             publisher.stop()
         for publisher in self.publishers:
@@ -67,7 +67,7 @@ class Far:
         return list(history(self.hub))
 
     def lagging(self, newest: Sequence[str]) -> list[str]:
-        """Return who lacks one of these events."""
+        """Return the names of subscribers that lack one of these events."""
         return [one.name for one in self.witnesses if not all(map(one.has, newest))]
 
     def leave(self) -> None:
@@ -102,7 +102,7 @@ def slow_link(context: Context) -> Result:
         newest = list({topic: id for id, topic, _ in log}.values())
         begun = time.monotonic()
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not far.lagging(newest), CATCH_UP, "everyone has caught up")
+            wait_until(lambda: not far.lagging(newest), CATCH_UP, "all subscribers have caught up")
         caught_up, late = time.monotonic() - begun, far.lagging(newest)
         far.leave()
         faulty = [what for one in far.witnesses for what in one.faulty]
@@ -113,9 +113,9 @@ def slow_link(context: Context) -> Result:
             reports=[check(far.recorder.records, log)],
             figures=[
                 f"{dropped} packets dropped",
-                f"{far.streams - streams} streams opened anew",
+                f"{far.streams - streams} streams reopened",
                 f"{sum(len(one.gaps) for one in far.witnesses)} gaps",
-                f"all caught up {caught_up:.1f} s after the link was back",
+                f"all caught up {caught_up:.1f} s after the link was restored",
             ],
             bars=[
                 at_most("memory grew by", (most_of(gauges) - before) / MIB, GROWTH, "MiB"),

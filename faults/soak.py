@@ -1,4 +1,4 @@
-"""Half an hour of coming and going: F24."""
+"""Half an hour of clients that connect and leave: F24."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from faults.workload import DEFAULT_POLICY, Scale, Workload
 
 MINUTES = 30
 CONNECTS = 50.0
-# A loaded machine may come a little late.
+# A loaded machine may be a little slower.
 ENOUGH = 45.0
-# Seconds that a passer-by stays.
+# Seconds that a visitor stays.
 STAY = 2.0
 SLOPE = 1.0
-# A hundred are passing by at any time, give or take; a leak of one in a thousand would be 30.
+# About a hundred visitors are connected at any time; a leak of one in a thousand would be 30.
 DESCRIPTORS = 10.0
 WAL_MIB = 80.0
 
 SCALE = Scale(rate=100, subscribers=20, policy=DEFAULT_POLICY)
-# Small, so that everything that fills is full after the warm-up and trimming goes on all the time.
+# Small, so that everything that fills up is full after the warm-up, and the log is trimmed all the time.
 RETENTION = 5000
 OPTIONS = ("--window-entries", "2000", "--retention-entries", str(RETENTION), "--key-age", "30")
 
@@ -37,12 +37,12 @@ def soak(context: Context) -> Result:
     wal = context.folder / "events.db-wal"
     with Served(context.folder, context.engine_url(), *OPTIONS) as hub, Workload(hub, SCALE) as work:
         work.gauges.extra = lambda: wal.stat().st_size if wal.exists() else 0
-        passing = work.crowd.start(pass_by(hub.host, hub.port, work.topics))
-        with work.fault("coming and going"):
+        visits = work.crowd.start(run_visits(hub.host, hub.port, work.topics))
+        with work.fault("visits"):
             for minute in range(minutes):
                 work.steady(60)
                 context.say(f"  {minute + 1} of {minutes} min")
-        passing.cancel()
+        visits.cancel()
         opened = hub.metric("tidewire_opened_streams_total") / (60 * minutes)
         outcome = work.finish(trimmed=True)
     # The first fifth is the warm-up.
@@ -66,8 +66,8 @@ def soak(context: Context) -> Result:
     )
 
 
-async def pass_by(host: str, port: int, topics: Sequence[str]) -> None:
-    """Let so many a second come, stay a moment and go, until cancelled."""
+async def run_visits(host: str, port: int, topics: Sequence[str]) -> None:
+    """Start `CONNECTS` visits per second until cancelled."""
     due = time.monotonic()
     async with asyncio.TaskGroup() as group:
         while True:
@@ -77,7 +77,7 @@ async def pass_by(host: str, port: int, topics: Sequence[str]) -> None:
 
 
 async def visit(host: str, port: int, topic: str) -> None:
-    """Open a stream, read for a while or not at all, and go without a word."""
+    """Open a stream, read for a while or not at all, and abort the connection."""
     with contextlib.suppress(OSError):
         source, sink = await asyncio.open_connection(host, port)
         try:
@@ -94,7 +94,7 @@ async def visit(host: str, port: int, topic: str) -> None:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Return by how much the values grow per second (least squares)."""
+    """Return how much the values grow per second (least squares)."""
     if len(points) < 2:
         return 0.0
     return statistics.linear_regression(*zip(*points, strict=True)).slope

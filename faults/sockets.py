@@ -1,6 +1,6 @@
 """
-Subscribers on plain sockets, thousands of them in one thread: those with the strict parser, and those
-with the rules of a browser's EventSource.
+Subscribers on plain sockets, thousands of them in one thread, either with the strict parser or with the
+rules of a browser's EventSource.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ HEAD_TIMEOUT = 10.0
 HEAD_END = b"\r\n\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
-# What browsers take when the server named no time.
+# Seconds that browsers wait if the server sends no `retry`.
 NATIVE_RETRY = 3.0
 SHORTEST_RETRY = 0.2
 
 
 class Dead(Exception):
-    """This client will never come back: the answer was not a stream."""
+    """This client will never reconnect: the answer was not a stream."""
 
 
 class Refused(Exception):
-    """Not now: come back after so many seconds."""
+    """The hub refused the stream; the client may try again after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"come back in {seconds} s")
+        super().__init__(f"try again in {seconds} s")
         self.seconds = seconds
 
 
 class Crowd:
-    """An event loop in a thread of its own, for subscribers on sockets."""
+    """An event loop in its own thread, for subscribers on sockets."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -73,10 +73,10 @@ async def end_tasks() -> None:
 
 class SocketSubscriber:
     """
-    One subscriber history: its streams one after another, each resumed with the last id it processed.
+    One subscriber: its streams one after another, each resumed with the last id it processed.
 
-    `native`: the rules of EventSource, which gives up for ever on an answer that is no stream; otherwise
-    a program that says it is one, and is strict about every byte.
+    `native`: the rules of EventSource, which gives up forever on an answer that is not a stream;
+    otherwise a program that sends `Tidewire-Client` and is strict about every byte.
     """
 
     def __init__(self, host: str, port: int, witness: Witness, native: bool) -> None:
@@ -88,7 +88,7 @@ class SocketSubscriber:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Stay subscribed until `close`, or until the rules say never to come back."""
+        """Stay subscribed until `close`, or until the rules forbid a reconnect."""
         self._task = asyncio.current_task()
         with contextlib.suppress(asyncio.CancelledError):
             while not self._closed:
@@ -98,13 +98,13 @@ class SocketSubscriber:
                 await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        """End the history; to be called in the crowd's thread."""
+        """Stop. Call it in the crowd's thread."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
 
     async def _one_stream(self) -> float | None:
-        """Open a stream and read it to its end; return when to come back, None for never."""
+        """Open a stream and read it to its end. Return seconds until the next one, None for never."""
         try:
             await self._connection()
         except Refused as refused:
@@ -151,7 +151,7 @@ class SocketSubscriber:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _check_head(self, head: bytes) -> float:
-        """Return the announced heartbeat; raise `Refused` or `Dead`."""
+        """Return the announced heartbeat. Raises `Refused` or `Dead` if the answer is not a stream."""
         found = STATUS.match(head)
         status = int(found[1]) if found else 0
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)

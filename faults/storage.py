@@ -1,4 +1,4 @@
-"""The disk is full, breaks once, or stands still: F4, F5 and F6."""
+"""The disk is full, fails once, or stalls: F4, F5 and F6."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faults.served import Served, wait_until
 from faults.workload import Scale, Workload, scale_of
 
 DISK_MIB = 32
-# Short, so that a heartbeat is due while the disk stands still.
+# Short, so that a heartbeat is due while the disk stalls.
 HEARTBEAT = 2.0
 LATE = 1.0
 STALL = 10.0
@@ -30,7 +30,7 @@ ANSWER = 5.0
 
 
 def full_disk(context: Context) -> Result:
-    """F4: no room for a while; then room again, without a restart."""
+    """F4: the disk is full for a while, then has room again, without a restart."""
     scale = scale_of(context)
     with memory_disk(context.folder, 2 * DISK_MIB) as ram, ext4(ram, "disk", DISK_MIB) as disk:
         with hub_on(context, disk, scale) as hub, Workload(hub, scale) as work:
@@ -56,7 +56,7 @@ def full_disk(context: Context) -> Result:
             exactly("507 without stored:false", sum(answer.stored is not False for answer in refused), 0),
             exactly("other refusals", others(outcome, begun, end), {}),
             exactly("streams that ended", reconnects(outcome), 0),
-            at_most("first ack after there is room", first_ack(outcome, end), ANSWER),
+            at_most("first ack once there is room", first_ack(outcome, end), ANSWER),
             silence(outcome),
             *outcome.bars(),
         ],
@@ -82,7 +82,7 @@ def first_ack(outcome: Outcome, moment: float) -> float:
 
 
 def broken_fsync(context: Context) -> Result:
-    """F5: one fsync says EIO. What it was to make durable may be gone, and no later one would say so."""
+    """F5: one fsync fails with EIO. What it should have made durable may be lost; later ones hide that."""
     scale, log = scale_of(context), context.folder / "strace"
     with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
         work.steady(scale.before)
@@ -97,9 +97,9 @@ def broken_fsync(context: Context) -> Result:
             hub.start()
         work.steady(scale.before)
         outcome = work.finish()
-    # The last one is that of the writer: a checkpoint's fsync may have failed before it.
+    # The last failure is the writer's; a checkpoint's fsync may have failed before it.
     *_, moment = moments = moments_of_failure(log)
-    # An ack of the commit before may still have been on its way.
+    # An ack of the commit before it may still have been in flight.
     late = [a for a in outcome.answers if a.acked and moment + 0.25 < a.at < down]
     unknown = [a for a in outcome.answers if moments[0] <= a.at <= moment + ANSWER and a.stored == "unknown"]
     return Result(
@@ -113,7 +113,7 @@ def broken_fsync(context: Context) -> Result:
             f"exit code {code} when stopped",
         ],
         bars=[
-            exactly("acks after it", len(late), 0),
+            exactly("acks after the failure", len(late), 0),
             Bar("publishes answered `unknown` >= 1", f"{len(unknown)}", bool(unknown)),
             *outcome.bars(),
         ],
@@ -122,7 +122,7 @@ def broken_fsync(context: Context) -> Result:
 
 @contextlib.contextmanager
 def failing_fsync(pid: int, log: Path) -> Iterator[None]:
-    """Meanwhile the first fsync or fdatasync of each of the process's threads fails with EIO."""
+    """Make the first fsync or fdatasync of each thread of the process fail with EIO."""
     calls = "fsync,fdatasync"
     command = ["strace", "-f", "-ttt", "-p", str(pid), "-o", str(log), "-e", f"trace={calls}"]
     command += ["-e", f"inject={calls}:error=EIO:when=1"]
@@ -149,7 +149,7 @@ def out_of_service(hub: Served) -> bool:
 
 
 def stalled_disk(context: Context) -> Result:
-    """F6: every write and every fsync waits ten seconds; nobody else may."""
+    """F6: every write and every fsync waits ten seconds; nothing else may wait."""
     scale = scale_of(context)
     with memory_disk(context.folder, 2 * DISK_MIB) as ram, ext4(ram, "disk", DISK_MIB) as disk:
         with hub_on(context, disk, scale) as hub, Workload(hub, scale) as work:
@@ -169,7 +169,7 @@ def stalled_disk(context: Context) -> Result:
         reports=[outcome.report],
         figures=outcome.figures(),
         bars=[
-            at_most("event-loop lag meanwhile", max(lags, default=0) * 1000, 100, "ms"),
+            at_most("event-loop lag during the stall", max(lags, default=0) * 1000, 100, "ms"),
             silence(outcome),
             exactly("streams that ended", reconnects(outcome), 0),
             at_most("slowest answer to a publish", slowest, ANSWER),
@@ -184,7 +184,7 @@ def max_ack_gap(answers: list[Answer], begin: float, end: float) -> float:
     return max(later - earlier for earlier, later in pairwise(times))
 
 
-# -- both
+# -- shared
 
 
 def hub_on(context: Context, disk: Path, scale: Scale) -> Served:

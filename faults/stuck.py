@@ -10,7 +10,7 @@ import termios
 import time
 from collections.abc import Sequence
 
-from faults.load import Load, RawStream, ask, ended, wrong
+from faults.load import Load, RawStream, ask, ended, stream_bars
 from faults.netns import peers
 from faults.outcome import MIB, percentile
 from faults.scenario import Bar, Context, Fault, Result, at_most, exactly
@@ -18,27 +18,27 @@ from faults.served import Served
 
 KIB = 1024
 READERS = 250
-# So many of them check every byte and measure; the rest only reads.
+# This many of them check every byte and measure latency; the rest only read.
 STRICT = 25
 STUCK = 250
-# Others read a little all the time: from such a receive buffer (0 is the kernel's choice) so many bytes,
-# four times a second. Fewer from a large one would be acknowledged only after more than 30 s.
-SIPS = [(4 * KIB, 256), (4 * KIB, 1024), (4 * KIB, 4096), (16 * KIB, 256), (16 * KIB, 1024)]
-SIPS += [(16 * KIB, 4096), (64 * KIB, 1024), (64 * KIB, 4096), (0, 4096), (0, 16384)]
+# Others read a little four times a second: (size of the receive buffer, 0 for the kernel's choice; bytes
+# per read). Fewer bytes from a large buffer would be acknowledged only after more than 30 s.
+SLOW = [(4 * KIB, 256), (4 * KIB, 1024), (4 * KIB, 4096), (16 * KIB, 256), (16 * KIB, 1024)]
+SLOW += [(16 * KIB, 4096), (64 * KIB, 1024), (64 * KIB, 4096), (0, 4096), (0, 16384)]
 RATE = 200.0
 SIZE = 1024
-# The newest entries, filled before anything is measured, so that memory does not grow with the log.
+# Entries kept. The log is filled before anything is measured, so that memory does not grow with it.
 KEPT = 2000
 FILL_RATE = 2000.0
 BASELINE = 10.0
 TIMEOUT = 15.0
-# Readers that never read are ended by 33 s after their last byte. Who reads a little is tried for longer.
+# Streams that are never read are ended within 33 s of their last byte. Slow readers are tried for longer.
 LONGEST = 50.0
 LOOK_EVERY = 0.25
 SMALLEST_BUFFER = 256
 # Promise G11, in KiB.
 ALLOWED = 256
-# Many writes fill what a few of 1 KiB do.
+# The same test with small events, which fill the buffers by many writes.
 SMALL, SMALL_RATE, SMALL_STUCK, SMALL_SECONDS = 24, 1000.0, 100, 10.0
 OPTIONS = ("--window-entries", f"{KEPT}", "--retention-entries", f"{KEPT}")
 
@@ -47,8 +47,8 @@ class Stuck:
     """
     A connection whose client never reads.
 
-    `took_at`: when it was last seen to take a byte, that is when more lay unread in its socket than
-    before; `ended_at`: when the hub had cut it off, which the kernel may not tell the client.
+    `took_at`: when it was last seen to receive a byte, that is, when its socket had more unread bytes than
+    before; `ended_at`: when the hub had cut it off, which the kernel may not report to the client.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -69,8 +69,8 @@ def unread_bytes(sock: socket.socket) -> int:
     return int(struct.unpack("i", answer)[0])
 
 
-class StuckOnes:
-    """Many of them, looked at now and then."""
+class StuckStreams:
+    """Many stuck streams, checked now and then."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self.all = {"{}:{}".format(*sock.getsockname()): Stuck(sock) for sock in sockets}
@@ -82,19 +82,19 @@ class StuckOnes:
             one.look(name not in there, now)
 
     def longest(self) -> float:
-        """Return how long one of them lived after its last byte, at most."""
+        """Return the longest time that one of them lived after its last byte."""
         return max((one.ended_at or time.monotonic()) - one.took_at for one in self.all.values()) + LOOK_EVERY
 
 
-class Sipper:
-    """A connection whose client reads a little at a time, however much there is."""
+class SlowReader:
+    """A connection whose client reads only a little at a time, however much there is."""
 
     def __init__(self, sock: socket.socket, size: int) -> None:
         sock.setblocking(False)
         self.sock, self.size = sock, size
         self.ended = False
 
-    def sip(self) -> None:
+    def read_a_little(self) -> None:
         try:
             self.ended = self.ended or not self.sock.recv(self.size)
         except BlockingIOError:
@@ -114,17 +114,17 @@ def never_read(context: Context) -> Result:
         load.run(TIMEOUT, lambda: all(reader.events for reader in readers))
         baseline = latencies(load, readers, BASELINE)
         before, descriptors = hub.memory(), hub.descriptors()
-        stuck = StuckOnes([stack.enter_context(ask(load.address)) for _ in range(STUCK)])
-        sippers = [Sipper(stack.enter_context(ask(load.address, buffer)), size) for buffer, size in SIPS]
+        stuck = StuckStreams([stack.enter_context(ask(load.address)) for _ in range(STUCK)])
+        slow = [SlowReader(stack.enter_context(ask(load.address, buffer)), size) for buffer, size in SLOW]
         most, end = 0, time.monotonic() + LONGEST
         meanwhile: list[float] = []
         while time.monotonic() < end:
             meanwhile += latencies(load, readers, LOOK_EVERY)
             most = max(most, hub.memory())
             stuck.look()
-            for sipper in sippers:
-                sipper.sip()
-        left, ended_after = hub.descriptors() - descriptors - len(SIPS), stuck.longest()
+            for reader in slow:
+                reader.read_a_little()
+        left, ended_after = hub.descriptors() - descriptors - len(SLOW), stuck.longest()
         load.settle()
         return Result(
             happened=STUCK,
@@ -133,19 +133,19 @@ def never_read(context: Context) -> Result:
             figures=[f"memory before {before / MIB:.0f} MiB"],
             bars=[
                 at_most("memory per stuck stream", (most - before) / STUCK / KIB, ALLOWED, "KiB"),
-                at_most("the same with small events", of_small_events(context), ALLOWED, "KiB"),
+                at_most("the same with small events", memory_with_small_events(context), ALLOWED, "KiB"),
                 at_most("ended after", ended_after, 33.0),
                 exactly("descriptors not freed", max(0, left), 0),
-                exactly("ended although they read a little", sum(sipper.ended for sipper in sippers), 0),
-                slower(baseline, meanwhile),
-                *wrong(readers),
-                exactly("others ended", ended(readers) + ended(others), 0),
+                exactly("slow readers ended", sum(reader.ended for reader in slow), 0),
+                latency_bar(baseline, meanwhile),
+                *stream_bars(readers),
+                exactly("other streams ended", ended(readers) + ended(others), 0),
             ],
         )
 
 
-def of_small_events(context: Context) -> float:
-    """Return the memory per stuck stream in KiB where it is filled by many small writes."""
+def memory_with_small_events(context: Context) -> float:
+    """Return the memory per stuck stream in KiB if many small writes fill it."""
     with contextlib.ExitStack() as stack:
         hub = stack.enter_context(Served(context.folder, "memory", *OPTIONS))
         load = stack.enter_context(Load((hub.host, hub.port)))
@@ -160,14 +160,14 @@ def of_small_events(context: Context) -> float:
 
 
 def fill(load: Load, size: int) -> None:
-    """Publish until the log keeps no more."""
+    """Publish until the log is full."""
     steady = load.publish(FILL_RATE, size)
     load.run(TIMEOUT, lambda: len(steady.acks) > KEPT)
     load.silence()
 
 
 def latencies(load: Load, readers: Sequence[RawStream], seconds: float) -> list[float]:
-    """Return how long the events of the next seconds took to each reader."""
+    """Return how long each event of the next seconds took to reach each reader."""
     found: list[float] = []
     for reader in readers:
         reader.latencies = found
@@ -177,9 +177,9 @@ def latencies(load: Load, readers: Sequence[RawStream], seconds: float) -> list[
     return found
 
 
-def slower(baseline: Sequence[float], meanwhile: Sequence[float]) -> Bar:
+def latency_bar(baseline: Sequence[float], meanwhile: Sequence[float]) -> Bar:
     before, now = percentile(baseline, 0.99) * 1000, percentile(meanwhile, 0.99) * 1000
-    return at_most("p99 of the others, before and then,", now, round(2 * before + 20), "ms")
+    return at_most("latency p99 of the other streams", now, round(2 * before + 20), "ms")
 
 
 FAULTS = [Fault("F8", "500 subscribers, 250 never read, 1 KiB x 200/s", "full", never_read, needs=("ss",))]

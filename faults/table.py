@@ -1,4 +1,4 @@
-"""The one table: what was done, what the checker counted, the figures, and whether it counts."""
+"""The table: what was done, what the checker counted, the figures, and whether all bars were met."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = ["fault", "done", "checker", "figures", "met"]
 
 @dataclass
 class Row:
-    """One fault after its runs; `skipped` or `broken` say why there is no result."""
+    """One fault after its runs; `skipped` or `broken` is why there is no result."""
 
     fault: Fault
     result: Result | None = None
@@ -24,7 +24,7 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether nothing failed. What was skipped failed nothing, and says so."""
+        """Whether nothing failed. A skipped fault failed nothing; its row says that it was skipped."""
         return not self.broken and not self.failures
 
     def cells(self) -> list[str]:
@@ -37,7 +37,7 @@ class Row:
 
 
 def judge(fault: Fault, context: Context, result: Result) -> Row:
-    """Return the row of a result, with everything that keeps it from being met."""
+    """Return the row of a result, with all of its failures."""
     least = context.least_acked if fault.least_acked is None else fault.least_acked
     failures = []
     if not result.happened:
@@ -54,7 +54,7 @@ INFORMATION = ("acked", "faults", "repeated_on_wire")
 
 
 def failed_counts(result: Result) -> dict[str, int]:
-    """Return what must be 0 and is not, summed over the runs."""
+    """Return the counts that must be 0, summed over the runs."""
     total: Counter[str] = Counter()
     for report in result.reports:
         total.update({name: count for name, count in report.counts().items() if is_bar(report, name)})
@@ -68,7 +68,7 @@ def is_bar(report: Report, name: str) -> bool:
 
 
 def counts(result: Result) -> str:
-    """Return the checker's counts in words; a kept contract is short."""
+    """Return the checker's counts in words."""
     if not result.reports:
         return ""
     total: Counter[str] = Counter()
@@ -76,7 +76,7 @@ def counts(result: Result) -> str:
         total.update(report.counts())
     lost = str(sum(total[name] for name in ("lost_prefix", "lost_middle", "lost_postfix")))
     if any(report.loss_allowed for report in result.reports):
-        lost += " (told)"
+        lost += " (allowed)"
     names = ["invented", "repeated_for_app", "repeated_wrongly", "reordered", "reused_ids", "doubled"]
     wrong = sum(total[name] for name in names)
     return (

@@ -1,8 +1,8 @@
 """
 Two readers of an event stream that share no code with the package.
 
-`Strict` takes what the hub promises to write and nothing else: LF only, fields in their order, one space
-after each colon. `Native` does what a browser's EventSource does with any stream.
+`Strict` accepts what the hub promises to write and nothing else: LF only, fields in their order, one
+space after each colon. `Native` does what a browser's EventSource does with any stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Malformed(Exception):
 
 
 class Got(NamedTuple):
-    """One event that came; `event` is its type; a browser knows no `topic`."""
+    """One event that arrived. `event` is its type; a browser does not know the `topic`."""
 
     id: str
     event: str
@@ -25,7 +25,7 @@ class Got(NamedTuple):
 
 
 class Reader(Protocol):
-    """`retry` is in seconds, None while the server named none."""
+    """`retry` is in seconds, None until the server sends one."""
 
     retry: float | None
     last_event_id: str
@@ -47,7 +47,7 @@ BLOCK = re.compile(
 
 
 class Strict:
-    """What docs/reference/wire.md says, and not a byte more."""
+    """Accepts what docs/reference/wire.md says, and nothing more."""
 
     def __init__(self, last_event_id: str = "") -> None:
         self.retry: float | None = None
@@ -69,7 +69,7 @@ class Strict:
             return None
         found = BLOCK.fullmatch(block)
         if found is None:
-            raise Malformed(f"no block of a hub: {block[:200]!r}")
+            raise Malformed(f"not a block that a hub writes: {block[:200]!r}")
         event, id_, topic, retry, data = found.groups()
         if retry:
             self.retry = int(retry) / 1000
@@ -80,7 +80,7 @@ class Strict:
 
 
 class Native:
-    """Section 9.2.6 of the HTML standard, line by line, as if read from it."""
+    """Section 9.2.6 of the HTML standard, line by line."""
 
     def __init__(self, last_event_id: str = "") -> None:
         self.retry: float | None = None
@@ -120,14 +120,14 @@ SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
 
 
 class Chunked:
-    """Undo HTTP/1.1's chunks; `ended` once the last one has come."""
+    """Decodes HTTP/1.1 chunks; `ended` once the last one has arrived."""
 
     def __init__(self) -> None:
         self.ended = False
         self._buffer = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what is in the chunks that are whole by now; raise `Malformed`."""
+        """Return the content of the chunks that are complete. Raises `Malformed` if one is not valid."""
         self._buffer += data
         whole = []
         while (chunk := self._chunk()) is not None:
@@ -139,11 +139,11 @@ class Chunked:
         if not line_end or self.ended:
             return None
         if not SIZE.fullmatch(size):
-            raise Malformed(f"no size of a chunk: {size[:50]!r}")
+            raise Malformed(f"not a chunk size: {size[:50]!r}")
         length = int(size, 16)
         if len(rest) < length + 2:
             return None
         if rest[length : length + 2] != b"\r\n":
-            raise Malformed(f"a chunk does not end where it says: {rest[length : length + 2]!r}")
+            raise Malformed(f"a chunk does not end where its size says: {rest[length : length + 2]!r}")
         self.ended, self._buffer = length == 0, rest[length + 2 :]
         return rest[:length]

@@ -1,4 +1,4 @@
-"""What one subscriber tells: to the recorder for the checker, and what the figures need."""
+"""What one subscriber saw: for the recorder and its checker, and for the figures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tidewire.testing.recorder import Recorder
 
 class Witness:
     """
-    One subscriber history of a run.
+    One subscriber of a run, across its streams.
 
     `new_at` are the times of events that it had not seen before, `connected_at` those of the attempts
-    that led to a stream, `silence` the longest time without a byte on an open stream. `faulty` are the
-    things that a hub must never do and no recorder knows of.
+    that led to a stream, `silence` the longest time without a byte on an open stream. `faulty` are
+    faults of the hub that the recorder has no record for.
     """
 
     def __init__(self, recorder: Recorder, name: str, topics: Sequence[str]) -> None:
@@ -44,11 +44,11 @@ class Witness:
         return len(self.connected_at)
 
     def connecting(self, later: float = 0.0) -> None:
-        """It connects now, or so many seconds later."""
+        """It connects now, or `later` seconds from now."""
         self._attempt = time.monotonic() + later
 
     def opened(self, last_event_id: str) -> None:
-        """The head of a stream is here; `last_event_id` is what the request brought."""
+        """The head of a stream arrived; `last_event_id` is what the request sent."""
         self.closed()
         self._stream = f"{self.name}/{next(self._numbers)}"
         self.connected_at.append(self._attempt)
@@ -60,7 +60,7 @@ class Witness:
             self._stream = ""
 
     def heard(self, silence: float) -> None:
-        """Bytes came after so many seconds without any."""
+        """Bytes arrived after `silence` seconds without any."""
         self.silence = max(self.silence, silence)
 
     def event(self, id: str, event: str, data: str, topic: str | None = None) -> None:
@@ -83,11 +83,11 @@ class Witness:
         self.recorder.processed(self.name, id, data)
 
     def has(self, id: str) -> bool:
-        """Whether this event has come."""
+        """Whether this event has arrived."""
         return id in self._seen
 
     def died(self, why: str) -> None:
-        """It will never come back, by the rules that it follows."""
+        """It will never reconnect, by the rules that it follows."""
         self.faulty.append(f"{self.name} gave up: {why}")
 
     def malformed(self, what: str) -> None:
@@ -96,10 +96,10 @@ class Witness:
     # -- figures
 
     def first_new_after(self, moment: float) -> float | None:
-        """Return after how many seconds the first new event came."""
+        """Return how many seconds after `moment` the first new event arrived."""
         return next((at - moment for at in self.new_at if at >= moment), None)
 
     def wait_before(self, moment: float, until: float) -> float:
-        """Return how long after `moment` the stream that it had at `until` was asked for."""
+        """Return how long after `moment` it requested the stream that it had at `until`."""
         last = max((at for at in self.connected_at if at <= until), default=moment)
         return max(0.0, last - moment)

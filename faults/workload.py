@@ -1,5 +1,5 @@
 """
-The standard workload: publishers that do not give up, subscribers of three kinds, all of it recorded.
+The standard workload: publishers that do not give up and three kinds of subscribers, all recorded.
 
     with Served(context.folder, context.engine_url()) as hub, Workload(hub, scale) as work:
         work.steady(scale.before)
@@ -36,7 +36,7 @@ from tidewire.testing.recorder import Recorder
 
 DEFAULT_POLICY = Policy()
 
-# After it a hub has let go of a connection that we have closed.
+# Seconds after which a hub has freed a connection that we closed.
 SETTLE = 0.3
 
 # Seconds for what comes about at once on a machine that has time.
@@ -46,10 +46,10 @@ PATIENCE = 60.0
 @dataclass(frozen=True)
 class Scale:
     """
-    How much of everything. `rate` is events per second together, `each` topics per subscriber, `size`
+    The size of a workload. `rate` is events per second in total, `each` topics per subscriber, `size`
     bytes of filler per event. Half of the subscribers are the Python client with `policy`, a quarter
-    strict sockets, a quarter native. Times are seconds; `before` and `during` are for the faults to use.
-    It goes on until `least_acked` events are acked, which takes longer where the machine is busy.
+    strict sockets, a quarter native. Times are in seconds; faults use `before` and `during`.
+    It goes on until `least_acked` events are acked, which takes longer on a busy machine.
     """
 
     publishers: int = 4
@@ -67,7 +67,7 @@ class Scale:
 
 
 STANDARD = Scale()
-# Clients come back fast, so that little time shows much.
+# Clients reconnect fast, so that a short run covers many reconnects.
 SMOKE = Scale(
     subscribers=16,
     before=1.0,
@@ -99,7 +99,7 @@ class Workload:
         self.faults: list[tuple[float, float]] = []
         self._stack = contextlib.ExitStack()
         rate = scale.rate / scale.publishers
-        # What is in it at the end: (id, topic, data).
+        # The events in the log at the end: (id, topic, data).
         self.log: list[tuple[str, str, str]] = []
         self.publishers = [
             Publisher(number, hub.host, hub.port, self.topics, self.recorder, rate, scale.size)
@@ -127,12 +127,12 @@ class Workload:
     # -- what a fault uses
 
     def steady(self, seconds: float) -> None:
-        """Let it go on for a while."""
+        """Let the load run for a while."""
         time.sleep(seconds)
 
     @contextlib.contextmanager
     def fault(self, name: str) -> Iterator[None]:
-        """What is done in this block is the fault; it is over at its end."""
+        """The fault is what is done in this block."""
         begun = time.monotonic()
         self.recorder.fault(name)
         yield
@@ -140,9 +140,9 @@ class Workload:
 
     def finish(self, *, loss_allowed: bool = False, trimmed: bool = False) -> Outcome:
         """
-        Stop publishing, let everyone catch up, read the log back and judge.
+        Stop publishing, let all subscribers catch up, read the log back and judge.
 
-        `trimmed`: retention took the beginning of the log, rightly.
+        `trimmed`: retention has trimmed the start of the log, as it should.
         """
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: self.acked >= self.scale.least_acked, PATIENCE, "enough is acked")
@@ -163,7 +163,7 @@ class Workload:
         )
         return Outcome(self, report, late, left_over, self.probe)
 
-    # -- how it is done
+    # -- implementation
 
     def _begin(self) -> None:
         time.sleep(SETTLE)
@@ -194,7 +194,7 @@ class Workload:
             self.on_sockets.append((plain, self.crowd.start(plain.run())))
 
     def _catch_up(self, log: list[tuple[str, str, str]]) -> list[str]:
-        """Wait until everyone has the newest event of its topics; return who never got it."""
+        """Wait until all subscribers have the newest event of each topic; return those that do not."""
         newest = {topic: id for id, topic, _ in log}
 
         def late() -> list[str]:
@@ -205,7 +205,7 @@ class Workload:
             ]
 
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not late(), self.scale.catch_up, "everyone has caught up")
+            wait_until(lambda: not late(), self.scale.catch_up, "all subscribers have caught up")
         return late()
 
     def _leave(self) -> None:
@@ -220,7 +220,7 @@ class Workload:
                 task.result(10)
 
     def _left_over(self) -> int:
-        """Return how many sockets and streams the hub still has, when nobody is there any more."""
+        """Return how many sockets and streams the hub still has after all clients have left."""
         self.probe.__exit__(None, None, None)
 
         def left() -> int:

@@ -1,4 +1,4 @@
-"""The streams that the faults read by themselves: what they take for a hole, a repeat and an end."""
+"""The streams that the faults read: what counts as a hole, a repeat and an end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from faults.load import RawStream, wrong
+from faults.load import RawStream, stream_bars
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -41,22 +41,22 @@ def test_a_whole_stream(pair: tuple[socket.socket, RawStream]) -> None:
     stream = fed(pair, HEAD[:30], HEAD[30:] + start, event(5) + event(6)[:9], event(6)[9:])
     assert stream.is_open
     assert (stream.events, stream.at, stream.last_event_id) == (2, 6, "abcdef.6")
-    assert all(bar.met for bar in wrong([stream]))
+    assert all(bar.met for bar in stream_bars([stream]))
     assert not fed(pair, b"0\r\n\r\n").is_open
 
 
 def test_a_hole_and_a_repeat(pair: tuple[socket.socket, RawStream]) -> None:
     stream = fed(pair, HEAD + event(4, b"hub.position") + event(5) + event(8) + event(8))
     assert (stream.holes, stream.repeats) == (2, 1)
-    assert [bar.met for bar in wrong([stream])] == [False, False, True]
+    assert [bar.met for bar in stream_bars([stream])] == [False, False, True]
 
 
-def test_a_gap_says_so(pair: tuple[socket.socket, RawStream]) -> None:
+def test_a_gap_covers_a_hole(pair: tuple[socket.socket, RawStream]) -> None:
     stream = fed(pair, HEAD + event(4, b"hub.position") + event(7, b"hub.gap") + event(8))
     assert (stream.holes, stream.gaps) == (0, 1)
 
 
-def test_a_resumed_stream_knows_where_it_begins() -> None:
+def test_a_resumed_stream_knows_where_it_starts() -> None:
     hub, client = socket.socketpair()
     with hub, client:
         stream = fed((hub, RawStream(client, "abcdef.4")), HEAD + event(6))
@@ -66,7 +66,7 @@ def test_a_resumed_stream_knows_where_it_begins() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        HEAD + event(5),  # where does it begin?
+        HEAD + event(5),  # without where it starts
         HEAD + chunk(b"data:no space\n\n"),
         HEAD + b"zz\r\n",
         HEAD.replace(b"200 OK", b"404 Not Found"),
@@ -76,14 +76,14 @@ def test_what_a_hub_never_writes(pair: tuple[socket.socket, RawStream], data: by
     assert fed(pair, data).malformed
 
 
-def test_a_refusal_is_no_fault(pair: tuple[socket.socket, RawStream]) -> None:
+def test_a_refusal_is_not_malformed(pair: tuple[socket.socket, RawStream]) -> None:
     stream = fed(pair, b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\n\r\n")
     assert stream.refused
     assert not stream.is_open
     assert not stream.malformed
 
 
-def test_a_reset_is_an_end() -> None:
+def test_a_reset_ends_a_stream() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         hub, _ = listener.accept()

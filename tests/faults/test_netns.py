@@ -1,4 +1,4 @@
-"""The network of the faults: what it breaks is broken, what it heals works, and nothing is left of it."""
+"""The network of the faults: what it breaks is broken, what it heals works, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_hub_is_reached_and_this_thread_is_home_again(
     home.close()
 
 
-def test_a_blackhole_takes_everything_until_it_is_healed(
+def test_a_blackhole_drops_everything_until_it_is_healed(
     pair: tuple[socket.socket, socket.socket], net: Network
 ) -> None:
     server, client = pair
@@ -66,7 +66,7 @@ def test_a_blackhole_takes_everything_until_it_is_healed(
     assert server.recv(1) == b"b"
 
 
-def test_a_slow_line(pair: tuple[socket.socket, socket.socket], net: Network) -> None:
+def test_a_slow_link(pair: tuple[socket.socket, socket.socket], net: Network) -> None:
     server, client = pair
     net.limit("256kbit")
     begun = time.monotonic()
@@ -91,11 +91,11 @@ def test_sockets_are_killed_on_both_ends(pair: tuple[socket.socket, socket.socke
 def test_nothing_is_left() -> None:
     with Network() as net:
         with net.inside():
-            open_yet = socket.socket()
+            still_open = socket.socket()
         assert net.name in subprocess.check_output(["ip", "netns"], text=True)
-    with open_yet:
-        said = subprocess.check_output(["ip", "netns"], text=True)
-        said += subprocess.check_output(["ip", "addr"], text=True)
-    assert net.name not in said
-    assert net.hub not in said
+    with still_open:
+        listed = subprocess.check_output(["ip", "netns"], text=True)
+        listed += subprocess.check_output(["ip", "addr"], text=True)
+    assert net.name not in listed
+    assert net.hub not in listed
     assert PREFIX in net.name

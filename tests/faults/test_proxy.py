@@ -1,4 +1,4 @@
-"""The fault proxy does to a connection what it says, and nothing else."""
+"""The fault proxy does to a connection what it is set to do, and nothing else."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_stopped_direction_fills_up(client: socket.socket, proxy: Proxy, echo:
             client.sendall(bytes(65536))
 
 
-def test_a_blackhole_tells_nobody_anything(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
+def test_a_blackhole_passes_nothing_on(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
     client.sendall(b"a")
     assert take(client, 1) == b"a"
     proxy.blackhole = True
@@ -155,7 +155,7 @@ def test_a_blackhole_tells_nobody_anything(client: socket.socket, echo: Echo, pr
     wait_until(lambda: len(echo.ends) == 2)
 
 
-def test_reset_after_so_many_bytes(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
+def test_reset_after_a_number_of_bytes(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
     proxy.down.reset_after = 10
     client.sendall(b"a" * 15)
     assert take(client, 10) == b"a" * 10
@@ -164,7 +164,7 @@ def test_reset_after_so_many_bytes(client: socket.socket, echo: Echo, proxy: Pro
     wait_until(lambda: echo.ends == ["reset"])
 
 
-def test_reset_of_all_now(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
+def test_reset_of_all_connections(client: socket.socket, echo: Echo, proxy: Proxy) -> None:
     client.sendall(b"a")
     assert take(client, 1) == b"a"
     proxy.reset()

@@ -21,7 +21,7 @@ from tidewire.testing.checker import Report
 ROOT = Path(__file__).parents[2]
 SMOKE = [fault.id for fault in ALL if fault.tier == "smoke"]
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected with what Linux has")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the faults need Linux")
 
 
 @linux
@@ -34,11 +34,11 @@ def test_the_smoke_tier_is_met(name: str) -> None:
     assert run.returncode == 0, run.stderr + run.stdout
 
 
-def test_the_smoke_tier_has_what_runs_in_every_test_run() -> None:
+def test_the_smoke_tier_has_the_faults_of_every_test_run() -> None:
     assert {"F1", "F3", "F10", "F21"} <= set(SMOKE)
 
 
-# -- what does not count, and what is not met
+# -- runs that do not count, and bars that are not met
 
 
 def judged(tmp_path: Path, result: Result, least_acked: int | None = None) -> Row:
@@ -68,7 +68,7 @@ def test_a_run_with_too_few_acked_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "count", ["lost_middle", "invented", "repeated_for_app", "unsound_gaps", "reused_ids"]
 )
-def test_what_the_checker_counts_is_not_met(tmp_path: Path, count: str) -> None:
+def test_a_failure_that_the_checker_counts_is_not_met(tmp_path: Path, count: str) -> None:
     report = Report(acked=1000, faults=1, **{count: 1})
     row = judged(tmp_path, Result(1, "kill", acked=1000, reports=[Report(), report]))
     assert not row.met
@@ -88,7 +88,7 @@ def test_a_bar_that_is_missed_is_not_met(tmp_path: Path) -> None:
     assert "recovery <= 2 s: 3 s" in row.cells()[-1]
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_needs_are_named() -> None:
     fault = Fault(
         "F0", "nothing", "smoke", lambda context: Result(1, ""), needs=["no-such-program", sys.executable]
     )
@@ -99,7 +99,7 @@ def test_what_is_missing_is_named() -> None:
 # -- the readers
 
 
-def test_strict_takes_what_a_hub_writes() -> None:
+def test_strict_accepts_what_a_hub_writes() -> None:
     reader = Strict()
     assert reader.feed(b"retry: 2000\n\n: tidewire\n\nevent: hub.position\nid: aaaaaa.0\ndata: \n") == []
     got = reader.feed(b"\nid: aaaaaa.1\ntopic: a\ndata: x\ndata: y\n\n")
@@ -118,19 +118,19 @@ def test_strict_takes_what_a_hub_writes() -> None:
         b"event: message of nobody\n\n",
     ],
 )
-def test_strict_takes_nothing_else(block: bytes) -> None:
+def test_strict_accepts_nothing_else(block: bytes) -> None:
     with pytest.raises(Malformed):
         Strict().feed(block)
 
 
-def test_native_takes_any_stream() -> None:
+def test_native_accepts_any_stream() -> None:
     reader = Native()
     assert reader.feed(b": hi\r\nid: 1\ndata:x\ndata: y\nunknown: z\n\n") == [Got("1", "message", "x\ny")]
     assert reader.feed(b"id: 2\n\n") == []
     assert reader.last_event_id == "2"
 
 
-def test_chunks_are_undone_wherever_they_are_cut() -> None:
+def test_chunks_are_decoded_wherever_they_are_cut() -> None:
     body = b"5\r\nhello\r\n1\r\n \r\n0\r\n\r\n"
     for cut in range(len(body)):
         chunked = Chunked()
