@@ -1,17 +1,18 @@
 """
-Our decoder beside those of other Python packages: `python benchmarks/decoder.py` prints one markdown table.
+Our decoder and those of other Python packages: `python benchmarks/decoder.py` prints one markdown table.
 
 Two streams are generated, the same ones each time: the tokens of a language model (many events of
 a few words in a little JSON) and a broadcast (JSON of 1 KiB with a type and an id). Each is read in
-chunks of 16 KiB, as a socket gives them under load, and with one event per chunk, as they come when
-it is quiet.
+chunks of 16 KiB, as they arrive from a socket under load, and with one event per chunk, as they arrive
+when it is quiet.
 
-How it is fair:
-- Each decoder is fed bytes and hands over events, through its package's own public entry point. The HTTP
-  library is left out for all: httpx-sse and httpx2 get a response that has nothing but its headers and
+Why it is fair:
+- Each decoder reads bytes and returns events, through its package's public entry point. The HTTP
+  library is left out for all: httpx-sse and httpx2 get a response that has only its headers and
   `iter_text`, which decodes UTF-8 as those of httpx and httpx2 do. With the real one they are slower.
-- Every event is counted, and for one run the data compared, before anything is measured.
-- They take turns, so that a slow moment of the machine meets all of them. Figures are medians of CPU time.
+- Every event is counted, and for one run the data is compared, before anything is measured.
+- The decoders take turns, so a slow moment of the machine affects all of them. Figures are medians of
+  CPU time.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Chunks = Sequence[bytes]
 
 
 class Row(NamedTuple):
-    """Microseconds of CPU per event of each decoder, and the fastest other one's divided by ours."""
+    """Microseconds of CPU per event of each decoder, and those of the fastest other divided by ours."""
 
     stream: str
     chunks: str
@@ -53,7 +54,7 @@ WORDS = ["the", "of", "and", "to", "in", "is", "that", "stream", "event", "conne
 
 
 def token_stream(events: int) -> list[bytes]:
-    """Return what a language model's API sends: a few words at a time, each in its JSON."""
+    """Return what a language model's API sends: a few words at a time, as JSON."""
     numbers = random.Random(1)
     return [encode(Event(token(numbers), "content_block_delta")) for _ in range(events)]
 
@@ -95,7 +96,7 @@ def cut(blocks: Sequence[bytes]) -> Chunks:
     return [stream[start : start + CHUNK] for start in range(0, len(stream), CHUNK)]
 
 
-# -- the decoders, as their users feed them
+# -- the decoders, as programs use them
 
 
 def with_tidewire(chunks: Chunks) -> Iterator[Any]:
@@ -137,7 +138,7 @@ DECODERS: dict[str, Callable[[Chunks], Iterator[Any]]] = {
 
 
 def rows(rounds: int = ROUNDS, share: float = 1) -> list[Row]:
-    """Measure everything; a small `share` of the events is enough to see that it runs."""
+    """Measure everything; a small `share` of the events is enough to show that it runs."""
     measured = []
     for stream, (make, events) in STREAMS.items():
         blocks = make(int(events * share))
@@ -150,7 +151,7 @@ def rows(rounds: int = ROUNDS, share: float = 1) -> list[Row]:
 def row(stream: str, chunks: str, samples: dict[str, list[float]]) -> Row:
     figures = {name: median(times) for name, times in samples.items()}
     fastest = min((name for name in figures if name != OURS), key=figures.__getitem__)
-    # Of each round on its own: the machine may be twice as slow in the next.
+    # A ratio for each round: the machine may be twice as slow in the next.
     ratio = median(other / ours for other, ours in zip(samples[fastest], samples[OURS], strict=True))
     return Row(stream, chunks, figures, ratio)
 

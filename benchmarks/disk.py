@@ -1,4 +1,4 @@
-"""The rows of the table that are about a log on disk."""
+"""The rows of the table for a log on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.table import Bar, Row, ratio
 
 Say = Callable[[str], None]
 
-# Seconds between two publishes while somebody reads the whole log.
+# Seconds between two publishes while a reader reads the whole log.
 EVERY = 0.02
 # What others may wait longer beside a reader of the whole log (promise G12): twice as long, and 20 ms.
 TIMES, MORE = 2.0, 0.020
@@ -84,7 +84,7 @@ def resume_row(size: Size, say: Say) -> Row:
         bench.load.connect(size.near)
         bench.load.settle()
         quiet = p99(delays(bench.load, None, size.delays, EVERY))
-        # Retention keeps a million: each event that is published meanwhile costs the oldest one.
+        # Retention keeps a million events: each event published in the meantime trims the oldest one.
         reader = Resume(bench.server.port, "history", size.history - size.history // 100)
         beside = p99(delays(bench.load, reader, 1, EVERY))
         rate = reader.rate()
@@ -92,7 +92,7 @@ def resume_row(size: Size, say: Say) -> Row:
     return Row(
         f"one reader resumes {size.history:,} events from disk",
         f"{rate:,.0f} events/s; p99 until {size.near} others have an event {beside * 1e3:.3g} ms,"
-        f" without it {quiet * 1e3:.3g} ms",
+        f" without the reader {quiet * 1e3:.3g} ms",
         "",
         [Bar(f"p99 of the others <= 2 x + 20 ms = {limit:.3g} ms", beside * 1e3, limit, "ms")],
     )

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""The machine and the versions that the figures were measured with."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def nginx() -> str:
     found = nchan.find()
     if not found:
         return ""
-    said = subprocess.run([found[0], "-v"], capture_output=True, text=True, check=False).stderr
-    return f"{said.rpartition('version: ')[2].strip()} with Nchan"
+    printed = subprocess.run([found[0], "-v"], capture_output=True, text=True, check=False).stderr
+    return f"{printed.rpartition('version: ')[2].strip()} with Nchan"

@@ -1,9 +1,9 @@
 """
 The load side: thousands of subscribers and one publisher in one process, on one epoll.
 
-Every event's data ends in MARK, a byte that stands nowhere else in a stream, so counting deliveries
-is counting one byte: it cannot be cut in two by a packet border, and a delivery that is counted has
-arrived. `wait` returns when every subscriber has every event, and says so if one has too many.
+The data of every event ends with MARK, a byte that occurs nowhere else in a stream, so counting
+deliveries is counting one byte: a packet border cannot cut it in two, and a delivery that is counted
+has arrived. `wait` returns once every subscriber has every event, and fails if one has too many.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ STATUS = re.compile(rb"HTTP/1\.1 (\d)")
 DATA = (b"0123456789" * 10)[:99] + MARK
 PATH = "/events/bench"
 TIMEOUT = 120.0
-# One source address has about 28,000 ports, which 10,000 subscribers and the ports
-# that still linger from the run before would nearly fill.
+# One source address has about 28,000 ports, which 10,000 subscribers and the lingering
+# ports of the previous run would nearly fill.
 PER_ADDRESS = 4000
-# Not yet in Python's socket module: choose the port at connect, where the
-# destination is known and a port may serve several of them.
+# Not yet in Python's socket module: choose the port at connect, when the
+# destination is known, so that one port can serve several destinations.
 IP_BIND_ADDRESS_NO_PORT = 24
 # Close with a reset: 10,000 closed connections leave no TIME_WAIT behind.
 RESET = struct.pack("ii", 1, 0)
@@ -38,7 +38,7 @@ class Lost(Exception):
 
 
 class Late(Lost):
-    """Deliveries or answers were missing when the time was over."""
+    """Deliveries or answers were missing when the time was up."""
 
 
 class Load:
@@ -90,10 +90,10 @@ class Load:
         self.epoll.modify(fd, select.EPOLLIN)
 
     def pump(self, deadline: float, wait: float = 1.0) -> bool:
-        """Read whatever is there and count it; return whether there was anything."""
+        """Read what is there and count it; return whether there was anything."""
         ready = self.epoll.poll(wait, 4096)
         if not ready and time.monotonic() > deadline:
-            raise Late(f"{self.total} deliveries and {self.answers} answers when the time was over")
+            raise Late(f"{self.total} deliveries and {self.answers} answers when the time was up")
         buffer, counts, readers = self.buffer, self.counts, self.readers
         count = buffer.count
         for fd, _ in ready:
@@ -126,11 +126,11 @@ class Load:
         if any(status != b"2" for status in statuses):
             raise Lost(f"a publish was refused: {text[:500]!r}")
         self.answers += len(statuses)
-        # One byte less than a match, so that no answer is counted twice.
+        # One byte shorter than a match, so that no answer is counted twice.
         self.answer_tail = text[-9:]
 
     def publish(self, request: bytes, answers: int = 1) -> None:
-        """Send one or more publish requests; `wait` then waits for that many answers too."""
+        """Send one or more publish requests; `wait` then also waits for their `answers`."""
         if self.publisher is None:
             self.publisher = socket.create_connection(("127.0.0.1", self.port))
             self.publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -139,7 +139,7 @@ class Load:
         self.publisher.sendall(request)
 
     def wait(self, each: int, timeout: float = TIMEOUT) -> None:
-        """Return when every subscriber has had `each` events since the last `reset`, and nobody more."""
+        """Return once every subscriber has had exactly `each` events since the last `reset`."""
         deadline = time.monotonic() + timeout
         wanted = each * len(self.counts)
         while self.total < wanted or self.answers < self.requested:
@@ -152,7 +152,7 @@ class Load:
         self.total = self.answers = self.requested = 0
 
     def settle(self) -> None:
-        """Return when everyone is subscribed: there are servers that answer before they listen."""
+        """Return once everyone is subscribed: some servers answer before they subscribe the client."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             while self.pump(deadline, wait=0.05):
@@ -169,7 +169,7 @@ class Load:
             return
 
     def position(self) -> str:
-        """Publish one event and return the id with which a subscriber sees it."""
+        """Publish one event, and return the id that a subscriber gets with it."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as sock:
             sock.sendall(head("GET", PATH, self.port, "Accept: text/event-stream\r\n"))
             seen = sock.recv(65536)

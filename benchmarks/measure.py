@@ -15,13 +15,13 @@ from benchmarks.systems import System
 
 BURST = 64
 
-# Of each measure and system, the samples in the order of the rounds.
+# By measure and system, the samples in the order of the rounds.
 Samples = dict[tuple[str, str], list[float]]
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: the table's own numbers, or next to nothing for a smoke run."""
+    """How much is measured: the numbers of the table, or next to nothing for a smoke run."""
 
     subscribers: int = 1000
     rounds: int = 15
@@ -36,7 +36,7 @@ class Size:
     decoder_rounds: int = 15
     decoder_share: float = 1.0
     publishers: int = 32
-    # Short turns and many: disks stall now and then, some of them for tenths of a second.
+    # Many short turns: disks stall now and then, some for tenths of a second.
     disk_rounds: int = 9
     seconds: float = 1.5
     lines: int = 300_000
@@ -77,7 +77,7 @@ class Bench:
     load: Load
 
     def cpu_per_delivery(self, request: bytes, events: int, times: int, answers: int = 1) -> float:
-        """Send `request`, which publishes `events`, `times` times; each time wait until all have it."""
+        """Send `request`, which publishes `events`, `times` times; each time wait until all have them."""
         self.load.reset()
         before = self.server.cpu()
         for turn in range(1, times + 1):
@@ -101,9 +101,9 @@ def deliveries(systems: Iterable[System], size: Size, say: Callable[[str], None]
     """
     Return CPU microseconds per delivery, one event at a time and in bursts.
 
-    All systems run at once with their subscribers connected, and take short turns: what the
-    machine does to one round it does to all of them, so the ratios within a round are good
-    even where the microseconds are not.
+    All systems run at once with their subscribers connected, and take short turns: whatever
+    slows the machine down in one round affects all of them, so the ratios within a round are
+    reliable even if the microseconds are not.
     """
     samples: Samples = {}
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ def deliveries(systems: Iterable[System], size: Size, say: Callable[[str], None]
 
 def take_turn(bench: Bench, size: Size, bursts: bool) -> Iterator[tuple[str, float]]:
     port = bench.server.port
-    # Also warms the caches that the others' turns left cold.
+    # This also warms the caches, which the others' turns left cold.
     bench.load.settle()
     yield "one", bench.cpu_per_delivery(one(port), 1, size.events)
     if bursts:
@@ -145,7 +145,7 @@ def idle_memory(system: System, size: Size) -> float:
 
 @dataclass(frozen=True)
 class Step:
-    """The longest step of the event loop in milliseconds, by the clock and without waiting for a core."""
+    """The longest step of the event loop in milliseconds: by the clock, and without waits for a core."""
 
     clock: float
     on_core: float
@@ -172,7 +172,7 @@ def probe(bench: Bench) -> Step:
 
 @dataclass(frozen=True)
 class Return:
-    """What it took until all who came back had what they missed."""
+    """What it took until all clients that reconnected had what they missed."""
 
     seconds: float
     cpu: float
@@ -180,7 +180,7 @@ class Return:
 
 
 def reconnect(system: System, size: Size) -> Return:
-    """Let many clients come back at the same moment, each to `missed` events."""
+    """Let many clients reconnect at the same moment, each to `missed` events."""
     with running(system) as bench:
         position = bench.load.position()
         for _ in range(size.missed):

@@ -1,9 +1,9 @@
 """
-A server under test: a process of its own, and what the kernel says about it.
+A server under test: its process, and what the kernel reports about it.
 
-CPU is the on-core time of every thread from /proc/<pid>/task/*/schedstat. It is the figure that utime
-and stime are made of, in nanoseconds instead of ticks of 10 ms, and includes the kernel's work in its
-system calls, so a socket write costs what it costs.
+CPU is the on-core time of every thread from /proc/<pid>/task/*/schedstat. It is the same time as utime
+plus stime, in nanoseconds instead of ticks of 10 ms, and includes the kernel's work in system calls, so
+the full cost of a socket write counts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Server:
     """
     One server program on a free port of 127.0.0.1; a context manager that ends it.
 
-    `pinned`: kept to the server's core. What is measured in events a second, and not in CPU,
-    may use what there is.
+    `pinned`: kept to the server's core. A server that is measured in events per second, and not
+    in CPU, may use all cores.
     """
 
     def __init__(self, command: str, pinned: bool = True) -> None:
@@ -58,7 +58,7 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                error = RuntimeError(f"{' '.join(self.command)} did not start:\n{self.said()}")
+                error = RuntimeError(f"{' '.join(self.command)} did not start:\n{self.read_output()}")
                 self.__exit__()
                 raise error
             time.sleep(0.05)
@@ -70,7 +70,7 @@ class Server:
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        # Not SIGTERM: what is measured here includes servers that wait for their open streams for ever.
+        # Not SIGTERM: some of the servers measured here wait for their open streams forever.
         for pid in self.pids():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -87,12 +87,12 @@ class Server:
             return False
         return True
 
-    def said(self) -> str:
+    def read_output(self) -> str:
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
 
     def pids(self) -> list[int]:
-        """Return the process and its children: nginx works in a child."""
+        """Return the process and its children: nginx serves in a child."""
         pid = self.process.pid
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -105,11 +105,11 @@ class Server:
         return sum(cpu_seconds(pid) for pid in self.pids())
 
     def memory(self) -> int:
-        """Return the proportional set size in bytes; what the kernel holds for sockets is not in it."""
+        """Return the proportional set size in bytes, without the kernel's memory for sockets."""
         return sum(field(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in self.pids())
 
     def peak(self) -> int:
-        """Return the most memory (RSS) that was in use since the start or the last `reset_peak`, in bytes."""
+        """Return the most memory (RSS) in use since the start or the last `reset_peak`, in bytes."""
         return sum(field(f"/proc/{pid}/status", "VmHWM:") for pid in self.pids())
 
     def reset_peak(self) -> None:
@@ -130,7 +130,7 @@ def cpu_ticks(pid: int) -> float:
 
 
 def field(path: str, name: str) -> int:
-    """Return a field that /proc gives in kB, in bytes."""
+    """Return in bytes a field that /proc reports in kB."""
     line = next(line for line in Path(path).read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
@@ -139,8 +139,8 @@ def take_server_core() -> None:
     """
     Keep this process, a server, to the last core, where the load does not run.
 
-    Left alone, the scheduler now and then puts both on one core, where a write need wake nobody on
-    another: the same server then costs 3 or 6 us per delivery, by chance.
+    Otherwise the scheduler now and then puts both on one core, where a write does not have to wake
+    another core: the same server then costs 3 or 6 us per delivery, by chance.
     """
     if len(CORES) > 1:
         os.sched_setaffinity(0, CORES[-1:])

@@ -1,8 +1,8 @@
 """
-Publishing to a log on disk: how fast events are acknowledged, beside what its parts alone could do.
+Publishing to a log on disk: how fast events are acknowledged, compared with what the parts alone can do.
 
-The publishers are one process on one epoll. Each connection sends its next event when the last one is
-acknowledged; an answer that does not say `disk` ends the measurement.
+The publishers are one process on one epoll. Each connection sends its next event once the last one is
+acknowledged; an answer that does not say `disk` aborts the measurement.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACKED = b'"durability":"disk"'
 
 
 def acked_singly(server: Server, connections: int, seconds: float) -> float:
-    """Return the events a second that are acknowledged on so many connections, on each one by one."""
+    """Return the events per second that are acknowledged on `connections`, one at a time on each."""
     request = one(server.port)
     return answers(server.port, request, connections, seconds, ACKED)
 
@@ -44,7 +44,7 @@ def answers(port: int, request: bytes, connections: int, seconds: float, wanted:
         poll.register(sock, select.EPOLLIN)
         sock.sendall(request)
     try:
-        # The first half second fills the caches.
+        # A short run first warms the caches.
         exchange(poll, sockets, request, wanted, seconds / 8)
         start = time.monotonic()
         count = exchange(poll, sockets, request, wanted, seconds)
@@ -58,14 +58,14 @@ def answers(port: int, request: bytes, connections: int, seconds: float, wanted:
 def exchange(
     poll: select.epoll, sockets: dict[int, socket.socket], request: bytes, wanted: bytes, seconds: float
 ) -> int:
-    """Send the next request for each answer, for so many seconds; return how many answers came."""
+    """Send the next request after each answer, for `seconds`; return how many answers came."""
     count = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for fd, _ in poll.poll(1.0):
             sock = sockets[fd]
             answer = sock.recv(65536)
-            if wanted not in answer:  # some servers write head and body apart
+            if wanted not in answer:  # some servers write head and body separately
                 answer += sock.recv(65536)
             if wanted not in answer:
                 raise Lost(f"not acknowledged: {answer[:300]!r}")
@@ -88,14 +88,14 @@ def acked_in_one_body(server: Server, events: int, topic: str = "bench") -> floa
         sender.join()
     seconds = time.monotonic() - start
     if f'"lines":[1,{events}]'.encode() not in receipts and f",{events}]".encode() not in receipts:
-        raise Lost(f"not all was acknowledged: {receipts[-300:]!r}")
+        raise Lost(f"not everything was acknowledged: {receipts[-300:]!r}")
     if ACKED not in receipts:
         raise Lost("acknowledged, but not from disk")
     return events / seconds
 
 
 def bare_sqlite(batch: int, seconds: float) -> float:
-    """Return the events per second of a loop that does nothing but commit batches of this size to SQLite."""
+    """Return the events per second of a loop that only commits batches of this size to SQLite."""
     with tempfile.TemporaryDirectory() as folder:
         db = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
@@ -115,7 +115,7 @@ def bare_sqlite(batch: int, seconds: float) -> float:
 
 
 class Resume:
-    """One reader that goes through the whole log, in a thread of its own."""
+    """One reader that reads the whole log, in its own thread."""
 
     def __init__(self, port: int, topic: str, events: int) -> None:
         self._request = head("GET", f"/events/{topic}?since=start", port, "Accept: text/event-stream\r\n")
@@ -144,18 +144,18 @@ class Resume:
         return self._thread.is_alive()
 
     def rate(self) -> float:
-        """Return its events per second. Raise `Lost` if it did not get all."""
+        """Return its events per second. Raises `Lost` if it did not get all events."""
         self._thread.join(TIMEOUT)
         if self.failure or not self.seconds:
-            raise Lost(self.failure or "the reader is not through yet")
+            raise Lost(self.failure or "the reader has not finished")
         return self._events / self.seconds
 
 
 def delays(load: Load, until_done: Resume | None, count: int, every: float) -> list[float]:
     """
-    Publish an event every so many seconds; return how long each took until every subscriber had it.
+    Publish an event every `every` seconds; return how long each took to reach every subscriber.
 
-    At least `count` of them, and more as long as `until_done` runs.
+    At least `count` events, and more while `until_done` runs.
     """
     found: list[float] = []
     request = one(load.port)

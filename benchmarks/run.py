@@ -3,7 +3,7 @@ Measure everything side by side and print one markdown table.
 
     python -m benchmarks            the table of docs/explanation/performance.md, in some minutes
     python -m benchmarks --steps    the table of docs/explanation/fan-out.md
-    python -m benchmarks --quick    the same with next to no load: shows that it runs, measures nothing
+    python -m benchmarks --quick    the same with next to no load: only shows that it runs
 
 Progress goes to stderr, the table to stdout. The large table is also written into its page, unless something
 was left out: measure it on a quiet machine. The exit code is 0 whether or not a bar is met.
@@ -120,7 +120,7 @@ def step_row(probed: Sequence[System], size: Size) -> Row:
         say(f"longest step, {system.name}")
         steps = [longest_step(system, size) for _ in range(size.repeats)]
         clock, on_core = max(step.clock for step in steps), max(step.on_core for step in steps)
-        texts.append(f"{system.name} {on_core:.3g} ms ({clock:.3g} ms with waiting for a core)")
+        texts.append(f"{system.name} {on_core:.3g} ms ({clock:.3g} ms with waits for a core)")
         bars.append(Bar(f"{system.name} <= 20 ms", on_core, 20.0, "ms"))
     title = f"longest step of the event loop while publishing, {size.many:,} subscribers"
     return Row(title, ", ".join(texts), "", bars)
@@ -131,7 +131,7 @@ def reconnect_row(compared: Sequence[System], size: Size) -> Row:
     ours = ", ".join(text for name, text in texts.items() if name in OURS)
     others = ", ".join(text for name, text in texts.items() if name not in OURS)
     title = (
-        f"{size.many:,} clients come back at once, each to {size.missed} missed events: all caught up after"
+        f"{size.many:,} clients reconnect at once, each to {size.missed} missed events: all caught up after"
     )
     return Row(title, ours, others)
 
@@ -151,7 +151,7 @@ def decoder_rows(size: Size) -> Iterator[Row]:
     try:
         from benchmarks import decoder
     except ImportError as missing:
-        say(f"{missing.name} is not installed and the decoders are left out")
+        say(f"{missing.name} is not installed; the decoders are left out")
         return
     say("decoders")
     for measured in decoder.rows(size.decoder_rounds, size.decoder_share):
@@ -188,10 +188,12 @@ def step_cells(samples: Samples, name: str) -> list[str]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure Tidewire beside others; print a markdown table.")
+    parser = argparse.ArgumentParser(
+        description="Measure Tidewire and others side by side; print a markdown table."
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: hardly any load, no real figures")
     parser.add_argument("--steps", action="store_true", help="from the naive server to ours, step by step")
-    parser.add_argument("--only", metavar="A,B", default="", help="these systems instead of all")
+    parser.add_argument("--only", metavar="A,B", default="", help="only these systems")
     parser.add_argument("--measures", metavar="A,B", default=",".join(MEASURES), help=", ".join(MEASURES))
     return parser.parse_args()
 
@@ -201,7 +203,7 @@ def chosen(known: Sequence[System], only: str) -> list[System]:
     wanted = [system for system in known if system.name in names]
     for system in wanted:
         if not system.installed:
-            say(f"{system.name} is not installed and is left out")
+            say(f"{system.name} is not installed; it is left out")
     return [system for system in wanted if system.installed]
 
 
@@ -216,7 +218,7 @@ def main() -> None:
     size = QUICK if options.quick else Size()
     limit = raise_file_limit()
     if limit < size.many + 100:
-        sys.exit(f"{size.many:,} connections need more than {limit:,} open files: raise `ulimit -Hn`")
+        sys.exit(f"{size.many:,} connections need more than {limit:,} open files; raise `ulimit -Hn`")
     leave_server_core()
     complete = False
     if options.steps:

@@ -12,10 +12,10 @@ from benchmarks.servers import nchan
 class System:
     name: str
     command: str
-    ndjson: bool = False  # takes many events in one request body
-    resumes: bool = False  # replays to a client that comes back with Last-Event-ID
+    ndjson: bool = False  # accepts many events in one request body
+    resumes: bool = False  # replays to a client that reconnects with Last-Event-ID
     slow: bool = False  # takes seconds where others take tenths: fewer rounds are enough
-    needs: str = ""  # the package that it is made with, if that is not one of ours
+    needs: str = ""  # the package that it needs, if that is not a dependency of ours
 
     @property
     def installed(self) -> bool:
@@ -40,7 +40,7 @@ NCHAN = System("Nchan", "{python} -m benchmarks.servers.nchan {port}", resumes=T
 SSE_STARLETTE = System("sse-starlette", uvicorn("sse_starlette_queue:app"), needs="sse_starlette")
 FASTAPI = System("FastAPI", uvicorn("fastapi_sse:app"), slow=True, needs="fastapi")
 
-# The same hub with its log on disk, and what it costs to answer a request at all.
+# The same hub with its log on disk, and the cost of answering a request at all.
 DISK = System("sqlite", SERVE_DISK, ndjson=True, resumes=True)
 EMPTY = System("uvicorn", uvicorn("empty:app"))
 
@@ -53,7 +53,7 @@ PROBED = [
     System("portable", uvicorn("hub:probed")),
 ]
 
-# The way from the naive server to ours, as docs/explanation/fan-out.md walks it.
+# The steps from the naive server to ours, as docs/explanation/fan-out.md describes them.
 STEPS = [
     SSE_STARLETTE,
     System("a queue each", uvicorn("steps:queues")),

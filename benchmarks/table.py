@@ -1,4 +1,4 @@
-"""The bars, and the one table that says which of them are met."""
+"""The bars, and the table that shows which of them are met."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bar:
 
     @property
     def figure(self) -> str:
-        # Large ones with commas, and not with an exponent.
+        # Large figures with commas instead of an exponent.
         return f"{self.measured:,.0f}" if self.measured >= 1_000 else f"{self.measured:.3g}"
 
     def cells(self) -> list[str]:
@@ -46,7 +46,7 @@ class Row:
     bars: Sequence[Bar] = ()
 
     def cells(self) -> list[list[str]]:
-        """Return one table row per bar; the figures stand in the first."""
+        """Return one table row per bar; the figures are in the first."""
         first, *more = [bar.cells() for bar in self.bars] or [["", "", ""]]
         return [[self.measure, self.ours, self.others, *first], *(["", "", "", *cells] for cells in more)]
 
@@ -69,6 +69,6 @@ def ratio(samples: Samples, over: tuple[str, str], under: tuple[str, str]) -> fl
 
 
 def figures(samples: Samples, measure: str, names: Iterable[str], unit: str = "us") -> str:
-    """Return "name figure unit" of the systems that have this measure."""
+    """Return "name figure unit" for each system that has this measure."""
     present = [name for name in names if (measure, name) in samples]
     return ", ".join(f"{name} {median(samples[measure, name]):.3g} {unit}" for name in present)

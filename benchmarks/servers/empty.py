@@ -1,4 +1,4 @@
-"""The floor of every publish over HTTP: an ASGI app that reads the body and says nothing."""
+"""The floor of every publish over HTTP: an ASGI app that reads the body and returns an empty answer."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
-The floor: no server in Python on uvloop can do less per delivery.
+The floor: no Python server on uvloop can do less per delivery.
 
 A bare `asyncio.Protocol` that prepares one chunk per publish, framed as ours is (an id, HTTP/1.1
 chunked), and writes it to every transport. No routing, no log, no resume, no slow readers: just enough
-of HTTP to be subscribed and published to.
+HTTP to subscribe and publish.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uvloop
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
-# A list: walking a set in the order of its hashes costs some percent more.
+# A list: iterating over a set, in the order of its hashes, costs a few percent more.
 writes: list[Callable[[bytes], None]] = []
 offsets = count(1)
 

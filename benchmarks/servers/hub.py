@@ -1,5 +1,5 @@
 """
-Our hub as an ASGI program, for any way to the socket that the server's flags choose.
+Our hub as an ASGI program; the server's flags choose the way to the socket.
 
     uvicorn benchmarks.servers.hub:app                 the portable way
     uvicorn benchmarks.servers.hub:probed --http ...   the same, with the loop probe at /probe

@@ -1,4 +1,4 @@
-"""Nchan, the nginx module: write a configuration for one worker and the memory store, and become nginx."""
+"""Nchan, the nginx module: write a configuration for one worker and the memory store, and exec nginx."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ http {{
 
 
 def find() -> tuple[str, Path] | None:
-    """Return nginx and the module, or None where either is missing."""
+    """Return nginx and the module, or None if either is missing."""
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     module = next((path for path in MODULES if path.exists()), None)
     return (nginx, module) if nginx and module else None
@@ -62,7 +62,7 @@ def main(port: int) -> None:
         sys.exit("nginx with the Nchan module is not installed")
     nginx, module = found
     folder = tempfile.mkdtemp(prefix="nchan-")
-    # As root nginx would drop to a user who cannot write to our folder.
+    # As root, nginx would switch to a user that cannot write to our folder.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     config = Path(folder, "nginx.conf")
     config.write_text(CONFIG.format(module=module, user=user, folder=folder, port=port))

@@ -1,12 +1,12 @@
 """
-How long the event loop was away, seen from inside and without changing what is measured.
+How long the event loop was busy, measured from inside and without changing what is measured.
 
 A timer ticks every millisecond. A step of the loop that takes 15 ms makes one tick come 15 ms after
-the one before, whatever the step consisted of: callbacks, writes, garbage collection. So the longest
-time between two ticks is the longest step, and at most a tick or two too much.
+the one before, whatever the step did: callbacks, writes, garbage collection. So the longest time
+between two ticks is the longest step, plus a tick or two at most.
 
-On a machine that others use too, a tick also comes late because the loop's thread had no core. The
-kernel counts that time per thread (`schedstat`, second field), and the report gives both figures.
+On a shared machine, a tick may also be late because the loop's thread had no core. The kernel counts
+that time per thread (`schedstat`, second field), and the report has both figures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PERIOD = 0.001
 
 
 class Probe:
-    """Wrap an ASGI app: the first GET /probe starts the ticks, each later one reports and begins anew."""
+    """Wraps an ASGI app: the first GET /probe starts the ticks, each later one reports and starts again."""
 
     def __init__(self, app: App) -> None:
         self.app = app

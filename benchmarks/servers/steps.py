@@ -1,8 +1,8 @@
 """
-The way from the naive server to ours, one thing at a time, for docs/explanation/fan-out.md.
+The steps from the naive server to ours, one at a time, for docs/explanation/fan-out.md.
 
-Three plain ASGI programs that differ in nothing but what a subscriber is made of. What they leave out
-(slow readers, resume, heartbeats) would only make them dearer.
+Three plain ASGI programs that differ only in what a subscriber is. What they leave out (slow readers,
+resume, heartbeats) would only make them slower.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def write(send: Send, chunk: bytes) -> None:
 
 
 class Queues:
-    """One: a queue and a task per subscriber, each encodes for itself."""
+    """Step one: a queue and a task per subscriber; each task encodes for itself."""
 
     def __init__(self) -> None:
         self.queues: set[asyncio.Queue[Any]] = set()
@@ -65,7 +65,7 @@ class Queues:
 
 
 class EncodedOnce(Queues):
-    """Two: still a queue and a task, but the bytes are made once."""
+    """Step two: still a queue and a task, but the bytes are encoded once."""
 
     def publish(self, offset: int, data: str) -> None:
         chunk = encode(offset, data)
@@ -83,7 +83,7 @@ class EncodedOnce(Queues):
 
 
 class OneLog(Queues):
-    """Three: one log; a subscriber is a task and a position, and takes whatever is new in one write."""
+    """Step three: one log; a subscriber is a task and a position, and writes everything new at once."""
 
     def __init__(self) -> None:
         super().__init__()
