@@ -168,7 +168,7 @@ def test_topics_are_asked_of_the_hub() -> None:
 def test_an_endpoint_is_asked_as_it_is() -> None:
     with Scripted() as server:
         done = tidewire("listen", server.url + "/x?topic=y", env={"TIDEWIRE_URL": "http://127.0.0.1:1"})
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing more will come (204)\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "the server ended the stream for good (204)\n")
     assert server.requests[0].target == "/x?topic=y"
 
 
@@ -184,7 +184,7 @@ def test_it_resumes_by_itself() -> None:
         "URL answered 503 Full; next try in N s",
         "connected to URL/",
         "the server ended the stream; next try in N s",
-        "nothing more will come (204)",
+        "the server ended the stream for good (204)",
     ]
 
 
@@ -236,7 +236,7 @@ def test_a_token_that_is_no_longer_good_is_1() -> None:
     with Scripted(stream(b'event: hub.auth\ndata: {"reason":"expired"}\n\n', HOLD)) as server:
         done = tidewire("listen", server.url)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "Error: the token is no longer good (expired) (token_ended)"
+    assert done.stderr.splitlines()[-1] == "Error: the token is no longer valid (expired) (token_ended)"
 
 
 def test_a_page_is_no_stream() -> None:

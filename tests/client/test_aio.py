@@ -1,4 +1,4 @@
-"""What only the async client can do: be cancelled, and leave nothing behind."""
+"""What only the async client has: cancellation. It leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def follow(server: Scripted, **options: object) -> Stream:
     return connect(server.url, **{"reconnect": QUICK, **options})  # type: ignore[arg-type]
 
 
-class Gone:
-    """A script after which it is known when the client has left."""
+class UntilLeft:
+    """A script that holds the stream open until the client leaves; then `left` is True."""
 
     def __init__(self, *actions: Action) -> None:
         self.left = False
@@ -44,9 +44,9 @@ class Gone:
         self.left = True
 
 
-async def test_F7_a_cancelled_reader_closes_the_connection_and_forgets_half_an_event() -> None:
+async def test_F7_a_cancelled_reader_closes_the_connection_and_drops_half_an_event() -> None:
     changes: list[Change] = []
-    script = Gone(b"id: 1\ndata: a\n\nid: 2\ndata: half\n")
+    script = UntilLeft(b"id: 1\ndata: a\n\nid: 2\ndata: half\n")
     with Scripted(script, stream(b"\ndata: b\n\n", HOLD)) as server:
         async with follow(server, on_change=changes.append) as events:
             assert (await anext(events)).data == "a"
@@ -59,7 +59,7 @@ async def test_F7_a_cancelled_reader_closes_the_connection_and_forgets_half_an_e
 
 
 async def test_F7_cancelling_the_task_ends_everything_and_is_not_swallowed() -> None:
-    script = Gone()
+    script = UntilLeft()
 
     async def read(server: Scripted) -> None:
         async with follow(server) as events:
@@ -79,7 +79,7 @@ async def test_F7_cancelling_the_task_ends_everything_and_is_not_swallowed() -> 
 @pytest.mark.parametrize(
     ("script", "told"), [([HOLD], []), (answer("503 Full", "Retry-After: 60"), [Wait])], ids=["head", "wait"]
 )
-async def test_F7_cancelling_what_is_not_open_yet(script: list[Action], told: list[type[Change]]) -> None:
+async def test_F7_cancelling_before_the_stream_is_open(script: list[Action], told: list[type[Change]]) -> None:
     changes: list[Change] = []
     with Scripted(script) as server:
         events = follow(server, on_change=changes.append)
@@ -94,7 +94,7 @@ async def test_F7_cancelling_what_is_not_open_yet(script: list[Action], told: li
 
 
 async def test_F7_breaking_out_of_the_loop_closes_the_connection() -> None:
-    script = Gone(b"data: a\n\ndata: b\n\n")
+    script = UntilLeft(b"data: a\n\ndata: b\n\n")
     with Scripted(script) as server:
         async with follow(server) as events:
             async for event in events:
@@ -103,8 +103,8 @@ async def test_F7_breaking_out_of_the_loop_closes_the_connection() -> None:
         await wait_until_async(lambda: script.left)
 
 
-async def test_F7_an_error_in_the_block_goes_through() -> None:
-    script = Gone(b"data: a\n\n")
+async def test_F7_an_error_in_the_block_is_raised() -> None:
+    script = UntilLeft(b"data: a\n\n")
     with Scripted(script) as server:
         with pytest.raises(LookupError):
             async with follow(server) as events:
@@ -113,15 +113,15 @@ async def test_F7_an_error_in_the_block_goes_through() -> None:
         await wait_until_async(lambda: script.left)
 
 
-async def test_close_from_another_task_returns_when_all_is_released() -> None:
-    script = Gone()
+async def test_close_from_another_task_returns_after_everything_is_released() -> None:
+    script = UntilLeft()
     with Scripted(script) as server:
         events = follow(server)
         before = descriptors()
         reader = asyncio.create_task(anext(events, None))  # type: ignore[arg-type]
         await wait_until_async(lambda: server.requests)
         await events.close()
-        assert descriptors() <= before + 1  # the server's own side may be there still
+        assert descriptors() <= before + 1  # the server's side may still be open
         assert await reader is None
 
 
@@ -139,12 +139,12 @@ async def test_one_task_reads_at_a_time() -> None:
 async def test_callbacks_may_be_coroutine_functions() -> None:
     changes: list[Change] = []
 
-    async def told(change: Change) -> None:
+    async def record(change: Change) -> None:
         await asyncio.sleep(0)
         changes.append(change)
 
     with Scripted(answer("503 Full"), stream(b"data: a\n\n", HOLD)) as server:
-        async with follow(server, on_change=told) as events:
+        async with follow(server, on_change=record) as events:
             assert (await anext(events)).data == "a"
     assert [type(change) for change in changes] == [Wait, Opened]
 

@@ -1,4 +1,4 @@
-"""The clients and servers of others: sse-starlette, and the API of a language model as several write it."""
+"""The clients with other servers: sse-starlette, and APIs of language models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKENS = ["The", " moon", " pulls", "\nthe", " sea."]
 
 
 async def numbers(request: Request) -> Response:
-    """Three events a connection, from where the client was; ten in all."""
+    """Three events per connection, after the client's last one; ten in all."""
     begin = int(request.headers.get("last-event-id", "0")) + 1
     if begin > 10:
         return Response(status_code=204)
@@ -48,7 +48,7 @@ async def quiet(_: Request) -> Response:
 
 
 async def completions(request: Request) -> Response:
-    """What a model's API does: a key, a JSON body, tokens, and a last word."""
+    """Like a model's API: a key, a JSON body, tokens, and a final marker."""
     if request.headers.get("authorization") != "Bearer secret":
         return JSONResponse({"error": {"message": "wrong key"}}, 401, {"x-request-id": "r1"})
     asked = await request.json()
@@ -103,13 +103,13 @@ def test_the_tokens_of_a_model(client: Client, theirs: str) -> None:
     assert [json.loads(item)["choices"][0]["delta"]["content"] for item in said] == TOKENS
 
 
-def test_a_wrong_key_is_said_with_the_answers_headers(client: Client, theirs: str) -> None:
+def test_the_error_of_a_wrong_key_has_the_headers_of_the_answer(client: Client, theirs: str) -> None:
     with pytest.raises(StreamRefused, match="401") as caught:
         next(ask(client, theirs, key="wrong"))
     assert (caught.value.status, caught.value.headers["x-request-id"]) == (401, "r1")
 
 
-def test_a_model_that_is_busy_is_waited_for(client: Client) -> None:
+def test_a_busy_model_is_retried(client: Client) -> None:
     busy = answer("429 Too Many Requests", "Retry-After: 0", "Content-Type: application/json", body=b"{}")
     said = stream(b'data: {"a": 1}\n\ndata: [DONE]\n\n')
     with Scripted(busy, answer("529 Overloaded"), said) as server:
@@ -119,7 +119,7 @@ def test_a_model_that_is_busy_is_waited_for(client: Client) -> None:
     assert len(server.requests) == 3
 
 
-def test_an_answer_that_breaks_off_is_not_asked_for_again(client: Client) -> None:
+def test_an_answer_that_breaks_off_is_not_requested_again(client: Client) -> None:
     with Scripted(chunked(b"data: a\n\n", end=False)) as server:
         events = ask(client, server.url)
         assert next(events).data == "a"
@@ -129,7 +129,7 @@ def test_an_answer_that_breaks_off_is_not_asked_for_again(client: Client) -> Non
     assert len(server.requests) == 1
 
 
-def test_named_events_and_pings_as_others_write_them(client: Client) -> None:
+def test_named_events_and_pings(client: Client) -> None:
     script = chunked(
         b'event: message_start\ndata: {"type":"message_start"}\n\nevent: ping\ndata: {"type": "ping"}\n\n',
         b'event: content_block_delta\ndata: {"delta":{"type":"text_delta","text":"\xf0\x9f',
@@ -160,7 +160,7 @@ def test_the_page_on_models_reads_one(theirs: str, monkeypatch: pytest.MonkeyPat
     assert "".join(said) == "".join(TOKENS)
 
 
-def test_the_page_on_models_passes_an_answer_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_on_models_relays_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     deltas = [{"choices": [{"delta": {"content": token}}]} for token in TOKENS]
     script = stream(*[f"data: {json.dumps(item)}\n\n".encode() for item in deltas], b"data: [DONE]\n\n")
     with Scripted(script) as model:

@@ -28,7 +28,7 @@ def topic(request: pytest.FixtureRequest) -> str:
     return "t/" + re.sub(r"\W", "-", request.node.name)
 
 
-def test_what_is_published_after_the_with_line_arrives(client: Client, hub: RunningHub) -> None:
+def test_events_published_inside_the_with_block_arrive(client: Client, hub: RunningHub) -> None:
     with client.connect(hub.url, topics=["a/*", "b"]) as events:
         first = client.publish(hub.url, "a/1", {"n": 1}, event="tick")
         second = client.publish(hub.url, "b", "x\ny")
@@ -41,7 +41,7 @@ def test_what_is_published_after_the_with_line_arrives(client: Client, hub: Runn
     assert received[0].json() == {"n": 1}
 
 
-def test_resuming_by_hand(client: Client, hub: RunningHub, topic: str) -> None:
+def test_resuming_from_a_given_id(client: Client, hub: RunningHub, topic: str) -> None:
     receipts = [client.publish(hub.url, topic, str(n)) for n in range(5)]
     with client.connect(hub.url, topics=[topic], last_event_id=receipts[2]["id"]) as events:
         assert data(islice(events, 2)) == ["3", "4"]
@@ -77,7 +77,7 @@ def test_an_ended_topic_ends_the_iterator_at_once(client: Client, hub: RunningHu
         client.publish(hub.url, topic, "too late")
 
 
-def test_the_end_of_one_topic_is_not_that_of_the_stream(client: Client, hub: RunningHub, topic: str) -> None:
+def test_the_end_of_one_topic_does_not_end_the_stream(client: Client, hub: RunningHub, topic: str) -> None:
     with client.connect(hub.url, topics=[topic, topic + "/b"]) as events:
         client.end(hub.url, topic)
         client.publish(hub.url, topic + "/b", "x")
@@ -97,7 +97,7 @@ def test_a_pattern_does_not_end(client: Client, hub: RunningHub, topic: str) -> 
         assert [type(event) for event in islice(events, 3)] == [End, End, Event]
 
 
-def test_what_ended_before_ends_it_too(client: Client, hub: RunningHub, topic: str) -> None:
+def test_a_topic_that_ended_before_ends_the_stream(client: Client, hub: RunningHub, topic: str) -> None:
     client.publish(hub.url, topic, "x")
     client.end(hub.url, topic)
     with client.connect(hub.url, topics=topic, since="start") as events:
@@ -106,7 +106,7 @@ def test_what_ended_before_ends_it_too(client: Client, hub: RunningHub, topic: s
         assert list(events) == []
 
 
-def test_the_hub_says_how_a_stream_is_resumed(client: Client, hub: RunningHub, topic: str) -> None:
+def test_on_change_reports_how_a_stream_is_resumed(client: Client, hub: RunningHub, topic: str) -> None:
     changes: list[Change] = []
     known = client.publish(hub.url, topic, "1")["id"]
     with client.connect(hub.url, topics=topic, last_event_id=known, on_change=changes.append) as events:
@@ -133,7 +133,7 @@ def test_history_is_read_page_by_page(client: Client, hub: RunningHub, topic: st
         assert next(events).data == "5"
 
 
-def test_history_knows_an_end(client: Client, hub: RunningHub, topic: str) -> None:
+def test_history_has_the_end_of_a_topic(client: Client, hub: RunningHub, topic: str) -> None:
     client.publish(hub.url, topic, "x")
     client.end(hub.url, topic, reason="over")
     page = client.history(hub.url, topic)
@@ -164,8 +164,8 @@ def test_a_batch_is_stored_all_or_none(client: Client, hub: RunningHub, topic: s
     assert [event.id for event in page] == [receipt["id"] for receipt in receipts]
 
 
-def test_streams_that_end_all_the_time_lose_nothing(client: Client) -> None:
-    """Streams of at most a second, and a publisher that goes on meanwhile."""
+def test_streams_that_end_often_lose_nothing(client: Client) -> None:
+    """Streams of at most a second, while events are published."""
     changes: list[Change] = []
     with RunningHub(max_age=1, max_age_portable=1) as hub:
         with client.connect(hub.url, topics=["t"], on_change=changes.append) as events:
@@ -183,7 +183,7 @@ def test_streams_that_end_all_the_time_lose_nothing(client: Client) -> None:
     assert sum(isinstance(change, Opened) for change in changes) >= 2
 
 
-def test_a_hub_that_forgot_everything_says_so(client: Client) -> None:
+def test_a_hub_that_lost_its_log_sends_a_gap(client: Client) -> None:
     with RunningHub() as hub:
         with client.connect(hub.url, topics=["t"], reconnect=Policy(retry=0.2)) as events:
             known = client.publish(hub.url, "t", "before")["id"]

@@ -1,4 +1,4 @@
-"""Opening, closing, letting go: docs/reference/client-behaviour.md, lines F."""
+"""Opening, closing, releasing: lines F of docs/reference/client-behaviour.md."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tidewire.errors import Unavailable
 # -- lifecycle
 
 
-def test_the_stream_is_open_when_the_block_begins(client: Client) -> None:
+def test_the_stream_is_open_when_the_block_starts(client: Client) -> None:
     changes: list[Change] = []
     with Scripted(stream(HOLD)) as server, follow(client, server, on_change=changes.append):
         assert isinstance(changes[0], Opened)
 
 
-def test_F2_to_close_is_no_error_however_often(client: Client) -> None:
+def test_F2_closing_twice_is_not_an_error(client: Client) -> None:
     changes: list[Change] = []
     with Scripted(stream(b"data: a\n\n", HOLD)) as server:
         events = follow(client, server, on_change=changes.append)
@@ -44,7 +44,7 @@ def test_F2_to_close_is_no_error_however_often(client: Client) -> None:
     assert [type(change) for change in changes] == [Opened]
 
 
-def test_F5_types_that_browsers_use_themselves_are_types_like_others(client: Client) -> None:
+def test_F5_open_and_error_are_ordinary_event_types(client: Client) -> None:
     script = stream(b"event: open\ndata: 1\n\nevent: error\ndata: 2\n\n")
     with Scripted(script) as server, follow(client, server) as events:
         assert [(event.event, event.data) for event in events] == [("open", "1"), ("error", "2")]
@@ -127,8 +127,8 @@ def test_D14_close_within_the_callback(client: Client, kind: type[Change]) -> No
     assert len(server.requests) == 1
 
 
-def test_F6_close_between_asking_and_connecting() -> None:
-    """Its socket is not there yet when it is to be shut."""
+def test_F6_close_between_request_and_connection() -> None:
+    """There is no socket yet that could be shut down."""
     with (
         Scripted([HOLD]) as server,
         httpx2.Client(event_hooks={"request": [lambda _: events.close()]}) as http,
@@ -185,7 +185,7 @@ def members(kind: Any) -> dict[str, list[tuple[str, Any, Any]]]:
 
 
 def test_a_server_in_the_process(client: Client) -> None:
-    """Any transport of httpx2 will do."""
+    """Any transport of httpx2 works."""
     transport = httpx2.MockTransport(
         lambda _: httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, content=b"data: a\n\n")
     )
@@ -194,9 +194,7 @@ def test_a_server_in_the_process(client: Client) -> None:
             assert data(events) == ["a"]
 
 
-def test_the_way_to_this_machine_leads_through_no_proxy(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_to_this_machine_ignore_proxies(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("NO_PROXY", "no_proxy"):
@@ -253,7 +251,7 @@ def test_F6_close_wakes_a_reader_behind_tls(client: Client, authority: trustme.C
     assert [type(change) for change in changes] == [Opened]
 
 
-def test_an_unknown_certificate_is_named(client: Client, authority: trustme.CA) -> None:
+def test_the_error_names_an_unknown_certificate(client: Client, authority: trustme.CA) -> None:
     with Scripted(tls=tls_server(authority), host="localhost") as server:
         with pytest.raises(Unavailable, match="certificate: "):
             next(follow(client, server, reconnect=False))

@@ -1,4 +1,4 @@
-"""Lines of docs/reference/client-behaviour.md and tests that are named after them are the same."""
+"""Each line of docs/reference/client-behaviour.md that applies to a Python client has a test named after it."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ def test_publish(client: Client) -> None:
     ("given", "sent"),
     [("x", b'"x"'), (b"\xc3\xbc", '"ü"'.encode()), (None, b"null"), ([1, "é"], '[1,"é"]'.encode())],
 )
-def test_what_data_may_be(client: Client, given: Any, sent: bytes) -> None:
+def test_allowed_data(client: Client, given: Any, sent: bytes) -> None:
     with Scripted(answer("200 OK", body=RECEIPT)) as server:
-        client.publish(server.url + "/hub", "t", given, patience=0)
+        client.publish(server.url + "/hub", "t", given, retry_for=0)
     assert server.requests[0].body == b'{"topic":"t","data":' + sent + b"}"
     assert server.requests[0].target == "/hub/events"
 
@@ -52,13 +52,13 @@ def test_what_data_may_be(client: Client, given: Any, sent: bytes) -> None:
 @pytest.mark.parametrize(
     ("given", "code"), [(b"\xff", "invalid_utf8"), ("\ud800", "invalid_data"), (object(), "invalid_data")]
 )
-def test_what_data_may_not_be(client: Client, given: Any, code: str) -> None:
+def test_refused_data(client: Client, given: Any, code: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         client.publish("http://127.0.0.1:1", "t", given)
     assert caught.value.code == code
 
 
-def test_what_the_hub_says_is_raised(client: Client) -> None:
+def test_the_error_of_the_hub_is_raised(client: Client) -> None:
     body = b'{"title":"TopicEnded","status":409,"code":"topic_ended","detail":"t has ended","stored":false}'
     with Scripted(answer("409 Conflict", body=body)) as server:
         with pytest.raises(TopicEnded, match="t has ended") as caught:
@@ -77,27 +77,27 @@ def test_what_the_hub_says_is_raised(client: Client) -> None:
         ("307 Elsewhere", b"", TidewireError, "redirected", False),
     ],
 )
-def test_every_refusal_has_its_kind(
+def test_each_refusal_has_its_error_class(
     client: Client, status: str, body: bytes, kind: type, code: str, stored: Any
 ) -> None:
     with Scripted(answer(status, "Retry-After: 7", "Location: http://e.x/", body=body)) as server:
         with pytest.raises(kind) as caught:
-            client.publish(server.url, "t", "x", patience=0)
+            client.publish(server.url, "t", "x", retry_for=0)
     error: Any = caught.value
     assert (error.code, error.stored, error.status, error.retry_after) == (code, stored, int(status[:3]), 7)
 
 
 def test_no_hub_there(client: Client) -> None:
     with pytest.raises(Unavailable, match="connection refused") as caught:
-        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", patience=0)
+        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", retry_for=0)
     assert (caught.value.code, caught.value.stored) == ("unreachable", False)
 
 
 @pytest.mark.parametrize("script", [[], [RESET], [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]])
-def test_an_answer_that_is_lost_leaves_it_unknown(client: Client, script: list[Action]) -> None:
+def test_a_lost_answer_raises_unknown(client: Client, script: list[Action]) -> None:
     with Scripted(script) as server:
         with pytest.raises(Unknown) as caught:
-            client.publish(server.url, "t", "x", patience=0)
+            client.publish(server.url, "t", "x", retry_for=0)
     assert (caught.value.code, caught.value.stored) == ("no_answer", "unknown")
 
 
@@ -112,7 +112,7 @@ def test_end(client: Client) -> None:
 
 
 def ingest(request: Request) -> list[Action]:
-    """Take every line, and give two receipts."""
+    """Accept all lines and answer with two receipts."""
     lines = request.body.count(b"\n") + 1
     receipts = [
         b'{"lines":[1,%d],"first":"L.1"}' % (lines - 1),
@@ -145,7 +145,7 @@ def test_large_events_are_cut_by_size(client: Client) -> None:
     assert [request.body.count(b"\n") + 1 for request in server.requests] == [5, 5, 2]
 
 
-def test_the_line_that_is_refused_is_named(client: Client) -> None:
+def test_the_error_names_the_refused_line(client: Client) -> None:
     refusal = b'{"lines":[1,4]}\n{"line":5,"code":"invalid_topic","detail":"no topic","stored":false}\n'
     with Scripted(ingest, answer("200 OK", body=refusal)) as server:
         receipts = client.publish_many(server.url, (b'{"topic":"t"}' for _ in range(2000)))
@@ -155,22 +155,22 @@ def test_the_line_that_is_refused_is_named(client: Client) -> None:
     assert (caught.value.code, caught.value.members["line"]) == ("invalid_topic", 1005)
 
 
-def test_receipts_that_are_missing_are_an_error(client: Client) -> None:
+def test_missing_receipts_are_an_error(client: Client) -> None:
     with Scripted(answer("200 OK", body=b'{"lines":[1,2]}\n')) as server:
-        receipts = client.publish_many(server.url, [b"{}"] * 3, patience=0)
+        receipts = client.publish_many(server.url, [b"{}"] * 3, retry_for=0)
         assert next(receipts)["lines"] == [1, 2]
         with pytest.raises(Unknown, match="line 3"):
             next(receipts)
 
 
-# -- until it is acked
+# -- retries
 
 
 def body_of(request: Request) -> dict[str, Any]:
     return orjson.loads(request.body)  # type: ignore[no-any-return]
 
 
-def test_a_publish_is_sent_again_with_the_same_key_until_it_is_acked(client: Client) -> None:
+def test_a_publish_is_retried_with_the_same_key_until_it_is_acked(client: Client) -> None:
     full = answer("503 Full", body=b'{"code":"unavailable","detail":"d","stored":false}')
     with Scripted(full, [RESET], answer("200 OK", body=RECEIPT)) as server:
         assert client.publish(server.url, "t", "x")["id"] == "L.1"
@@ -180,38 +180,38 @@ def test_a_publish_is_sent_again_with_the_same_key_until_it_is_acked(client: Cli
     assert len(bodies[0]["key"]) >= 16
 
 
-def test_each_publish_has_a_key_of_its_own_unless_it_was_given_one(client: Client) -> None:
+def test_each_publish_gets_a_new_key_unless_one_is_given(client: Client) -> None:
     with Scripted(*[answer("200 OK", body=RECEIPT)] * 4) as server:
-        for options in ({}, {}, {"key": "k"}, {"patience": 0}):
+        for options in ({}, {}, {"key": "k"}, {"retry_for": 0}):
             client.publish(server.url, "t", "x", **options)
     keys = [body_of(request).get("key") for request in server.requests]
     assert len({*keys}) == 4
     assert keys[2:] == ["k", None]
 
 
-def test_what_will_not_change_is_not_sent_again(client: Client) -> None:
+def test_a_permanent_refusal_is_not_retried(client: Client) -> None:
     with Scripted(answer("409 Conflict", body=b'{"code":"topic_ended","detail":"d"}')) as server:
         with pytest.raises(TopicEnded):
             client.publish(server.url, "t", "x")
     assert len(server.requests) == 1
 
 
-def test_patience_has_an_end(client: Client) -> None:
+def test_retry_for_limits_the_retries(client: Client) -> None:
     with pytest.raises(Unavailable, match="connection refused"):
-        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", patience=0.3)
+        client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", retry_for=0.3)
     with Scripted(answer("503 Full", "Retry-After: 60")) as server, pytest.raises(Unavailable):
         client.publish(server.url, "t", "x")  # a minute is more than there is
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("patience", [-1, 541, float("nan")])
-def test_patience_ends_before_the_hub_forgets_a_key(client: Client, patience: float) -> None:
+@pytest.mark.parametrize("retry_for", [-1, 541, float("nan")])
+def test_retry_for_must_end_before_the_hub_forgets_a_key(client: Client, retry_for: float) -> None:
     with pytest.raises(InvalidInput, match="540"):
-        client.publish("http://127.0.0.1:1", "t", "x", patience=patience)
+        client.publish("http://127.0.0.1:1", "t", "x", retry_for=retry_for)
 
 
-def test_a_request_of_many_lines_is_sent_again_as_it_was(client: Client) -> None:
-    """Its receipts come once, though some came with the first answer too."""
+def test_a_request_of_many_lines_is_retried_unchanged(client: Client) -> None:
+    """Its receipts are yielded once, even if the first answer had some of them."""
     cut_off = answer("200 OK", body=b'{"lines":[1,2],"first":"L.1"}\n')
     draining = b'{"lines":[1,1]}\n{"line":2,"code":"draining","detail":"d","stored":false}\n'
     whole = answer("200 OK", body=b'{"lines":[1,3],"duplicates":2}\n')
@@ -220,7 +220,7 @@ def test_a_request_of_many_lines_is_sent_again_as_it_was(client: Client) -> None
     assert len({(request.get("Idempotency-Key"), request.body) for request in server.requests}) == 1
 
 
-def test_a_batch_and_an_end_are_sent_again_too(client: Client) -> None:
+def test_a_batch_and_an_end_are_retried(client: Client) -> None:
     receipts = b"[%b,%b]" % (RECEIPT, RECEIPT)
     with Scripted(answer("503 No"), answer("200 OK", body=receipts)) as server:
         events = [{"topic": "t", "data": 1}, b'{"topic": "t", "data": 2}']
@@ -240,20 +240,20 @@ def test_a_publisher_keeps_its_connection(client: Client) -> None:
         assert hub.connections() == 1
 
 
-def test_headers_of_a_publish_may_be_asked_for(client: Client) -> None:
+def test_headers_of_a_publish_may_come_from_a_function(client: Client) -> None:
     tokens = iter("ab")
     with Scripted(answer("503 No"), answer("200 OK", body=RECEIPT)) as server:
         client.publish(server.url, "t", "x", headers=lambda: {"Authorization": next(tokens)})
     assert [request.get("Authorization") for request in server.requests] == [b"a", b"b"]
 
 
-def test_what_is_no_history_is_said(client: Client) -> None:
+def test_an_answer_that_is_not_a_history_page_is_an_error(client: Client) -> None:
     with Scripted(answer("200 OK", body=b"<html>")) as server, pytest.raises(Unavailable) as caught:
-        client.history(server.url, "t", patience=0)
+        client.history(server.url, "t", retry_for=0)
     assert caught.value.code == "not_a_hub"
 
 
-# -- without a loop
+# -- without an event loop
 
 
 def test_one_publisher_serves_all_threads() -> None:
@@ -264,8 +264,8 @@ def test_one_publisher_serves_all_threads() -> None:
         assert [event.json() for event in publisher.history("t/5")] == list(range(20))
 
 
-def test_a_publisher_goes_through_a_fork(tmp_path: Path) -> None:
-    """As in a task queue that makes it before it forks its workers: each has a connection of its own."""
+def test_a_publisher_survives_a_fork(tmp_path: Path) -> None:
+    """As in a task queue that makes it before it forks its workers: each process has its own connection."""
     program = """
 import os, sys, time
 from tidewire.client.sync import Publisher
@@ -292,7 +292,7 @@ hub.close()
         wait_until(lambda: hub.connections() == 0)
 
 
-def test_a_closed_publisher_publishes_no_more() -> None:
+def test_a_closed_publisher_refuses_to_publish() -> None:
     publisher = sync.Publisher("http://127.0.0.1:1")
     publisher.close()
     publisher.close()
@@ -300,7 +300,7 @@ def test_a_closed_publisher_publishes_no_more() -> None:
         publisher.publish("t", "x")
 
 
-def test_closing_a_publisher_ends_its_patience() -> None:
+def test_closing_a_publisher_ends_its_retries() -> None:
     publisher = sync.Publisher(f"http://127.0.0.1:{free_port()}")
 
     def attempt() -> type[Exception] | None:

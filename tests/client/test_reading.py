@@ -1,4 +1,4 @@
-"""What the clients make of the bytes: docs/reference/client-behaviour.md, lines E, and what a hub says."""
+"""How the clients read the bytes (lines E of docs/reference/client-behaviour.md) and a hub's own events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidewire.errors import StreamRefused, TooLarge
 # -- reading bytes
 
 
-def test_E2_E3_bytes_are_events_as_soon_as_they_are_there(client: Client) -> None:
+def test_E2_E3_events_are_yielded_as_soon_as_their_bytes_arrive(client: Client) -> None:
     """No length, no chunks, and the last byte is a CR."""
     read = threading.Event()
     script = stream(b"data: a\r\r", read, b"data: b\r\n\r\n", HOLD)
@@ -28,20 +28,20 @@ def test_E2_E3_bytes_are_events_as_soon_as_they_are_there(client: Client) -> Non
         assert next(events).data == "b"
 
 
-def test_E1_E7_h05_how_bytes_are_cut_means_nothing(client: Client) -> None:
+def test_E1_E7_h05_how_bytes_are_split_does_not_matter(client: Client) -> None:
     body = "\ufeffid: ü\r\ndata: é\u2028\r\ndata: \U0001f600\r\n\r\n".encode() + b"data: \xff\n\n"
     with Scripted(stream(*single_bytes(body))) as server, follow(client, server) as events:
         assert data(events) == ["é\u2028\n\U0001f600", "\ufffd"]
         assert events.last_event_id == "ü"
 
 
-def test_E8_a_page_that_claims_to_be_a_stream_gives_nothing(client: Client) -> None:
+def test_E8_an_html_page_that_claims_to_be_a_stream_yields_nothing(client: Client) -> None:
     with Scripted(stream(b"<html>\n\n<p>data: x</p>\n\n")) as server, follow(client, server) as events:
         assert data(events) == []
 
 
-def test_E4_compressed_all_the_same(client: Client) -> None:
-    """Attack H06: each event is there when it was flushed."""
+def test_E4_a_compressed_stream_is_decoded(client: Client) -> None:
+    """Attack H06: each event is yielded when it was flushed."""
     gzip = zlib.compressobj(wbits=31)
     parts = [gzip.compress(line) + gzip.flush(zlib.Z_SYNC_FLUSH) for line in (b"data: a\n\n", b"data: b\n\n")]
     read = threading.Event()
@@ -58,13 +58,13 @@ def test_an_unknown_coding_is_refused(client: Client) -> None:
             next(follow(client, server))
 
 
-def test_broken_compression_is_a_failure_like_others(client: Client) -> None:
+def test_broken_compression_is_an_ordinary_failure(client: Client) -> None:
     with Scripted(stream(b"???", headers=["Content-Encoding: gzip"]), stream(b"data: a\n\n")) as server:
         assert data(follow(client, server)) == ["a"]
 
 
-def test_E5_h01_a_line_without_end_is_an_error_in_bounded_memory(client: Client) -> None:
-    """The event before it is not lost, and nothing is asked for again."""
+def test_E5_h01_an_endless_line_is_an_error_in_bounded_memory(client: Client) -> None:
+    """The event before it is yielded, and there is no second request."""
     mebibyte = b"x" * 1024 * 1024
 
     def flood(_: Request) -> Iterator[Action]:
@@ -93,10 +93,10 @@ def test_comments_on_request(client: Client) -> None:
         assert list(events) == [Comment("one"), Event("a", id=""), Comment("two")]
 
 
-# -- what the hub says
+# -- hub events
 
 
-def test_positions_move_the_id_and_are_no_events(client: Client) -> None:
+def test_positions_move_the_id_and_are_not_yielded(client: Client) -> None:
     script = stream(b"event: hub.position\nid: L.1\ndata:\n\nevent: hub.open\nid: L.2\ndata: {}\n\n")
     with Scripted(script) as server, follow(client, server) as events:
         assert data(events) == []
@@ -104,7 +104,7 @@ def test_positions_move_the_id_and_are_no_events(client: Client) -> None:
     assert server.requests[1].get("Last-Event-ID") == b"L.2"
 
 
-def test_the_rest_of_what_the_hub_says_is_events(client: Client) -> None:
+def test_other_hub_events_are_yielded(client: Client) -> None:
     types = ["hub.gap", "hub.end", "hub.error", "hub.new", "open", "error"]
     script = stream(*[f"event: {type_}\ndata: {{}}\n\n".encode() for type_ in types])
     with Scripted(script) as server, follow(client, server) as events:
@@ -126,8 +126,8 @@ def test_E5_large_events_arrive(client: Client) -> None:
         assert next(events).data == large.decode()
 
 
-def test_E5_the_limit_is_of_an_event_and_can_be_set(client: Client) -> None:
-    """Comments and unknown fields do not add up."""
+def test_E5_the_limit_is_per_event_and_can_be_set(client: Client) -> None:
+    """Comments and unknown fields do not count."""
     noise = b"".join(b":%b\nx: %b\n" % (b"c" * 900, b"u" * 900) for _ in range(50))
     script = stream(noise + b"data: %b\n" % (b"a" * 900), noise + b"\n")
     with Scripted(script) as server, follow(client, server, limit=1000) as events:
@@ -171,11 +171,11 @@ def test_gaps_and_ends_have_their_fields(client: Client) -> None:
 
 
 AUTH = b'data: a\n\nevent: hub.auth\ndata: {"reason":"expired"}\n\n'
-# A hub sends no more after that; what comes all the same is for nobody.
+# A hub sends nothing after that. If a server does, it is ignored.
 MORE = b"data: late\n\n"
 
 
-def test_a_token_that_is_no_longer_good_is_an_error(client: Client) -> None:
+def test_an_expired_token_is_an_error(client: Client) -> None:
     with Scripted(stream(AUTH + MORE, HOLD)) as server, follow(client, server) as events:
         assert next(events).data == "a"
         with pytest.raises(StreamRefused, match="expired") as caught:
@@ -185,7 +185,7 @@ def test_a_token_that_is_no_longer_good_is_an_error(client: Client) -> None:
     assert len(server.requests) == 1
 
 
-def test_where_a_function_gives_the_token_another_one_is_asked_for(client: Client) -> None:
+def test_a_function_for_headers_is_asked_for_a_new_token(client: Client) -> None:
     tokens = iter(["old", "new"])
     with Scripted(stream(AUTH), stream(b"data: b\n\n", HOLD)) as server:
         with follow(client, server, headers=lambda: {"Authorization": next(tokens)}) as events:

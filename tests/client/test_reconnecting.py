@@ -1,4 +1,4 @@
-"""When the clients come back and when they stop: docs/reference/client-behaviour.md, lines D."""
+"""When the clients reconnect and when they stop: lines D of docs/reference/client-behaviour.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidewire.errors import Unavailable
 # -- end and reconnection
 
 
-def test_D1_D2_D10_a_stream_that_ends_is_asked_for_again(client: Client) -> None:
+def test_D1_D2_D10_after_the_end_of_a_stream_it_reconnects(client: Client) -> None:
     changes: list[Change] = []
     scripts = [stream(b"id: 1\ndata: a\n\n"), chunked(b"id: 2\ndata: b\n\n"), stream(b"data: c\n\n")]
     with Scripted(*scripts) as server, follow(client, server, on_change=changes.append) as events:
@@ -38,7 +38,7 @@ def test_a_body_that_is_cut_off_is_a_failure(client: Client) -> None:
     assert "the connection broke" in waits[0].reason
 
 
-def test_D4_D6_the_servers_retry_is_the_wait(client: Client) -> None:
+def test_D4_D6_it_waits_the_servers_retry(client: Client) -> None:
     changes: list[Change] = []
     with (
         Scripted(stream(b"retry: 200\ndata: a\n\n")) as server,
@@ -51,7 +51,7 @@ def test_D4_D6_the_servers_retry_is_the_wait(client: Client) -> None:
     assert 0.2 <= changes[1].seconds <= 0.22
 
 
-def test_without_reconnecting_the_end_is_the_end(client: Client) -> None:
+def test_with_reconnect_false_the_iterator_ends_with_the_stream(client: Client) -> None:
     with Scripted(stream(b"data: a\n\n")) as server, follow(client, server, reconnect=False) as events:
         assert data(events) == ["a"]
     assert len(server.requests) == 1
@@ -64,7 +64,7 @@ def test_without_reconnecting_the_end_is_the_end(client: Client) -> None:
             next(events)
 
 
-def test_D13_h08_silence_is_noticed_by_the_announced_heartbeat(client: Client) -> None:
+def test_D13_h08_silence_of_two_and_a_half_heartbeats_is_a_failure(client: Client) -> None:
     changes: list[Change] = []
     silent = stream(b"data: a\n\n", HOLD, headers=["Tidewire-Heartbeat: 0.4"])
     with (
@@ -74,11 +74,11 @@ def test_D13_h08_silence_is_noticed_by_the_announced_heartbeat(client: Client) -
         assert data(events) == ["a", "b"]
     assert changes[0] == Opened(server.url + "/", 1.0)
     assert isinstance(changes[1], Wait)
-    assert changes[1].reason == "nothing came for 1 s"
+    assert changes[1].reason == "nothing was received for 1 s"
 
 
 def test_D13_any_byte_is_a_sign_of_life(client: Client) -> None:
-    """Half a line is one too."""
+    """Half a line is enough."""
     ticks = [threading.Event() for _ in range(10)]
 
     def tick() -> None:
@@ -102,8 +102,8 @@ def test_a_server_without_heartbeat_may_be_silent(client: Client) -> None:
         assert changes == [Opened(server.url + "/", None)]
 
 
-def test_D7_backoff_is_in_the_hands_of_the_caller(client: Client) -> None:
-    """The rest of it has no network in it: tests/test_reconnect.py."""
+def test_D7_the_caller_controls_the_backoff(client: Client) -> None:
+    """The other tests of backoff need no network: tests/client/core/test_reconnect.py."""
     policy = Policy(retry=0.02, shortest=0.01, cap=0.0, stable=0.0)
     changes: list[Change] = []
     with Scripted(*[answer("503 Full")] * 4, stream(b"data: a\n\n", HOLD)) as server:
@@ -117,19 +117,19 @@ def test_D3_the_first_reconnection_comes_after_a_few_seconds() -> None:
     assert Policy().retry == 3.0
 
 
-def test_D4_retry_is_obeyed_with_leading_zeros_and_not_changed_by_nonsense(client: Client) -> None:
+def test_D4_retry_may_have_leading_zeros_and_invalid_ones_are_ignored(client: Client) -> None:
     waits = waits_of(client, [b"retry:0100\n\n", b"retry:-5\n\nretry:9x\n\n", b"retry:200\n\n"])
     assert [round(wait.seconds, 1) for wait in waits] == [0.1, 0.1, 0.2]
 
 
-def test_D5_zero_is_at_once_and_bounded_by_the_policy(client: Client) -> None:
-    """What is shortest can be chosen."""
+def test_D5_retry_zero_is_bounded_by_the_policy(client: Client) -> None:
+    """`shortest` may be 0."""
     assert waits_of(client, [b"retry: 0\n\n"], Policy(shortest=0.3))[0].seconds >= 0.3
     assert waits_of(client, [b"retry: 0\n\n"], Policy(shortest=0))[0].seconds == 0
 
 
 def waits_of(client: Client, bodies: list[bytes], policy: Policy = QUICK) -> list[Wait]:
-    """Return the waits after streams of these bodies; all of them had an event."""
+    """Return the waits after streams with these bodies. Each stream has one event."""
     changes: list[Change] = []
     scripts = [stream(body + b"data: x\n\n") for body in bodies]
     with Scripted(*scripts) as server:
@@ -138,7 +138,7 @@ def waits_of(client: Client, bodies: list[bytes], policy: Policy = QUICK) -> lis
     return [change for change in changes if isinstance(change, Wait)]
 
 
-def test_D12_restart_makes_a_new_connection_at_once_without_an_error(client: Client) -> None:
+def test_D12_restart_reconnects_at_once_without_an_error(client: Client) -> None:
     changes: list[Change] = []
     scripts = [stream(b"id: 1\ndata: a\n\ndata: half", HOLD), stream(b"data: b\n\n", HOLD)]
     with Scripted(*scripts) as server, follow(client, server, on_change=changes.append) as events:
@@ -183,7 +183,7 @@ def test_D12_restart_of_a_request_without_an_answer(client: Client) -> None:
         assert data(events) == []
 
 
-def test_D16_a_reader_that_takes_its_time_loses_nothing(client: Client) -> None:
+def test_D16_a_slow_reader_loses_nothing(client: Client) -> None:
     """Ten events over four connections, and twice as many in one chunk."""
     bodies = [b"id: 1\ndata: 1\n\n", events_of(2, 5), events_of(5, 8), events_of(8, 31)]
     with Scripted(*map(stream, bodies)) as server, follow(client, server) as events:

@@ -1,8 +1,4 @@
-"""
-What the clients send, which answers they take, and how they follow redirects.
-
-docs/reference/client-behaviour.md, lines A, B and C.
-"""
+"""What the clients send, which answers they accept, and how they follow redirects: lines A, B, C of docs/reference/client-behaviour.md."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ def test_A1_A2_A3_A13_E4_the_request(client: Client) -> None:
     assert request.get("Last-Event-ID") is None
 
 
-def test_A4_A5_the_id_goes_out_as_utf8_on_each_reconnection(client: Client) -> None:
+def test_A4_A5_the_id_is_sent_as_utf8_on_each_reconnection(client: Client) -> None:
 
     def echo(request: Request) -> list[Action]:
         return stream(b"data: " + (request.get("Last-Event-ID") or b"none") + b"\n\n")
@@ -49,7 +45,7 @@ def test_A4_A5_the_id_goes_out_as_utf8_on_each_reconnection(client: Client) -> N
         assert data(events) == ["first", "…", "…", "…"]
 
 
-def test_A6_after_an_empty_id_the_header_is_gone(client: Client) -> None:
+def test_A6_after_an_empty_id_there_is_no_header(client: Client) -> None:
     """Attack H04."""
     with Scripted(
         stream(b"id: 1\ndata: a\n\n"), stream(b"id\ndata: b\n\n"), stream(b"data: c\n\n")
@@ -95,8 +91,8 @@ def test_A10_a_given_id_is_sent_at_once(client: Client) -> None:
     assert server.requests[0].get("Last-Event-ID") == "é".encode()
 
 
-def test_A11_headers_go_with_every_request(client: Client) -> None:
-    """The caller's own replace ours."""
+def test_A11_headers_are_sent_with_every_request(client: Client) -> None:
+    """The caller's headers replace ours."""
     headers = {"X-Extra": "ü", "accept": "text/event-stream, */*"}
     with Scripted(stream(), stream()) as server, follow(client, server, headers=headers) as events:
         assert data(events) == []
@@ -105,7 +101,7 @@ def test_A11_headers_go_with_every_request(client: Client) -> None:
         assert request.get("Accept") == b"text/event-stream, */*"
 
 
-def test_A12_method_and_body_are_sent_again_as_they_are(client: Client) -> None:
+def test_A12_method_and_body_are_the_same_for_every_request(client: Client) -> None:
     options = {"method": "REPORT", "body": "ü\r\n", "headers": {"Content-Type": "text/x"}}
     with Scripted(stream(b"id: 1\ndata: a\n\n"), stream(b"data: b\n\n")) as server:
         with follow(client, server, **options) as events:
@@ -124,8 +120,8 @@ def test_a_body_is_posted_as_json_and_not_sent_twice_by_default(client: Client) 
     assert request.get("Content-Type") == b"application/json"
 
 
-def test_until_a_stream_is_open_even_a_post_may_be_tried_again(client: Client) -> None:
-    """As for a model that is busy: 429, then the stream, and its end is the end."""
+def test_until_a_stream_is_open_even_a_post_is_retried(client: Client) -> None:
+    """As for a busy model: 429, then the stream, and no reconnection after its end."""
     policy = Policy(retry=0.02, reconnect=False, attempts=3)
     with Scripted(answer("429 Busy"), answer("503 Busy"), stream(b"data: a\n\n")) as server:
         assert data(follow(client, server, body={}, reconnect=policy)) == ["a"]
@@ -145,7 +141,7 @@ def test_A14_a_password_in_the_url_is_sent_as_basic(client: Client) -> None:
     assert server.requests[0].get("Authorization") == b"Basic dXNlcjpwYXNz"
 
 
-def test_A16_headers_may_be_asked_for_before_each_request(client: Client) -> None:
+def test_A16_a_function_for_headers_is_called_before_each_request(client: Client) -> None:
     tokens = iter("abc")
     with Scripted(answer("503 Full"), stream(), stream()) as server:
         source = lambda: {"Authorization": f"Bearer {next(tokens, '-')}"}  # noqa: E731
@@ -168,7 +164,7 @@ def test_A16_the_callers_client_may_change_anything_else(client: Client) -> None
     assert [request.target for request in server.requests] == ["/?a=b&attempt=1", "/?a=b&attempt=2"]
 
 
-def test_headers_that_cannot_be_had_now_are_asked_for_again(client: Client) -> None:
+def test_an_error_of_the_network_in_the_function_for_headers_is_retried(client: Client) -> None:
     changes: list[Change] = []
     answers: list[Any] = [ConnectionRefusedError(111, "Connection refused"), {"X-Token": "t"}]
 
@@ -182,7 +178,7 @@ def test_headers_that_cannot_be_had_now_are_asked_for_again(client: Client) -> N
         with follow(client, server, headers=source, on_change=changes.append) as events:
             assert next(events).data == "a"
     assert isinstance(changes[0], Wait)
-    assert changes[0].reason == "no headers for the request: connection refused"
+    assert changes[0].reason == "cannot get the headers for the request: connection refused"
     assert server.requests[0].get("X-Token") == b"t"
 
 
@@ -219,7 +215,9 @@ def test_B10_only_http_and_https(client: Client) -> None:
         ({"body": {1, 2}}, "invalid_data"),
     ],
 )
-def test_A17_what_is_wrong_is_said_before_any_io(client: Client, options: dict[str, Any], code: str) -> None:
+def test_A17_wrong_arguments_are_refused_before_any_io(
+    client: Client, options: dict[str, Any], code: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         client.connect(**{"url": "http://127.0.0.1:1/", **options})
     assert caught.value.code == code
@@ -236,29 +234,29 @@ def test_A17_what_is_wrong_is_said_before_any_io(client: Client, options: dict[s
         ("/m%2Fn?v=1", "/m%2Fn/events?v=1&topic=a%2F%2A&topic=https%3A%2F%2Fe.x%2F%3Fq"),
     ],
 )
-def test_topics_are_asked_of_the_hub(client: Client, base: str, target: str) -> None:
+def test_topics_are_requested_from_the_hub(client: Client, base: str, target: str) -> None:
     with Scripted() as server:
         assert data(follow(client, server, base, topics=["a/*", "https://e.x/?q"], since="last:5")) == []
     assert server.requests[0].target == target + "&control=open&since=last%3A5"
 
 
-def test_one_topic_may_be_given_as_it_is(client: Client) -> None:
+def test_a_single_topic_may_be_a_string(client: Client) -> None:
     with Scripted() as server:
         assert data(follow(client, server, topics="news")) == []
     assert server.requests[0].target == "/events?topic=news&control=open"
 
 
-# -- accepting and refusing
+# -- answers
 
 
-def test_B1_open_is_told_before_any_event(client: Client) -> None:
-    told: list[object] = []
+def test_B1_opened_is_reported_before_any_event(client: Client) -> None:
+    seen: list[object] = []
     with Scripted(stream(b"data: a\n\n", HOLD, headers=["X-Node: 7"])) as server:
-        with follow(client, server, on_change=told.append) as events:
-            told.append(next(events).data)
-    assert told == [Opened(server.url + "/", None), "a"]
-    assert isinstance(told[0], Opened)
-    assert told[0].headers["x-node"] == "7"
+        with follow(client, server, on_change=seen.append) as events:
+            seen.append(next(events).data)
+    assert seen == [Opened(server.url + "/", None), "a"]
+    assert isinstance(seen[0], Opened)
+    assert seen[0].headers["x-node"] == "7"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +269,7 @@ def test_B2_B3_B4_parameters_and_case_of_the_type_do_not_matter(client: Client, 
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "x bogus", "text/event-streamer"])
-def test_B5_another_type_ends_it(client: Client, content_type: str) -> None:
+def test_B5_another_type_is_refused(client: Client, content_type: str) -> None:
     """Attack H06."""
     with Scripted(stream(b"data: x\n\n", content_type=content_type)) as server:
         with pytest.raises(StreamRefused) as caught:
@@ -284,7 +282,7 @@ def test_B5_another_type_ends_it(client: Client, content_type: str) -> None:
 @pytest.mark.parametrize(
     "status", ["205 Reset Content", "299 Odd", "401 Unauthorized", "404 Not Found", "410 Gone"]
 )
-def test_B6_other_answers_end_it(client: Client, status: str) -> None:
+def test_B6_other_statuses_are_refused(client: Client, status: str) -> None:
     with Scripted(answer(status, "Content-Type: text/event-stream", body=b"data: x\n\n")) as server:
         with pytest.raises(StreamRefused) as caught, follow(client, server):
             pass
@@ -293,7 +291,7 @@ def test_B6_other_answers_end_it(client: Client, status: str) -> None:
     assert len(server.requests) == 1
 
 
-def test_B11_a_problem_says_why(client: Client) -> None:
+def test_B11_the_error_has_the_detail_of_the_problem(client: Client) -> None:
     body = b'{"status": 403, "code": "not_granted", "detail": "no grant for \'news\'"}'
     with Scripted(answer("403 Forbidden", "Content-Type: application/problem+json", body=body)) as server:
         with pytest.raises(StreamRefused, match="no grant for 'news'") as caught:
@@ -301,7 +299,7 @@ def test_B11_a_problem_says_why(client: Client) -> None:
     assert (caught.value.status, caught.value.code) == (403, "not_granted")
 
 
-def test_B11_status_and_headers_of_each_attempt_are_told(client: Client) -> None:
+def test_B11_status_and_headers_of_each_attempt_are_reported(client: Client) -> None:
     changes: list[Change] = []
     busy, wrong = answer("503 Busy", "X-Node: 7"), answer("403 No", "X-Node: 8")
     with Scripted(busy, wrong) as server, pytest.raises(StreamRefused) as caught:
@@ -323,7 +321,7 @@ def test_B12_an_answer_without_a_body_is_a_stream_that_ended(client: Client) -> 
         assert data(follow(client, server)) == ["a"]
 
 
-def test_after_an_error_the_iterator_is_at_its_end(client: Client) -> None:
+def test_after_an_error_the_iterator_is_exhausted(client: Client) -> None:
     with Scripted(answer("404 Not Found")) as server:
         events = follow(client, server)
         with pytest.raises(StreamRefused):
@@ -332,7 +330,7 @@ def test_after_an_error_the_iterator_is_at_its_end(client: Client) -> None:
     assert len(server.requests) == 1
 
 
-def test_B7_204_ends_it_quietly_at_any_time(client: Client) -> None:
+def test_B7_204_ends_the_iterator_without_an_error(client: Client) -> None:
     with Scripted(stream(b"data: a\n\n")) as server, follow(client, server) as events:
         assert data(events) == ["a"]
         assert data(events) == []
@@ -344,7 +342,7 @@ def test_B7_204_ends_it_quietly_at_any_time(client: Client) -> None:
 @pytest.mark.parametrize(
     "status", ["408 Timeout", "425 Early", "429 Many", "500 Oops", "502 Bad", "503 Full"]
 )
-def test_B8_what_passes_is_survived(client: Client, status: str) -> None:
+def test_B8_transient_statuses_are_retried(client: Client, status: str) -> None:
     """Attack H06."""
     later = answer(status)
     with Scripted(later, later, stream(b"data: a\n\n")) as server, follow(client, server) as events:
@@ -363,7 +361,7 @@ def test_retry_after_is_obeyed(client: Client) -> None:
     assert 1 <= waits[0].seconds < 1.1
 
 
-def test_B9_network_errors_are_survived(client: Client) -> None:
+def test_B9_network_errors_are_retried(client: Client) -> None:
     changes: list[Change] = []
     events = client.connect(f"http://127.0.0.1:{free_port()}/", reconnect=QUICK, on_change=changes.append)
     result = in_thread(lambda: data(events))
@@ -373,14 +371,14 @@ def test_B9_network_errors_are_survived(client: Client) -> None:
     assert all(isinstance(change, Wait) and "connection refused" in change.reason for change in changes)
 
 
-def test_a_reset_before_the_answer_is_survived(client: Client) -> None:
+def test_a_reset_before_the_answer_is_retried(client: Client) -> None:
     with Scripted([RESET], [b"HTTP/1.1 200 OK\r\nConte"], stream(b"data: a\n\n")) as server:
         with follow(client, server) as events:
             assert data(events) == ["a"]
     assert len(server.requests) == 4
 
 
-def test_a_head_that_does_not_come_is_given_up(client: Client) -> None:
+def test_a_head_that_does_not_arrive_times_out(client: Client) -> None:
     changes: list[Change] = []
     with Scripted([HOLD], stream(b"data: a\n\n", HOLD)) as server:
         with follow(client, server, timeouts=Timeouts(head=1), on_change=changes.append) as events:
@@ -429,21 +427,21 @@ def test_C4_a_redirect_to_204_is_the_end(client: Client) -> None:
 @pytest.mark.parametrize(
     "headers", [[], ["Location: "], ["Location: http://x:port/"], ["Location: ftp://x/"]]
 )
-def test_C5_a_redirect_that_leads_nowhere_ends_it(client: Client, headers: list[str]) -> None:
+def test_C5_a_redirect_that_cannot_be_followed_is_refused(client: Client, headers: list[str]) -> None:
     with Scripted(*[answer("301 Moved", *headers)] * 30) as server:
         with pytest.raises(StreamRefused):
             next(follow(client, server))
     assert len(server.requests) <= 21
 
 
-def test_C9_a_circle_of_redirects_ends_it(client: Client) -> None:
+def test_C9_a_loop_of_redirects_is_refused(client: Client) -> None:
     with Scripted(*[redirect("302 Found", "/again")] * 30) as server:
         with pytest.raises(StreamRefused, match="20 redirects"):
             next(follow(client, server))
     assert len(server.requests) == 21
 
 
-def test_C3_the_final_url_is_told(client: Client) -> None:
+def test_C3_the_final_url_is_reported(client: Client) -> None:
     changes: list[Change] = []
     with Scripted(stream(b"data: a\n\n", HOLD)) as there:
         moved = redirect("302 Found", there.url + "/there")
@@ -456,7 +454,7 @@ def test_C3_the_final_url_is_told(client: Client) -> None:
 @pytest.mark.parametrize(
     ("status", "method"), [("301", "GET"), ("302", "GET"), ("303", "GET"), ("307", "POST"), ("308", "POST")]
 )
-def test_C8_what_becomes_of_a_body(client: Client, status: str, method: str) -> None:
+def test_C8_which_redirects_keep_the_body(client: Client, status: str, method: str) -> None:
     with Scripted(redirect(f"{status} There", "/there"), stream(b"data: a\n\n")) as server:
         assert data(follow(client, server, body={"a": 1}, reconnect=False)) == ["a"]
     request = server.requests[1]
@@ -485,7 +483,7 @@ def test_C6_credentials_stay_within_the_origin(client: Client) -> None:
     assert secrets_in(there.requests[0]) == [None, None, None]
 
 
-def test_auth_of_the_callers_client_stays_within_the_origin_too(client: Client) -> None:
+def test_auth_of_the_callers_client_stays_within_the_origin(client: Client) -> None:
     with Scripted(redirect("302 Found", "/again"), stream(b"data: a\n\n")) as there:
         away = redirect("302 Found", there.url)
         own = client.http(auth=("user", "secret"), headers={"X-Api-Key": "k"})

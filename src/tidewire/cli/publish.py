@@ -77,7 +77,7 @@ def publish(
 
 def publisher(url: str) -> Publisher:
     # One attempt, without a key: whoever types the command sees what is wrong, and decides.
-    return Publisher(url, patience=0)
+    return Publisher(url, retry_for=0)
 
 
 def read_data() -> str:

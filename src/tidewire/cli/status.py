@@ -9,7 +9,7 @@ import click
 import httpx2
 
 from ..client.core.reconnect import Change, Opened, Stop, Wait
-from ..client.core.requests import where
+from ..client.core.requests import origin_of
 from ..event_stream import Event
 from . import printable
 
@@ -58,7 +58,7 @@ class Status:
 def place(url: str) -> str:
     """Return a URL without its query and its password: either may hold a secret."""
     parsed = httpx2.URL(url)
-    return where(parsed) + parsed.path
+    return origin_of(parsed) + parsed.path
 
 
 def fields_of(event: Event) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """
 Clients for hubs and for any other SSE server.
 
-This is the one for programs with asyncio; `tidewire.client.sync` has the same names for all others. They are
-loaded when they are first used, so that the one does not pay for the other.
+This one is for programs with asyncio; `tidewire.client.sync` has the same names for all other programs.
+The names are loaded at first use, so importing one client does not load the other.
 """
 
 from __future__ import annotations

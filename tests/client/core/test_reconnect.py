@@ -20,8 +20,8 @@ from tidewire.client.core.reconnect import (
     Wait,
     header_value,
     is_stream,
-    patience_left,
     reconnect_flow,
+    retry_wait,
     silence_limit,
 )
 from tidewire.errors import StreamRefused, Unavailable
@@ -42,7 +42,7 @@ def fully() -> float:
 
 
 class Run:
-    """A client without a network: says how its connections ended, gets the waits between them."""
+    """A client without a network: the test says how each connection ends and reads the next step."""
 
     def __init__(self, policy: Policy = POLICY, random: Callable[[], float] = never) -> None:
         self.decoder = Decoder()
@@ -50,7 +50,7 @@ class Run:
         self.step: Step = next(self.flow)
 
     def end(self, *endings: Ending) -> Step:
-        """End as many connections and return what the last one leads to."""
+        """End one connection after another. Return the step after the last."""
         for ending in endings:
             if isinstance(self.step, Wait):
                 self.step = self.flow.send(None)
@@ -70,7 +70,7 @@ class Run:
         return self.step
 
 
-# -- what is sent
+# -- the Last-Event-ID header
 
 
 def test_the_first_request_has_no_last_event_id() -> None:
@@ -96,7 +96,7 @@ def test_after_a_reset_there_is_no_header() -> None:
     assert run.connect() == Connect(None)
 
 
-def test_half_an_event_is_forgotten_and_its_id_with_it() -> None:
+def test_half_an_event_and_its_id_are_dropped() -> None:
     run = Run()
     run.decoder.feed(b"id: 1\ndata: x\n\nid: 2\ndata: half")
     run.end(BROKEN)
@@ -111,22 +111,22 @@ def test_blanks_around_an_id_are_not_sent(last_event_id: str, header: bytes | No
     assert header_value(last_event_id) == header
 
 
-# -- how long it waits
+# -- the wait
 
 
-def test_a_clean_end_is_followed_after_about_retry() -> None:
-    """Line D6: on the first reconnection after a clean close no backoff may be added."""
+def test_after_a_clean_end_it_waits_about_retry() -> None:
+    """Line D6: the first reconnection after a clean close has no backoff."""
     for random in never, fully:
         run = Run(random=random)
         run.decoder.feed(b"retry: 500\n\n")
         assert 0.5 <= run.wait(CLEAN) <= 0.55
 
 
-def test_many_clean_ends_in_a_row_are_still_no_failure() -> None:
+def test_clean_ends_in_a_row_are_not_failures() -> None:
     assert [Run(random=fully).wait(*[CLEAN] * n) for n in (1, 2, 20)] == [pytest.approx(3.3)] * 3
 
 
-def test_a_server_that_hangs_up_without_a_word_is_given_more_and_more_time() -> None:
+def test_empty_streams_back_off() -> None:
     empty = Ended(lived=0.01, received=False)
     waits = [Run(random=fully).wait(*[empty] * n) for n in range(1, 7)]
     assert waits == [pytest.approx(3.3), 6, 12, 24, 33, 33]
@@ -143,7 +143,7 @@ def test_any_number_of_failures_can_be_counted() -> None:
     assert Run(random=fully).wait(*[REFUSED] * 5000) == 33
 
 
-def test_only_a_stable_connection_ends_a_row_of_failures() -> None:
+def test_only_a_stable_connection_resets_the_count_of_failures() -> None:
     short, stable = Ended(29, True, "reset"), Ended(30, True, "reset")
     run = Run(random=fully)
     assert run.wait(*[REFUSED] * 3, short) == 33
@@ -151,7 +151,7 @@ def test_only_a_stable_connection_ends_a_row_of_failures() -> None:
     assert run.wait(REFUSED) == 12
 
 
-def test_a_short_clean_connection_leaves_the_row_as_it_is() -> None:
+def test_a_short_clean_connection_keeps_the_count_of_failures() -> None:
     run = Run(random=fully)
     assert run.wait(REFUSED, REFUSED, CLEAN) == pytest.approx(3.3)
     assert run.wait(REFUSED) == 24
@@ -173,7 +173,7 @@ def test_a_short_clean_connection_leaves_the_row_as_it_is() -> None:
         (b"retry", 3),
     ],
 )
-def test_h03_retry_counts_in_digits_and_within_bounds(line: bytes, seconds: float) -> None:
+def test_h03_retry_must_be_digits_and_is_bounded(line: bytes, seconds: float) -> None:
     run = Run()
     run.decoder.feed(line + b"\n\n")
     assert run.wait(CLEAN) == seconds
@@ -227,7 +227,7 @@ def test_every_wait_is_at_least_retry_and_bounded(endings: list[Ending], retry: 
 # -- when it stops
 
 
-def test_204_ends_it_quietly() -> None:
+def test_204_stops_without_an_error() -> None:
     """Line B7."""
     step = Run().end(CLEAN, Refused(204, "no content"))
     assert isinstance(step, Stop)
@@ -237,7 +237,7 @@ def test_204_ends_it_quietly() -> None:
 @pytest.mark.parametrize(
     "status", [200, 201, 205, 210, 299, 301, 304, 400, 401, 403, 404, 409, 410, 421, 431]
 )
-def test_other_answers_end_it_with_an_error(status: int) -> None:
+def test_other_answers_stop_with_an_error(status: int) -> None:
     step = Run().end(Refused(status, "because", code="some_code"))
     assert isinstance(step, Stop)
     assert isinstance(step.error, StreamRefused)
@@ -245,12 +245,12 @@ def test_other_answers_end_it_with_an_error(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
-def test_what_passes_is_waited_out(status: int) -> None:
-    """Line B8: the standard gives up here; a program that runs for months must not."""
+def test_a_transient_status_is_retried(status: int) -> None:
+    """Line B8: by the standard a client gives up here; a long-running program must not."""
     assert Run().wait(Refused(status, "later")) == 3
 
 
-def test_a_request_that_cannot_be_made_ends_it() -> None:
+def test_a_request_that_cannot_be_made_stops() -> None:
     step = Run().end(Failed("unsupported", final=True))
     assert isinstance(step, Stop)
     assert isinstance(step.error, StreamRefused)
@@ -268,20 +268,20 @@ def test_attempts_count_failures_in_a_row() -> None:
     assert "connection refused" in step.reason
 
 
-def test_giving_up_on_a_server_that_says_nothing_is_an_error_too() -> None:
+def test_giving_up_after_empty_streams_is_an_error() -> None:
     step = Run(Policy(attempts=2)).end(Ended(0, False), Ended(0, False))
     assert isinstance(step, Stop)
     assert isinstance(step.error, Unavailable)
 
 
 @pytest.mark.parametrize(("ending", "error"), [(CLEAN, None), (BROKEN, Unavailable), (REFUSED, Unavailable)])
-def test_without_reconnecting_the_first_end_is_the_last(ending: Ending, error: type | None) -> None:
+def test_with_reconnect_false_the_first_end_is_final(ending: Ending, error: type | None) -> None:
     step = Run(Policy(reconnect=False)).end(ending)
     assert isinstance(step, Stop)
     assert type(step.error) is (error or type(None))
 
 
-def test_until_a_stream_is_open_attempts_count_even_without_reconnecting() -> None:
+def test_with_reconnect_false_attempts_count_until_a_stream_is_open() -> None:
     policy = Policy(reconnect=False, attempts=3)
     assert Run(policy).wait(REFUSED, Refused(429, "busy")) > 0
     assert isinstance(Run(policy).end(REFUSED, REFUSED, REFUSED), Stop)
@@ -300,7 +300,7 @@ def test_a_restart_is_neither_an_end_nor_a_failure() -> None:
     assert run.decoder.feed(b"\n\n") == []
 
 
-def test_status_and_headers_of_an_answer_go_with_the_step() -> None:
+def test_a_step_has_the_status_and_headers_of_the_answer() -> None:
     for status, kind in ((503, Wait), (403, Stop)):
         step = Run().end(Refused(status, "no", headers={"X-Node": "7"}))
         assert isinstance(step, kind)
@@ -317,7 +317,7 @@ def test_stop_is_the_last_step() -> None:
         run.flow.send(None)
 
 
-# -- what a stream is
+# -- recognizing a stream
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_stop_is_the_last_step() -> None:
         (404, "text/event-stream", False),
     ],
 )
-def test_what_is_a_stream(status: int, content_type: str, stream: bool) -> None:
+def test_is_stream(status: int, content_type: str, stream: bool) -> None:
     """Lines B2 to B6."""
     assert is_stream(status, content_type) is stream
 
@@ -354,18 +354,18 @@ def test_what_is_a_stream(status: int, content_type: str, stream: bool) -> None:
         ("1e9", None),
     ],
 )
-def test_the_watchdog_waits_two_and_a_half_heartbeats(heartbeat: str | None, seconds: float | None) -> None:
+def test_the_silence_limit_is_two_and_a_half_heartbeats(heartbeat: str | None, seconds: float | None) -> None:
     assert silence_limit(heartbeat) == seconds
 
 
-def test_a_request_is_sent_again_while_there_is_time() -> None:
+def test_a_request_is_retried_while_there_is_time() -> None:
     policy = Policy(retry=1, cap=10)
-    assert [patience_left(policy, None, n, 100, fully) for n in (1, 2, 3, 9)] == [2, 4, 8, 11]
-    assert patience_left(policy, None, 9, 5, never) == 1
-    assert patience_left(policy, 5, 1, 100, never) == 5
-    assert patience_left(policy, 5, 1, 100, fully) == 6
-    assert patience_left(policy, 5, 1, 4, never) is None
-    assert patience_left(policy, None, 1, 0, never) is None
+    assert [retry_wait(policy, None, n, 100, fully) for n in (1, 2, 3, 9)] == [2, 4, 8, 11]
+    assert retry_wait(policy, None, 9, 5, never) == 1
+    assert retry_wait(policy, 5, 1, 100, never) == 5
+    assert retry_wait(policy, 5, 1, 100, fully) == 6
+    assert retry_wait(policy, 5, 1, 4, never) is None
+    assert retry_wait(policy, None, 1, 0, never) is None
 
 
 def test_the_reason_of_a_wait_says_what_happened() -> None:
@@ -382,8 +382,8 @@ def test_the_reason_of_a_wait_says_what_happened() -> None:
     ]
 
 
-def test_steps_take_turns() -> None:
-    """Between two connections there is always a wait: no path is a busy loop."""
+def test_there_is_a_wait_between_two_connections() -> None:
+    """No path is a busy loop."""
     endings = itertools.cycle([CLEAN, BROKEN, REFUSED, Refused(503, "full"), Ended(0, False)])
     run = Run()
     for ending in itertools.islice(endings, 50):

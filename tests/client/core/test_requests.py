@@ -7,7 +7,14 @@ import httpx2
 import pytest
 
 from tidewire.client.core.publishing import MAX_LINES, MAX_REQUEST, Batch, Cutter, error_for, event_line
-from tidewire.client.core.requests import merged, parse_problem, parse_retry_after, refused, where, why
+from tidewire.client.core.requests import (
+    merged,
+    origin_of,
+    parse_problem,
+    parse_retry_after,
+    reason_of,
+    refused,
+)
 from tidewire.errors import Draining, InvalidInput, KeyConflict, StoreFull, TidewireError, TooLarge, TooMany
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -36,7 +43,7 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"null", b"{", b"\xff"])
-def test_what_is_no_problem_has_no_members(body: bytes) -> None:
+def test_other_bodies_are_not_problems(body: bytes) -> None:
     assert parse_problem(body) == {}
 
 
@@ -48,24 +55,24 @@ def test_a_long_refusal_is_cut() -> None:
 
 
 def test_no_password_in_messages() -> None:
-    assert where(httpx2.URL("https://user:secret@[::1]:8443/b?token=secret")) == "https://[::1]:8443"
+    assert origin_of(httpx2.URL("https://user:secret@[::1]:8443/b?token=secret")) == "https://[::1]:8443"
 
 
-def test_the_systems_own_words() -> None:
+def test_the_reason_is_in_the_systems_words() -> None:
     reset = httpx2.ReadError("[Errno 104]")
     reset.__cause__ = ConnectionResetError(104, "Connection reset by peer")
-    assert why(reset) == "connection reset by peer"
+    assert reason_of(reset) == "connection reset by peer"
     late = httpx2.ReadTimeout("timed out")
     late.__cause__ = TimeoutError("timed out")
     late.__cause__.__context__ = OSError(2, "No such file: what the caller was busy with")
-    assert why(late) == "timed out"
-    assert why(httpx2.ReadTimeout("")) == "ReadTimeout"
+    assert reason_of(late) == "timed out"
+    assert reason_of(httpx2.ReadTimeout("")) == "ReadTimeout"
     several = httpx2.ConnectError("All connection attempts failed")
     several.__cause__ = OSError("All connection attempts failed")
     several.__cause__.__cause__ = ExceptionGroup(
         "", [OSError(111, "Connect call failed ('::1')"), OSError(113, "No route")]
     )
-    assert why(several) == "connection refused"
+    assert reason_of(several) == "connection refused"
 
 
 def test_the_callers_headers_replace_ours_whatever_their_case() -> None:

@@ -1,4 +1,4 @@
-"""The position that outlives a program."""
+"""A position kept between two runs of a program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tidewire.client.core.store import PositionStore
 from tidewire.errors import InvalidInput
 
 
-def test_a_stream_goes_on_where_the_last_one_was(client: Client, tmp_path: Path) -> None:
+def test_a_stream_continues_where_the_last_one_stopped(client: Client, tmp_path: Path) -> None:
     store = tmp_path / "position"
     with RunningHub() as hub:
         with client.connect(hub.url, topics="t", since="start", store=store) as events:
@@ -30,11 +30,11 @@ def test_a_stream_goes_on_where_the_last_one_was(client: Client, tmp_path: Path)
                 client.publish(hub.url, "t", str(n))
             assert data(islice(events, 3)) == ["0", "1", "2"]
         with client.connect(hub.url, topics="t", since="start", store=store) as events:
-            # The last one may not have been processed: nobody asked for the one after it.
+            # Event 2 may not have been processed: the next one was never read.
             assert data(islice(events, 1)) == ["2"]
 
 
-def test_an_event_counts_when_the_next_one_is_asked_for(client: Client, tmp_path: Path) -> None:
+def test_an_event_is_saved_when_the_next_one_is_read(client: Client, tmp_path: Path) -> None:
     store = tmp_path / "position"
     with Scripted(stream(b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n", HOLD)) as server:
         with follow(client, server, store=store) as events:
@@ -48,8 +48,8 @@ def saved(store: Path) -> str:
     return str(json.loads(store.read_text())["last_event_id"])
 
 
-def test_a_quiet_stream_is_kept_too(client: Client, tmp_path: Path) -> None:
-    """Otherwise what comes between two runs would be missed where the first had no event."""
+def test_the_position_of_a_quiet_stream_is_saved(client: Client, tmp_path: Path) -> None:
+    """Otherwise events between two runs would be missed if the first run had no event."""
     store = tmp_path / "position"
     with RunningHub() as hub:
         with client.connect(hub.url, topics="t", store=store) as events:
@@ -67,7 +67,7 @@ def start_reading(events: Stream) -> None:
     threading.Thread(target=lambda: data(events), daemon=True).start()
 
 
-def test_a_reset_of_the_id_is_kept(client: Client, tmp_path: Path) -> None:
+def test_a_reset_of_the_id_is_saved(client: Client, tmp_path: Path) -> None:
     store = tmp_path / "position"
     with Scripted(stream(b"id: 1\ndata: a\n\nid\ndata: b\n\n"), stream(HOLD)) as server:
         with follow(client, server, store=store) as events:
@@ -80,7 +80,7 @@ def test_a_reset_of_the_id_is_kept(client: Client, tmp_path: Path) -> None:
     assert [request.get("Last-Event-ID") for request in server.requests] == [None, None, None]
 
 
-def test_what_is_stored_goes_before_what_is_said(client: Client, tmp_path: Path) -> None:
+def test_the_stored_position_wins_over_last_event_id(client: Client, tmp_path: Path) -> None:
     store = tmp_path / "position"
     with Scripted(stream(b"id: 2\ndata: a\n\n")) as server:
         for _ in range(2):
@@ -100,7 +100,7 @@ def test_what_is_stored_goes_before_what_is_said(client: Client, tmp_path: Path)
         ("http://127.0.0.1:1/", {}),
     ],
 )
-def test_the_position_of_another_subscription_is_not_taken(
+def test_the_position_of_another_subscription_is_refused(
     client: Client, tmp_path: Path, url: str, options: dict[str, list[str]]
 ) -> None:
     store = tmp_path / "position"
@@ -110,7 +110,7 @@ def test_the_position_of_another_subscription_is_not_taken(
     assert caught.value.code == "invalid_store"
 
 
-def test_it_is_the_same_subscription_however_it_is_written(tmp_path: Path) -> None:
+def test_password_fragment_and_order_of_topics_do_not_matter(tmp_path: Path) -> None:
     store = tmp_path / "position"
     PositionStore(store, httpx2.URL("http://user:secret@127.0.0.1:1/?token=secret#x"), ["a", "b"]).save("1")
     assert PositionStore(store, httpx2.URL("http://127.0.0.1:1/?token=secret"), ["b", "a"]).position == "1"
@@ -118,17 +118,17 @@ def test_it_is_the_same_subscription_however_it_is_written(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "7"])
-def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
+def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     store = tmp_path / "position"
     store.write_text(content)
-    with pytest.raises(InvalidInput, match="no file of a position") as caught:
+    with pytest.raises(InvalidInput, match="not a position file") as caught:
         sync.connect("http://127.0.0.1:1/", store=store)
     assert caught.value.code == "invalid_store"
     assert store.read_text() == content
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """Whoever has the old one open goes on reading the old one; nothing else is left in the folder."""
+    """A reader that has the old file open still reads the old content; no other file is left behind."""
     store = tmp_path / "position"
     positions = PositionStore(store, httpx2.URL("http://127.0.0.1:1/"), [])
     positions.save("1")
@@ -139,7 +139,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [store]
 
 
-def test_a_place_that_cannot_be_written_is_said(client: Client, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_raises(client: Client, tmp_path: Path) -> None:
     with Scripted(stream(b"id: 1\ndata: a\n\n", HOLD)) as server:
         with follow(client, server, store=tmp_path / "none" / "position") as events:
             next(events)
@@ -167,6 +167,6 @@ def test_a_program_that_is_killed_misses_nothing(tmp_path: Path) -> None:
                 program.wait_line(f"event {first + 2}")
                 program.stop(signal.SIGKILL)
                 seen += program.output.splitlines()
-    # At least once: the one that was being processed when it was killed comes again.
+    # At least once: the event that was being processed at the kill is delivered again.
     assert list(dict.fromkeys(seen)) == [f"event {n}" for n in range(9)]
     assert len(seen) <= 9 + 2

@@ -1,5 +1,5 @@
 """
-The client for programs with asyncio.
+The async client, for programs with asyncio.
 
     from tidewire.client import connect, publish
 
@@ -7,7 +7,7 @@ The client for programs with asyncio.
         async for event in stream:
             print(event.id, event.topic, event.data)
 
-Everything here is in `tidewire.client.sync` too, by the same names.
+`tidewire.client.sync` has the same names for programs without asyncio.
 """
 
 from __future__ import annotations

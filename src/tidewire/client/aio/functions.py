@@ -1,6 +1,4 @@
-"""
-The functions of the client for programs with asyncio.
-"""
+"""The functions of the async client."""
 
 from __future__ import annotations
 
@@ -38,34 +36,35 @@ def connect(
     on_change: Callable[[Change], Any] | None = None,
 ) -> Stream:
     """
-    Subscribe: an async context manager and async iterator of `Event`, which reconnects and resumes by itself.
+    Subscribe: an async context manager and iterator of `Event` that reconnects and resumes automatically.
 
-    `url` is any SSE endpoint; with `topics` (or patterns) it is where a hub is. `since` (`start`, `last:10`,
-    `10m`, a position…) says where a hub starts; `last_event_id` goes on after an event, with any server.
-    At the end of the `async with` line the stream is open: what is published from then on arrives.
+    `url` is any SSE endpoint; with `topics` (topics or patterns) it is the URL of a hub. `since` (`start`,
+    `last:10`, `10m`, a position…) is where a hub starts; `last_event_id` continues after an event, with any
+    server. Once the `async with` block is entered the stream is open: every event published from then on
+    arrives.
 
-    The request: `headers` go with each one, but not to another origin; instead of a mapping it may be a
-    function (or a coroutine function) that is asked for one before each, for a token that expires (an
-    `OSError` or network error in it counts as a failed attempt). `method` and `body` are sent again as they
-    are on each reconnection; a body that is no text or bytes is sent as JSON, and the method is POST where
-    there is one. `client` is your own `httpx2.AsyncClient`, with its proxies, certificates and auth, and
-    stays open. `timeouts` is a `Timeouts`.
+    The request: `headers` is a mapping, or a function or coroutine function that is called before each
+    request and returns one, for a token that expires (an `OSError` or network error in it counts as a
+    failed attempt). They are not sent to another origin. `method` and `body` are the same for each request;
+    a body that is not text or bytes is sent as JSON, and with a body the method is POST by default.
+    `client` is your own `httpx2.AsyncClient`, with its proxies, certificates and auth; it stays open.
+    `timeouts` is a `Timeouts`.
 
-    Reconnecting: `reconnect` is True, False (the end of the stream is the end) or a `Policy`. By default
-    only a GET is sent again, since another method may do again what it did. `store` is a file that keeps
-    the position from one run of the program to the next: the id of an event is written when the one after
-    it is asked for.
+    Reconnecting: `reconnect` is True, False (stop when the stream ends) or a `Policy`. By default only a GET
+    reconnects, since another method may act twice. `store` is a file that keeps the position between two runs
+    of the program: the id of an event is written when you ask for the next event.
 
-    What comes: a hub's gap and the end of a topic stand among the events, as `Gap` and `End`. `comments=True`
-    yields `Comment` items too. `limit` bounds the bytes of one event. `on_change` is called with an `Opened`,
-    `Resumed`, `Wait` or `Stop` whenever the connection changes; they have what the server answered.
+    Items: events, and among them a `Gap` if events may be missing and an `End` when a topic ends. With
+    `comments=True` also `Comment` items. `limit` is the maximum size of one event in bytes. `on_change` is
+    called with an `Opened`, `Resumed`, `Wait` or `Stop` when the connection changes.
 
-    The iterator ends when the server says that nothing more will come (204), when all of `topics` have ended,
-    and when it is closed. It raises `StreamRefused` for an answer that will not change (4xx, no event stream)
-    and where a hub says that the token is no longer good and no function gives another one, `TooLarge` for an
-    event beyond `limit`, and `Unavailable` when the policy's attempts are used up. Network errors, 408, 425,
-    429 and 5xx are waited out. Raises `InvalidInput` at once for what could never be sent, and for a `store`
-    that belongs to another subscription.
+    The iterator ends when the server ends the stream for good (204), when all `topics` have ended, and when
+    it is closed. Network errors, 408, 425, 429 and 5xx are retried.
+
+    Raises `InvalidInput` at once if the request cannot be sent or `store` belongs to another subscription.
+    The iterator raises `StreamRefused` if the answer will not change (another 4xx, not an event stream) or
+    a hub reports that the token is no longer valid and nothing provides a new one, `TooLarge` if an event
+    exceeds `limit`, and `Unavailable` if the policy's attempts are used up.
     """
     chosen = client or new_client()
     link = AsyncLink(chosen)
@@ -99,18 +98,19 @@ async def publish(
     retry: int | None = None,
     headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
     client: httpx2.AsyncClient | None = None,
-    patience: float = 30.0,
+    retry_for: float = 30.0,
 ) -> Receipt:
     """
-    Publish one event to the hub at `url` and return its receipt, as a `Publisher` does for many.
+    Publish one event to the hub at `url` and return its receipt. For many events use a `Publisher`.
 
-    `data` is text, UTF-8 bytes, or anything that JSON can say. `retry` is in milliseconds. Without a `key`
-    one is made. For `patience` seconds a publish that fails in a way that may pass is sent again, which the
-    key makes safe: the event is stored once. Raises what the hub says (`TopicEnded`, `TooLarge`, …),
-    `Unavailable` where no hub answers, and `Unknown` when the answer was lost: then nobody can say whether
-    the event is stored. `error.stored` says it too.
+    `data` is text, UTF-8 bytes, or any JSON value. `retry` is in milliseconds. Without a `key` one is made.
+    After a transient failure the event is sent again for `retry_for` seconds, always with the same key, so it
+    is stored once.
+
+    Raises the hub's error (`TopicEnded`, `TooLarge`, …), `Unavailable` if no hub answers, and `Unknown` if
+    the answer was lost: the event may or may not be stored. `error.stored` is False or `"unknown"`.
     """
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+    async with Publisher(url, headers=headers, client=client, retry_for=retry_for) as hub:
         return await hub.publish(topic, data, event=event, key=key, retry=retry)
 
 
@@ -122,14 +122,14 @@ async def publish_many(
     first: int = 1,
     headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
     client: httpx2.AsyncClient | None = None,
-    patience: float = 30.0,
+    retry_for: float = 30.0,
 ) -> AsyncIterator[Receipt]:
     """
     Publish any number of events and yield receipts, as `Publisher.publish_many` does.
 
-    Nothing is sent before the first receipt is asked for.
+    Nothing is sent until you ask for the first receipt.
     """
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+    async with Publisher(url, headers=headers, client=client, retry_for=retry_for) as hub:
         async for receipt in hub.publish_many(events, atomic=atomic, first=first):
             yield receipt
 
@@ -141,10 +141,10 @@ async def end(
     reason: str | None = None,
     headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
     client: httpx2.AsyncClient | None = None,
-    patience: float = 30.0,
+    retry_for: float = 30.0,
 ) -> Receipt:
     """End a topic of the hub at `url` and return its receipt, as `Publisher.end` does."""
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+    async with Publisher(url, headers=headers, client=client, retry_for=retry_for) as hub:
         return await hub.end(topic, reason=reason)
 
 
@@ -156,8 +156,8 @@ async def history(
     limit: int | None = None,
     headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
     client: httpx2.AsyncClient | None = None,
-    patience: float = 30.0,
+    retry_for: float = 30.0,
 ) -> Page:
-    """Return a page of what topics of the hub at `url` have had, as `Publisher.history` does."""
-    async with Publisher(url, headers=headers, client=client, patience=patience) as hub:
+    """Return a page of past events of topics of the hub at `url`, as `Publisher.history` does."""
+    async with Publisher(url, headers=headers, client=client, retry_for=retry_for) as hub:
         return await hub.history(topics, since=since, limit=limit)

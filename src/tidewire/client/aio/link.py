@@ -1,4 +1,4 @@
-"""How the async client connects, reads and waits: on the event loop, and woken from another task."""
+"""How the async client connects, reads and waits: on the event loop, where another task can wake it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class AsyncLink:
-    """A `Link` on the event loop. A reader that is cancelled takes its connection with it."""
+    """A `Link` on the event loop. If its reader is cancelled, it closes the connection."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class AsyncLink:
         if self._scope is not None:
             self._scope.cancel()
 
-    def uninterrupt(self) -> None:
+    def clear_interrupt(self) -> None:
         self._woken = False
 
     async def _interruptible(self, function: Callable[[], Awaitable[T]]) -> T:
@@ -81,4 +81,4 @@ class AsyncLink:
 
 
 def new_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(mounts=requests.DIRECT, verify=requests.tls_context())
+    return httpx2.AsyncClient(mounts=requests.NO_PROXY, verify=requests.tls_context())

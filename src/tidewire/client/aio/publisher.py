@@ -1,4 +1,4 @@
-"""Publishing for programs with asyncio."""
+"""The publisher of the async client."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Lines = Iterable[Mapping[str, Any] | bytes] | AsyncIterable[Mapping[str, Any] | 
 
 class Publisher:
     """
-    A hub to publish to, over connections that are kept.
+    Publishes to a hub over persistent connections.
 
         async with Publisher("http://localhost:8000") as hub:
             await hub.publish("orders/7", {"status": "paid"}, event="status")
 
-    One `Publisher` may serve all tasks of an event loop.
+    All tasks of an event loop may share one `Publisher`.
 
-    `headers` go with each request: a mapping, or a function (a coroutine function, if you like) that is
-    asked for one before each. `client` is your own, with its proxies, certificates and auth, and stays
-    open. `patience`: for so many seconds (at most 540) a request that fails in a way that may pass is sent
-    again, with the same keys, so that each event is stored once; an event without a key gets one. With 0
-    there is one attempt, and no key is made.
+    `headers` are sent with each request: a mapping, or a function or coroutine function that is called before
+    each request and returns one. `client` is your own, with its proxies, certificates and auth; it stays
+    open. After a transient failure a request is sent again for `retry_for` seconds (at most 540). Each event
+    has a key, made if you give none, so it is stored once. With `retry_for=0` there is one attempt and no key
+    is made.
 
-    Its methods raise what the hub says (`TopicEnded`, `TooLarge`, …), `Unavailable` where no hub answers,
-    and `Unknown` when the answer was lost: then nobody can say whether the event is stored. `error.stored`
-    says it too.
+    Its methods raise the hub's error (`TopicEnded`, `TooLarge`, …), `Unavailable` if no hub answers, and
+    `Unknown` if the answer was lost: the event may or may not be stored. `error.stored` is False or
+    `"unknown"`.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Publisher:
         *,
         headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
         client: httpx2.AsyncClient | None = None,
-        patience: float = 30.0,
+        retry_for: float = 30.0,
     ) -> None:
         self._caller = AsyncCaller(client)
-        self._exchange = Exchange(url, headers or {}, self._caller, patience)
+        self._exchange = Exchange(url, headers or {}, self._caller, retry_for)
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class Publisher:
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections. Nothing waits in it: what was published is acked."""
+        """Close the connections. Nothing is buffered: every published event has been acknowledged."""
         await self._caller.close()
 
     async def publish(
@@ -74,8 +74,8 @@ class Publisher:
         """
         Publish one event and return its receipt: `id`, `duplicate`, `durability`.
 
-        `data` is text, UTF-8 bytes, or anything that JSON can say. `retry` is in milliseconds. Within ten
-        minutes the hub stores a `key` of a topic once, whoever sends it.
+        `data` is text, UTF-8 bytes, or any JSON value. `retry` is in milliseconds. If an event with the same
+        `key` was published to the topic in the last ten minutes, by any client, this one is not stored again.
         """
         return await self._exchange.publish(topic, data, event, key, retry)
 
@@ -83,16 +83,18 @@ class Publisher:
         self, events: Lines, *, atomic: bool = False, first: int = 1
     ) -> AsyncIterator[Receipt]:
         """
-        Publish any number of events and yield receipts. Nothing is sent before the first is asked for.
+        Publish any number of events and yield receipts. Nothing is sent until you ask for the first receipt.
 
-        An event is a mapping with `topic`, `data`, and perhaps `event`, `key`, `retry`; bytes are such an
-        object as JSON, on one line. They go in requests of at most 1,000 lines, when so many are there or
-        `events` is at its end; a receipt has `lines` (from, to), `first` and `last` id, `duplicates`. Lines
-        are counted from `first`. Raises at the first line that is refused (`error.members["line"]`); the
-        lines before it are stored, and their receipts have come.
+        An event is a mapping with `topic`, `data`, and optionally `event`, `key` and `retry`, or one line of
+        JSON as bytes. Requests hold up to 1,000 events; one is sent when it is full or `events` ends. A
+        receipt has `lines` (from, to), the ids `first` and `last`, and `duplicates`. Lines are counted from
+        `first`.
 
-        `atomic`: all events in one request, stored all or none, with a receipt for each as `publish` has
-        it. A hub takes up to 1,000.
+        With `atomic=True` all events go in one request, up to 1,000 of them, and are stored all or none. Each
+        has a receipt like that of `publish`.
+
+        Raises the error of the first event that is refused (`error.members["line"]`). The events before it
+        are stored, and their receipts were yielded.
         """
         if atomic:
             for receipt in await self._exchange.publish_batch([event async for event in each(events)]):
@@ -111,7 +113,7 @@ class Publisher:
         """
         End a topic and return its receipt.
 
-        Its streams get `hub.end` with the `reason`, and nothing can be published to it any more.
+        Its streams get a `hub.end` with the `reason`. Publishing to it raises `TopicEnded` from then on.
         """
         return await self._exchange.end(topic, reason)
 
@@ -119,8 +121,7 @@ class Publisher:
         self, topics: str | Iterable[str], *, since: str | None = None, limit: int | None = None
     ) -> Page:
         """
-        Return a page of what topics (or patterns) have had, oldest first: at most `limit` events, 1,000 of
-        them.
+        Return a page of past events of topics or patterns, oldest first: at most `limit` events, up to 1,000.
 
         `since`: `start` (default), `last:10`, `10m`, an ISO time, a position, or the `next` of another page.
         """
@@ -144,7 +145,7 @@ async def each(events: Lines) -> AsyncIterator[Mapping[str, Any] | bytes]:
 
 
 class AsyncCaller:
-    """A `Caller` on the event loop. For any number of tasks."""
+    """A `Caller` on the event loop. Any number of tasks may use it."""
 
     def __init__(self, client: httpx2.AsyncClient | None) -> None:
         self.client = client or new_client()

@@ -1,4 +1,4 @@
-"""A subscription for programs with asyncio: what `connect` returns."""
+"""The stream that `connect` of the async client returns."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Stream:
     """
     An open subscription: an async context manager and an async iterator of `Event`.
 
-    One task reads; `close` and `restart` may be called from any other, and wake it. A reader that is
-    cancelled (by a timeout, say) takes its connection with it; whoever reads on afterwards gets a new one,
-    which resumes.
+    One task reads. `close` and `restart` may be called from any task and wake the reader. If the reader is
+    cancelled, for example by a timeout, its connection is closed; the next read opens a new one, which
+    resumes.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class Stream:
         self._link = link
         self._own_client = own_client
         self._reader: asyncio.Task[object] | None = None
-        self._left: asyncio.Event | None = None  # somebody waits until the reader has left
+        self._reader_done: asyncio.Event | None = None  # set if `close` waits for the reader
 
     @property
     def url(self) -> str:
-        """Where each connection begins, whatever it was redirected to."""
+        """The URL of each request, before any redirect."""
         return self._subscription.url
 
     @property
     def last_event_id(self) -> str:
-        """The id of the newest event taken from the iterator: where another stream would go on."""
+        """The id of the newest event taken from the iterator. Another stream can continue from it."""
         return self._subscription.last_event_id
 
     async def __aenter__(self) -> Self:
@@ -69,22 +69,22 @@ class Stream:
         return item
 
     async def raw(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come, instead of events; resuming goes on as usual."""
+        """Yield the bytes as they arrive instead of events. It reconnects and resumes as usual."""
         while (chunk := await self._read(self._subscription.next_raw)) is not None:
             yield chunk
 
     async def restart(self) -> None:
-        """Drop the connection and make a new one at once; a reader goes on with that."""
+        """Replace the connection by a new one at once. A reader continues with that."""
         self._subscription.restart()
 
     async def close(self) -> None:
-        """End the stream for good; a reader that waits wakes and ends."""
+        """End the stream for good. A waiting reader wakes and stops."""
         self._subscription.close()
         if self._reader is None:
             await self._release()
         elif self._reader is not asyncio.current_task():
-            self._left = self._left or asyncio.Event()
-            await self._left.wait()
+            self._reader_done = self._reader_done or asyncio.Event()
+            await self._reader_done.wait()
 
     async def _read(self, function: Callable[[], Awaitable[T]]) -> T:
         if self._reader is not None:
@@ -96,8 +96,8 @@ class Stream:
             self._reader = None
             if self._subscription.closed:
                 await self._release()
-                if self._left is not None:
-                    self._left.set()
+                if self._reader_done is not None:
+                    self._reader_done.set()
 
     async def _release(self) -> None:
         with anyio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""What the arguments of `connect` come to. No I/O but the reading of a position store."""
+"""From the arguments of `connect` to a subscription. No I/O, except that it reads a position store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .reconnect import Change, Policy
 from .requests import HeaderSource, Timeouts
 from .session import Session
 from .store import PositionStore
-from .subscription import Call, Link, Subscription
+from .subscription import Link, RequestTemplate, Subscription
 
 
 def subscription(
@@ -36,14 +36,14 @@ def subscription(
     limit: int,
     on_change: Callable[[Change], Any] | None,
 ) -> Subscription:
-    """Return a subscription that is not open yet. Raise `InvalidInput` for what could never be sent."""
+    """Return a subscription that is not open yet. Raises `InvalidInput` if its request cannot be sent."""
     terms = requests.terms_of(topics)
     target = requests.stream_url(url, terms, since)
     content, content_headers = requests.content_of(body)
     method = (method or ("GET" if content is None else "POST")).upper()
     headers = headers or {}
     if not callable(headers):
-        requests.stream_headers(headers, None)  # what is wrong with them is said now
+        requests.stream_headers(headers, None)  # raises now if one of them cannot be sent
     positions = PositionStore(store, requests.http_url(url), terms) if store is not None else None
     start = (positions and positions.position) or last_event_id or ""
     session = Session(
@@ -51,14 +51,14 @@ def subscription(
         policy(reconnect, method),
         random.random,
         terms,
-        renews=callable(headers) or client.auth is not None,
+        renews_token=callable(headers) or client.auth is not None,
     )
-    call = Call(method, target, headers, content, content_headers, timeouts)
-    return Subscription(call, session, link, client, positions, on_change)
+    template = RequestTemplate(method, target, headers, content, content_headers, timeouts)
+    return Subscription(template, session, link, client, positions, on_change)
 
 
 def policy(reconnect: bool | Policy | None, method: str) -> Policy:
-    """Return when to reconnect: by default not where that would do again what a request has done."""
+    """Return the reconnect policy. The default reconnects only a GET: other methods may act twice."""
     if isinstance(reconnect, Policy):
         return reconnect
     return Policy(reconnect=method == "GET" if reconnect is None else reconnect)

@@ -1,11 +1,11 @@
 """
-What goes to a hub and comes back as one answer: publishing, ending, history. Written once for both clients.
+Requests to a hub that have one answer: publish, end, history. Written once for both clients.
 
-As in `subscription`, whatever may take time goes through a `Caller`, whose coroutines suspend in the async
-client and never do in the sync one.
+As in `subscription`, everything that may take time goes through a `Caller`, whose coroutines suspend in the
+async client and never in the sync one.
 
-Rule: whoever has patience gets one event stored once. Each event has a key, made here if need be, and a
-      request that failed in a way that may pass is sent again as it was until it is acked.
+Rule: unless `retry_for` is 0, each event is stored once. Each event has a key, made here if it has none, and
+      after a transient failure the same request is sent again until the hub acknowledges it.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ...errors import InvalidInput, TidewireError, Unavailable
 from . import publishing, requests
 from .items import Page, page_of
 from .publishing import Batch, Receipt
-from .reconnect import Policy, passes, patience_left
+from .reconnect import Policy, is_transient, retry_wait
 from .requests import Headers, HeaderSource, Timeouts
 
 T = TypeVar("T")
 
 TIMEOUTS = Timeouts()
 
-# How often a request is sent again while it fails.
+# The waits between attempts.
 POLICY = Policy(retry=0.2, cap=5.0)
 
-# Seconds. A hub keeps a key for ten minutes: sent again after that, an event would be stored twice.
-MAX_PATIENCE = 540.0
+# Seconds. A hub keeps a key for ten minutes: if it is sent again after that, the event is stored twice.
+MAX_RETRY_FOR = 540.0
 
 
 class Caller(Protocol):
-    """Sends requests, and whatever else takes time."""
+    """Sends requests, and does everything else that may take time."""
 
     @property
     def client(self) -> httpx2.Client | httpx2.AsyncClient: ...
@@ -51,24 +51,24 @@ class Caller(Protocol):
 
 
 class Ingested(NamedTuple):
-    """What became of a batch: the receipts of what is stored, and what stopped the rest."""
+    """The result of a batch: receipts for what is stored, and the error that stopped the rest."""
 
     receipts: list[Receipt]
     error: TidewireError | None
 
 
 class Exchange:
-    """All requests to the hub at `url` that have one answer."""
+    """Requests to the hub at `url` that have one answer."""
 
-    def __init__(self, url: str, headers: HeaderSource, caller: Caller, patience: float) -> None:
-        if not 0 <= patience <= MAX_PATIENCE:
-            raise InvalidInput(f"patience is from 0 to {MAX_PATIENCE:g} seconds")
+    def __init__(self, url: str, headers: HeaderSource, caller: Caller, retry_for: float) -> None:
+        if not 0 <= retry_for <= MAX_RETRY_FOR:
+            raise InvalidInput(f"retry_for must be from 0 to {MAX_RETRY_FOR:g} seconds")
         if not callable(headers):
-            requests.merged({}, headers)  # what is wrong with them is said now
+            requests.merged({}, headers)  # raises now if one of them cannot be sent
         self._url = requests.events_url(url)
         self._headers = headers
         self._caller = caller
-        self._patience = patience
+        self._retry_for = retry_for
 
     async def publish(
         self, topic: str, data: Any, event: str | None, key: str | None, retry: int | None
@@ -88,12 +88,12 @@ class Exchange:
         stored: list[Receipt] = []
 
         async def attempt() -> None:
-            # Sent again as a whole, since a line's key is its number in the request.
+            # Always the whole batch: the hub derives a line's key from its number in the request.
             stored.clear()
-            stored.extend(publishing.receipts(batch, await self._answer("POST", self._url, headers, body)))
+            stored.extend(publishing.receipts(batch, await self._request("POST", self._url, headers, body)))
 
         try:
-            await self._acked(attempt)
+            await self._with_retries(attempt)
         except TidewireError as error:
             return Ingested(stored, error)
         return Ingested(stored, None)
@@ -101,7 +101,7 @@ class Exchange:
     async def end(self, topic: str, reason: str | None) -> Receipt:
         url = self._url.copy_add_param("topic", topic)
         url = url if reason is None else url.copy_add_param("reason", reason)
-        return requests.parse_problem(await self._acked(lambda: self._answer("DELETE", url, {})))
+        return requests.parse_problem(await self._with_retries(lambda: self._request("DELETE", url, {})))
 
     async def history(self, topics: str | Iterable[str], since: str | None, limit: int | None) -> Page:
         url = self._url
@@ -110,59 +110,61 @@ class Exchange:
         url = url if since is None else url.copy_set_param("since", since)
         url = url if limit is None else url.copy_set_param("limit", limit)
         accept = {"Accept": "application/json"}
-        return page_of(await self._acked(lambda: self._answer("GET", url, accept)))
+        return page_of(await self._with_retries(lambda: self._request("GET", url, accept)))
 
     async def _post(self, body: bytes, headers: Headers) -> bytes:
-        return await self._acked(lambda: self._answer("POST", self._url, headers, body))
+        return await self._with_retries(lambda: self._request("POST", self._url, headers, body))
 
-    # -- until it is acked
+    # -- retries
 
     def _new_key(self) -> str | None:
-        return secrets.token_urlsafe(12) if self._patience else None
+        return secrets.token_urlsafe(12) if self._retry_for else None
 
     def _key_header(self) -> Headers:
-        """Return the header by which each event of a request that has no key gets one."""
+        """Return the header that gives a key to each event of a request that has none."""
         key = self._new_key()
         return {} if key is None else {"Idempotency-Key": key}
 
-    async def _acked(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        deadline = time.monotonic() + self._patience
+    async def _with_retries(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        deadline = time.monotonic() + self._retry_for
         failures = 0
         while True:
             try:
                 return await attempt()
             except TidewireError as error:
                 failures += 1
-                wait = self._wait(error, failures, deadline - time.monotonic())
+                wait = self._wait_before_retry(error, failures, deadline - time.monotonic())
                 if wait is None:
                     raise
             await self._caller.sleep(wait)
 
-    def _wait(self, error: TidewireError, failures: int, left: float) -> float | None:
-        if not passes(error.status):
+    def _wait_before_retry(self, error: TidewireError, failures: int, left: float) -> float | None:
+        if not is_transient(error.status):
             return None
-        return patience_left(POLICY, error.retry_after, failures, left, random.random)
+        return retry_wait(POLICY, error.retry_after, failures, left, random.random)
 
-    async def _answer(
+    # -- one request
+
+    async def _request(
         self, method: str, url: httpx2.URL, headers: Headers, body: bytes | None = None
     ) -> bytes:
-        """Return the body of an answer of 200; raise what any other means."""
+        """Return the body of a 200 answer. Raises the error that any other answer, or none, stands for."""
         request = self._caller.client.build_request(
-            method, url, content=body, headers=await self._all(headers), timeout=TIMEOUTS.until_head()
+            method, url, content=body, headers=await self._all_headers(headers), timeout=TIMEOUTS.until_head()
         )
         try:
             response = await self._caller.send(request)
         except httpx2.RequestError as error:
-            raise publishing.lost(url, error) from error
-        return publishing.answer(response)
+            raise publishing.no_answer(url, error) from error
+        return publishing.body_of(response)
 
-    async def _all(self, ours: Headers) -> list[tuple[bytes, bytes]]:
+    async def _all_headers(self, ours: Headers) -> list[tuple[bytes, bytes]]:
         theirs = self._headers
         if callable(theirs):
             try:
                 theirs = cast(Headers, await self._caller.call(theirs))
             except OSError as error:
-                # A token server that is away, say: nothing was sent.
-                detail = f"no headers for the request: {requests.why(error)}"
+                # For example, the token server is down. Nothing was sent.
+                detail = f"cannot get the headers for the request: {requests.reason_of(error)}"
                 raise Unavailable(detail, code="unreachable") from error
         return requests.merged(ours, theirs)

@@ -1,4 +1,4 @@
-"""What an iterator yields: events, and among them what a hub says about the stream."""
+"""What an iterator yields: events, and among them a hub's own events about the stream."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...event_stream import Event
 
 class Gap(Event):
     """
-    Events are missing here: the hub cannot prove that nothing was lost. Load your state anew.
+    Events may be missing here: the hub cannot prove that none were lost. Reload your state.
 
-    An `Event` of type `hub.gap`. The stream goes on from its `id`.
+    An `Event` of type `hub.gap`. The stream continues from its `id`.
     """
 
     __slots__ = ()
@@ -28,12 +28,12 @@ class Gap(Event):
 
     @property
     def requested(self) -> str | None:
-        """The position that was brought, or where the stream stood; None if the hub could not read it."""
+        """The position you asked for, or that of the stream before the gap; None if it is not readable."""
         return text_or_none(members(self).get("requested"))
 
     @property
     def oldest(self) -> str | None:
-        """The position of the oldest event kept; None in an empty log."""
+        """The position of the oldest event kept; None if the log is empty."""
         return text_or_none(members(self).get("oldest"))
 
     @property
@@ -43,23 +43,23 @@ class Gap(Event):
 
     @property
     def topics(self) -> list[str]:
-        """The topics and patterns of the subscription that are concerned."""
+        """The topics and patterns of the subscription that may have missed events."""
         topics = members(self).get("topics")
         return [str(topic) for topic in topics] if isinstance(topics, list) else []
 
 
 class End(Event):
     """
-    A topic has ended: nothing will come of it any more. An `Event` of type `hub.end`.
+    A topic has ended: it will have no more events. An `Event` of type `hub.end`.
 
-    `topic` is its name, also where the wire does not repeat it.
+    `topic` is always its name, even if the event has no `topic:` field on the wire.
     """
 
     __slots__ = ()
 
     @property
     def reason(self) -> str:
-        """What whoever ended it said, `ended` if nothing."""
+        """The reason given when the topic was ended; `ended` if there was none."""
         return str(members(self).get("reason", ""))
 
 
@@ -78,7 +78,7 @@ def typed(event: Event) -> Event:
 
 
 def members(event: Event) -> dict[str, Any]:
-    """Return the members of the JSON object in an event's data; none if it is anything else."""
+    """Return the members of the JSON object in an event's data; an empty dict if it is anything else."""
     try:
         data = event.json()
     except ValueError:
@@ -93,12 +93,11 @@ def text_or_none(value: Any) -> str | None:
 @dataclass(slots=True)
 class Page:
     """
-    A page of a hub's history, which iterates over its `events`.
+    A page of a hub's history. Iterating over it yields its `events`.
 
-    `next` is where the next page begins (as its `since`) and a stream would go on (as its `last_event_id`),
-    so nothing is missed in between. `head` is the newest position of the log. `more` is whether there are
-    more pages, `ended` whether every topic has ended. `gap` is not None where events are missing before the
-    first.
+    Pass `next` as `since` to get the next page, or as `last_event_id` to continue with a stream; nothing is
+    missed in between. `head` is the newest position of the log. `more` is whether there are more pages,
+    `ended` whether every topic has ended. `gap` is not None if events may be missing before the first one.
     """
 
     events: list[Event]
@@ -116,7 +115,7 @@ class Page:
 
 
 def page_of(body: bytes) -> Page:
-    """Return a page as a hub sends it; raise `Unavailable` for anything else."""
+    """Return the page in a hub's answer. Raises `Unavailable` if it is anything else."""
     try:
         page = orjson.loads(body)
         events = [
@@ -127,4 +126,4 @@ def page_of(body: bytes) -> Page:
         missing = None if gap is None else Gap(orjson.dumps(gap).decode(), "hub.gap", page["next"])
         return Page(events, page["next"], page["head"], page["more"], page["ended"], missing)
     except (ValueError, TypeError, KeyError) as error:
-        raise Unavailable("the answer is no page of a hub's history", code="not_a_hub") from error
+        raise Unavailable("the answer is not a page of a hub's history", code="not_a_hub") from error

@@ -1,4 +1,4 @@
-"""How the clients publish and what they make of the receipts. No I/O: every client shares it."""
+"""How the clients publish, and how they read the receipts. No I/O; both clients share it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import orjson
 
 from ... import errors
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
-from .requests import MAX_DETAIL, failed, parse_problem, parse_retry_after, where
+from .requests import MAX_DETAIL, failed, origin_of, parse_problem, parse_retry_after
 
-# Most HTTP clients, httpx2 among them, send a whole body before they read the answer, so long
-# streams are cut: receipts come this often, and a failure leaves no more than this in doubt.
+# Most HTTP clients, httpx2 among them, send the whole body before they read the answer. So long
+# streams are cut: receipts come at least this often, and a failure leaves at most this much in doubt.
 MAX_LINES = 1000
 MAX_REQUEST = 1024 * 1024
 
@@ -22,13 +22,13 @@ Receipt = dict[str, Any]
 
 
 def publish_body(topic: str, data: Any, event: str | None, key: str | None, retry: int | None) -> bytes:
-    """Return one event as the JSON that `POST /events` takes, which can spell every topic."""
+    """Return one event as the JSON body of `POST /events`, in which every topic can be written."""
     fields = {"topic": topic, "data": data, "event": event, "key": key, "retry": retry}
     return event_line({name: value for name, value in fields.items() if name == "data" or value is not None})
 
 
 def event_line(event: Mapping[str, Any] | bytes) -> bytes:
-    """Return an event as one line of NDJSON; bytes are one already."""
+    """Return an event as one line of NDJSON; bytes are such a line already."""
     if isinstance(event, bytes):
         return event.strip()
     fields = dict(event)
@@ -37,27 +37,27 @@ def event_line(event: Mapping[str, Any] | bytes) -> bytes:
             fields["data"] = fields["data"].decode("utf-8")
         return orjson.dumps(fields)
     except UnicodeDecodeError as error:
-        raise InvalidInput("data that is bytes must be UTF-8", code="invalid_utf8") from error
+        raise InvalidInput("data given as bytes must be UTF-8", code="invalid_utf8") from error
     except TypeError as error:
-        raise InvalidInput(f"this cannot be written as JSON: {error}", code="invalid_data") from error
+        raise InvalidInput(f"cannot write the event as JSON: {error}", code="invalid_data") from error
 
 
 class Batch(NamedTuple):
-    """The lines of one request, and the number of each in the whole stream."""
+    """The lines of one request, and the number of each line in the whole stream."""
 
     numbers: list[int]
     lines: list[bytes]
 
 
 class Cutter:
-    """Cuts a stream of events into requests. Empty lines count, and are not sent."""
+    """Cuts a stream of events into requests. Empty lines are counted but not sent."""
 
     def __init__(self, first: int = 1) -> None:
         self._next = first
         self._batch, self._size = Batch([], []), 0
 
     def add(self, event: Mapping[str, Any] | bytes) -> Batch | None:
-        """Take one event more; return what is to be sent before it, if that is enough for a request."""
+        """Add one event. Return the batch before it if that is full now."""
         number, self._next = self._next, self._next + 1
         line = event_line(event)
         if not line:
@@ -70,16 +70,16 @@ class Cutter:
         return batch
 
     def rest(self) -> Batch | None:
-        """Return what is left to be sent, if anything is."""
+        """Return the last batch, if there is anything left to send."""
         batch, self._batch, self._size = self._batch, Batch([], []), 0
         return batch if batch.lines else None
 
 
 def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
     """
-    Yield the receipts of an ingest, with the numbers that its lines have in the whole stream.
+    Yield the receipts of an ingest, with line numbers that count over the whole stream.
 
-    Raises what ended it before the last line. What the receipts before that cover is stored.
+    Raises the error that stopped it before the last line. The lines of earlier receipts are stored.
     """
     through = 0
     for line in filter(None, body.split(b"\n")):
@@ -90,9 +90,7 @@ def receipts(batch: Batch, body: bytes) -> Iterator[Receipt]:
         yield {**receipt, "lines": [batch.numbers[start - 1], batch.numbers[through - 1]]}
     if through < len(batch.lines):
         number = batch.numbers[through]
-        raise Unknown(
-            f"the answer ended before line {number}: whether it is stored is not known", line=number
-        )
+        raise Unknown(f"the answer ended before line {number}: it may or may not be stored", line=number)
 
 
 def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
@@ -102,16 +100,16 @@ def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
     return error_for({**receipt, "detail": f"line {number}: {detail}", "line": number}, kind.status)
 
 
-# By code first: it says more than the status, which several share.
+# By code first: several errors share one status.
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidewireError)]
 BY_CODE = {kind.code: kind for kind in KINDS}
-# An error within an ingest has no status, and these pass.
+# An error within an ingest has no status. These two are transient.
 BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable)
 BY_STATUS = {kind.status: kind for kind in reversed(KINDS) if kind.status != TidewireError.status}
 
 
 def error_for(problem: Mapping[str, Any], status: int, retry_after: float | None = None) -> TidewireError:
-    """Return the error that the other side meant."""
+    """Return the error of which `problem` is the body."""
     code = problem.get("code")
     kind = BY_CODE.get(str(code)) or BY_STATUS.get(status, TidewireError)
     error = kind(str(problem["detail"])[:MAX_DETAIL], code=code, retry_after=retry_after, **lines_of(problem))
@@ -124,32 +122,32 @@ def lines_of(problem: Mapping[str, Any]) -> dict[str, Any]:
     return {name: problem[name] for name in ("line", "index") if name in problem}
 
 
-def answer(response: httpx2.Response) -> bytes:
-    """Return the body of a publish that was accepted; raise what the hub says otherwise."""
+def body_of(response: httpx2.Response) -> bytes:
+    """Return the body of a 200 answer. Raises the hub's error for any other."""
     if response.status_code == 200:
         return response.content
     problem = parse_problem(response.content)
     status = response.status_code
-    where_and_what = f"{where(response.url)} answered {status} {response.reason_phrase}".strip()
+    summary = f"{origin_of(response.url)} answered {status} {response.reason_phrase}".strip()
     if response.has_redirect_location:
-        # Never followed: a publish that ends up elsewhere, or twice, is worse than one that fails.
+        # Never followed: an event that is stored elsewhere, or twice, is worse than one that fails.
         problem = {
             "code": "redirected",
-            "detail": f"{where_and_what}: publish to {response.headers['location']}",
+            "detail": f"{summary}: publish to {response.headers['location']}",
         }
     elif not problem.get("detail"):
-        # No answer of a hub: a proxy stands between, and cannot say what became of a 502.
-        problem = {"detail": where_and_what, "stored": "unknown" if status >= 500 else False}
+        # The answer is from a proxy, not from a hub. After a 5xx the event may or may not be stored.
+        problem = {"detail": summary, "stored": "unknown" if status >= 500 else False}
     raise error_for(
         problem, status, parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     )
 
 
-def lost(url: httpx2.URL, error: Exception) -> TidewireError:
-    """Return the error for a publish that got no answer: whether it arrived depends on when it broke."""
+def no_answer(url: httpx2.URL, error: Exception) -> TidewireError:
+    """Return the error for a publish that got no answer. Unless it cannot have arrived, it is `Unknown`."""
     detail = failed(url, error).detail
     if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
         return Unavailable(detail, code="unreachable")
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return InvalidInput(detail)
-    return Unknown(f"{detail}; whether the event is stored is not known", code="no_answer")
+    return Unknown(f"{detail}; the event may or may not be stored", code="no_answer")

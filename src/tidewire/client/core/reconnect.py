@@ -1,7 +1,7 @@
 """
 What a client does next: connect, wait or stop. No I/O and no clock.
 
-One generator drives both Python clients. The client takes a step, does it, and sends back how it went:
+One generator drives both Python clients. The client takes a step, does it, and sends back the result:
 
     flow = reconnect_flow(decoder, policy, random.random)
     step = next(flow)
@@ -11,13 +11,13 @@ One generator drives both Python clients. The client takes a step, does it, and 
         else:
             step = flow.send(None)     # after `step.seconds`
 
-A server that ends a stream in good order (a deploy, a lifetime that is over) is asked again after its
-own `retry:`, with no backoff added. What fails is asked again later and later, with full jitter, and
-never sooner than the server's `retry:` or `Retry-After`.
+After a stream that the server ended cleanly (for a deploy, or at its maximum age) the client reconnects
+after the server's `retry:`, without backoff. After a failure it waits longer each time, with full jitter,
+and never less than the server's `retry:` or `Retry-After`.
 
 Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html
-It gives up on every status but 200; a long-running program must survive a restart of its server, so here
-408, 425, 429 and 5xx mean "later". A network error means that in both.
+By the standard a client gives up on every status but 200. A long-running program must survive a restart of
+its server, so here 408, 425, 429 and 5xx mean "later". A network error means "later" in both.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from dataclasses import dataclass, field
 from ...errors import StreamRefused, TidewireError, Unavailable
 from ...event_stream import Decoder
 
-# Request Timeout, Too Early, Too Many Requests: the client's fault by number, but it passes.
-LATER = frozenset({408, 425, 429})
+# Request Timeout, Too Early, Too Many Requests: 4xx, but they may succeed later.
+TRANSIENT = frozenset({408, 425, 429})
 
-# A `Retry-After` beyond this is a mistake or an attack; a person would have looked by then.
+# A `Retry-After` beyond this is a mistake or an attack.
 MAX_RETRY_AFTER = 3600.0
 
-# The part of the wait that is random where no backoff is added: enough that clients
-# of one server fall out of step, too little to be noticed.
+# The random part of a wait without backoff: enough to spread out the clients of one server,
+# too little to be noticed.
 JITTER = 0.1
 
-# 2**16 times any wait is beyond every cap; without a bound the power overflows.
+# 2**16 times any wait exceeds every cap; without a bound the power overflows.
 MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """
-    When and how often to reconnect. Times are seconds.
+    When and how often to reconnect. Times are in seconds.
 
-    `retry` is the wait while the server has named none; what it names by `retry:` counts within
-    `shortest` and `longest`. `cap` bounds what backoff adds. A connection that lived for `stable`
-    ends a row of failures. After `attempts` failures in a row the client gives up; None is never.
-    With `reconnect` false the end of the first stream is the end; until one is open `attempts` requests are
-    made, and None is one.
+    `retry` is the wait until the server sends a `retry:`; what it sends is kept between `shortest` and
+    `longest`. `cap` limits what backoff adds. A connection that stays open for `stable` resets the count of
+    failures. After `attempts` failures in a row the client gives up; with None it never does. With
+    `reconnect=False` it does not reconnect after the first stream; until that is open it makes up to
+    `attempts` requests, and one if that is None.
     """
 
     retry: float = 3.0
@@ -64,14 +64,14 @@ class Policy:
     reconnect: bool = True
 
     def base(self, retry: int | None) -> float:
-        """Return the reconnection time for the server's `retry:` in milliseconds."""
+        """Return the reconnection time in seconds for the server's `retry:` in milliseconds."""
         if retry is None:
             return self.retry
-        # Compared as integers: `retry: 9…9` of a thousand digits is no float.
+        # Compared as integers: a `retry: 9…9` of a thousand digits does not fit in a float.
         return min(max(retry, int(self.shortest * 1000)), int(self.longest * 1000)) / 1000
 
     def backoff(self, base: float, failures: int, random: Callable[[], float]) -> float:
-        """Return how long to wait after so many failures in a row; `random` gives 0 to 1."""
+        """Return the seconds to wait after `failures` failures in a row; `random` returns 0 to 1."""
         if failures == 0:
             return base * (1 + JITTER * random())
         return base + random() * min(self.cap, base * (2.0 ** min(failures, MAX_DOUBLINGS) - 1))
@@ -79,7 +79,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection; `last_event_id` is the header's value, None means no such header."""
+    """Open a connection. `last_event_id` is the value of the header; with None, send no such header."""
 
     last_event_id: bytes | None
 
@@ -87,9 +87,9 @@ class Connect:
 @dataclass(frozen=True, slots=True)
 class Wait:
     """
-    Do nothing for `seconds`; `reason` is what happened, `failures` how many in a row.
+    Do nothing for `seconds`. `reason` says what happened; `failures` is how many there were in a row.
 
-    `status` and `headers` are those of the answer, where one came that was no stream.
+    `status` and `headers` are those of the answer, if there was one that is not a stream.
     """
 
     seconds: float
@@ -102,9 +102,9 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """
-    Do not come back; `error` is to be raised if it is not None.
+    Do not reconnect. `error`, if not None, is raised to the caller.
 
-    `status` and `headers` are those of the answer, where one came that was no stream.
+    `status` and `headers` are those of the answer, if there was one that is not a stream.
     """
 
     reason: str
@@ -116,10 +116,10 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """
-    A stream was open and is over.
+    An open stream ended.
 
-    `lived` is how many seconds it was open; `received` whether anything came through it; `error` what
-    broke it, None if its body ended as HTTP says it should.
+    `lived` is how many seconds it was open, `received` whether anything was received, and `error` what broke
+    it; None if its body ended properly.
     """
 
     lived: float
@@ -136,7 +136,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An answer came that is no stream; `detail` says it for people, `code` if it came as a problem."""
+    """The answer is not a stream. `detail` is for people; `code` is from a problem+json body."""
 
     status: int
     detail: str
@@ -153,7 +153,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer came. `final`: none ever will, since the request itself cannot be made."""
+    """No answer came. If `final`, none ever will: the request cannot be made."""
 
     detail: str
     final: bool = False
@@ -164,7 +164,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """Whoever reads the stream wants a new connection now. That is neither an end nor a failure."""
+    """The caller asked for a new connection now. That is neither an end nor a failure."""
 
 
 Step = Connect | Wait | Stop
@@ -175,10 +175,10 @@ Flow = Generator[Step, Ending | Restarted | None, None]
 @dataclass(frozen=True, slots=True)
 class Opened:
     """
-    A stream is open, told to whoever watches a client.
+    A stream is open. Passed to `on_change`.
 
-    `url` is where it led after redirects, `headers` those of the answer. After `silence` seconds without a
-    byte it will be given up for dead; None is never.
+    `url` is its URL after redirects; `headers` are those of the answer. After `silence` seconds without a
+    byte the connection counts as dead; None: never.
     """
 
     url: str
@@ -189,9 +189,9 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """
-    A hub says how an open stream goes on, from `position`.
+    A hub said how it resumed an open stream, and from which `position`. Passed to `on_change`.
 
-    `how`: `fresh` (no position was brought), `complete` (nothing is missing) or `gap`.
+    `how`: `fresh` (the request had no position), `complete` (nothing is missing) or `gap`.
     """
 
     how: str
@@ -203,10 +203,10 @@ Change = Opened | Resumed | Wait | Stop
 
 def reconnect_flow(decoder: Decoder, policy: Policy, random: Callable[[], float]) -> Flow:
     """
-    Yield what to do next, and Stop as the last.
+    Yield what to do next; the last step is a `Stop`.
 
     After a `Connect` send an `Ended`, `Refused`, `Failed` or `Restarted`; after a `Wait` send None. The
-    decoder is reset before each connection: "the last event ID" and the reconnection time stay with it.
+    decoder is reset before each connection; it keeps the last event id and the reconnection time.
     """
     failures = 0
     while True:
@@ -216,26 +216,26 @@ def reconnect_flow(decoder: Decoder, policy: Policy, random: Callable[[], float]
         if isinstance(ending, Restarted):
             continue
         base = policy.base(decoder.retry)
-        failures, seconds = _weigh(ending, policy, base, failures, random)
-        stop = _verdict(ending, policy, failures)
+        failures, seconds = _count_failures(ending, policy, base, failures, random)
+        stop = _stop_after(ending, policy, failures)
         if stop is not None:
             yield stop
             return
-        yield Wait(seconds, ending.detail, failures, *_answer(ending))
+        yield Wait(seconds, ending.detail, failures, *_status_and_headers(ending))
 
 
-def passes(status: int) -> bool:
-    """Whether the same request may well succeed later."""
-    return status in LATER or status >= 500
+def is_transient(status: int) -> bool:
+    """Whether the same request may succeed later."""
+    return status in TRANSIENT or status >= 500
 
 
-def patience_left(
+def retry_wait(
     policy: Policy, retry_after: float | None, failures: int, left: float, random: Callable[[], float]
 ) -> float | None:
     """
-    Return how long to wait before a request that failed is sent again; None if there is no time for it.
+    Return the seconds to wait before a failed request is sent again; None if that is more than `left`.
 
-    `left` is how many seconds it may take in all from now; `failures` counts this one too.
+    `left` is the number of seconds for which it may still be sent again; `failures` includes this one.
     """
     seconds = policy.backoff(policy.retry, failures, random)
     if retry_after is not None:
@@ -244,73 +244,75 @@ def patience_left(
 
 
 def header_value(last_event_id: str) -> bytes | None:
-    """Return the `Last-Event-ID` header for an id; None for no id, after a reset by an empty one too."""
-    # The standard encodes the id as UTF-8, whatever HTTP libraries make of text. Blanks around a header's
-    # value belong to HTTP: every server drops them, and a strict client refuses to send them.
+    """Return the value of the `Last-Event-ID` header for an id; None if the id is empty."""
+    # The standard encodes the id as UTF-8; HTTP libraries may encode text in another way. Blanks around a
+    # header's value belong to HTTP: every server drops them, and a strict client refuses to send them.
     return last_event_id.encode("utf-8").strip(b" \t") or None
 
 
 def is_stream(status: int, content_type: str) -> bool:
-    """Whether an answer is an event stream: the status and the type decide, parameters do not."""
-    # "text/event-streamer" is another type, and "TEXT/Event-Stream" the same.
+    """Whether an answer is an event stream: its status and media type decide, parameters do not."""
+    # "text/event-streamer" is another type, "TEXT/Event-Stream" is the same.
     return status == 200 and content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def silence_limit(heartbeat: str | None) -> float | None:
     """
-    Return after how many seconds of silence a connection is dead, by the `Tidewire-Heartbeat` header.
+    Return after how many seconds of silence a connection counts as dead, by its `Tidewire-Heartbeat` header.
 
-    Two and a half heartbeats: one may be lost, the next may be late. None: the server promises nothing.
+    That is two and a half heartbeats: one may be lost and the next may be late. None if the server sends no
+    such header.
     """
     if heartbeat is None or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", heartbeat.strip()):
         return None
     return 2.5 * float(heartbeat) or None
 
 
-def _weigh(
+def _count_failures(
     ending: Ending, policy: Policy, base: float, failures: int, random: Callable[[], float]
 ) -> tuple[int, float]:
-    """Return the failures in a row after this ending, and how long to wait."""
+    """Return the failures in a row after this ending, and the seconds to wait."""
     if isinstance(ending, Ended):
         if ending.lived >= policy.stable:
             failures = 0
         if ending.error is None:
-            # Ended in good order. A server that sends nothing and hangs up may do so once without
-            # backoff; one that goes on like that is broken, however politely.
+            # A clean end. A server that ends an empty stream may do so once without backoff; if it
+            # keeps doing that, it is broken.
             counted = 0 if ending.received else failures
             failures += not ending.received and ending.lived < policy.stable
             return failures, policy.backoff(base, counted, random)
     failures += 1
     seconds = policy.backoff(base, failures, random)
     if isinstance(ending, Refused) and ending.retry_after is not None:
-        # All who were refused got the same number: they must not come back in the same instant.
+        # All refused clients got the same number; they must not reconnect at the same moment.
         asked = min(ending.retry_after, MAX_RETRY_AFTER) + random() * base
         seconds = max(seconds, asked)
     return failures, seconds
 
 
-def _verdict(ending: Ending, policy: Policy, failures: int) -> Stop | None:
-    """Return Stop if there is no coming back from this ending."""
+def _stop_after(ending: Ending, policy: Policy, failures: int) -> Stop | None:
+    """Return a `Stop` if the client must not reconnect after this ending."""
     if isinstance(ending, Refused) and ending.status == 204:
         # "a client can be told to stop reconnecting using the HTTP 204 No Content response code."
-        return Stop("nothing more will come (204)", None, *_answer(ending))
-    if _for_good(ending, policy):
-        return Stop(ending.detail, ending.as_error(), *_answer(ending))
+        return Stop("the server ended the stream for good (204)", None, *_status_and_headers(ending))
+    if _is_final(ending, policy):
+        return Stop(ending.detail, ending.as_error(), *_status_and_headers(ending))
     if policy.attempts is not None and failures >= policy.attempts:
-        reason = f"gave up after {failures} failures: {ending.detail}"
+        many = "1 failure" if failures == 1 else f"{failures} failures"
+        reason = f"gave up after {many}: {ending.detail}"
         error = ending.as_error() or Unavailable(reason, code="unreachable")
-        return Stop(reason, error, *_answer(ending))
+        return Stop(reason, error, *_status_and_headers(ending))
     return None
 
 
-def _for_good(ending: Ending, policy: Policy) -> bool:
-    """Whether it would be the same the next time, or no next time is wanted."""
-    if isinstance(ending, Refused) and not passes(ending.status):
+def _is_final(ending: Ending, policy: Policy) -> bool:
+    """Whether another attempt would end the same way, or the policy wants none."""
+    if isinstance(ending, Refused) and not is_transient(ending.status):
         return True
     if isinstance(ending, Failed) and ending.final:
         return True
     return not policy.reconnect and (isinstance(ending, Ended) or policy.attempts is None)
 
 
-def _answer(ending: Ending) -> tuple[int | None, Mapping[str, str]]:
+def _status_and_headers(ending: Ending) -> tuple[int | None, Mapping[str, str]]:
     return (ending.status, ending.headers) if isinstance(ending, Refused) else (None, {})

@@ -1,4 +1,4 @@
-"""How the clients ask for a stream and what they make of the answer. No I/O: every client shares it."""
+"""The requests of the clients, and how they read the answers. No I/O; both clients share it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tidewire import __version__
 from ...errors import InvalidInput
 from .reconnect import Failed, Refused, is_stream
 
-# With this header a hub answers 503 and `Retry-After` where a native EventSource, which
-# would give up for ever, gets an empty stream.
+# A client that sends this header gets 503 with `Retry-After`. A native EventSource, which would give up
+# forever, gets an empty stream instead.
 TIDEWIRE_CLIENT = f"python/{__version__}"
 
-# A proxy from the environment is no way to this machine itself. (curl and httpx2 take it all the same.)
-DIRECT: dict[str, None] = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
+# Never reach this machine through a proxy from the environment. (curl and httpx2 do.)
+NO_PROXY: dict[str, None] = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
 
 MAX_REDIRECTS = 20
 
-# We ask for none, but what comes all the same and can be undone bit by bit is undone.
+# We ask for no coding, but decode these if a server uses them anyway: they can be decoded as they arrive.
 CODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
-# Everything that may go to another origin after a redirect. A list of what may, not of what may not:
-# a key can hide in any header (`X-Api-Key`). `Cookie` is httpx2's own by then, from its jar for that host.
-CROSSING = frozenset(
+# The headers that may go to another origin after a redirect. An allow list, since any header may hold a
+# key (`X-Api-Key`). `Cookie` is httpx2's own by then, from its jar for that host.
+CROSS_ORIGIN_HEADERS = frozenset(
     b"accept accept-encoding accept-language cache-control connection content-length content-type cookie"
     b" host last-event-id tidewire-client transfer-encoding user-agent".split()
 )
@@ -42,22 +42,22 @@ CROSSING = frozenset(
 HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 HEADER_VALUE = re.compile(rb"(?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?")
 
-# More of a refusal than this is read by nobody.
+# A longer explanation of a refusal is cut.
 MAX_DETAIL = 500
 
 Headers = Mapping[str, str]
-# A function is asked before each request; that of the async client may be a coroutine function.
+# A function is called before each request; in the async client it may be a coroutine function.
 HeaderSource = Headers | Callable[[], Headers | Awaitable[Headers]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """
-    How long to wait for what, in seconds; None is for ever.
+    How long to wait, in seconds; None is forever.
 
     `connect` is for a connection, `head` for the head of the answer, `silence` for the next byte of an open
-    stream. Without `silence` two and a half of the heartbeats that a hub announces are waited for, and where
-    none are announced for ever: a stream may be silent.
+    stream. If `silence` is None, the client waits for two and a half of the heartbeats that a hub announces;
+    if the server announces none, it waits forever, since a stream may be silent.
     """
 
     connect: float | None = 10.0
@@ -75,7 +75,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 def http_url(url: str) -> httpx2.URL:
-    """Return the URL, or raise before any I/O what the network would only say later."""
+    """Return the URL parsed. Raises `InvalidInput` if it is not an http or https URL."""
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
@@ -86,7 +86,7 @@ def http_url(url: str) -> httpx2.URL:
 
 
 def events_url(base: str) -> httpx2.URL:
-    """Return where a hub takes and gives events, for where it is mounted; `…/events` stays as it is."""
+    """Return the events URL of the hub at `base`, which may be that URL already."""
     url = http_url(base)
     path, mark, query = url.raw_path.partition(b"?")
     path = path.rstrip(b"/")
@@ -95,24 +95,24 @@ def events_url(base: str) -> httpx2.URL:
 
 
 def stream_url(url: str, topics: Iterable[str], since: str | None) -> httpx2.URL:
-    """Return the URL to subscribe at: of the hub at `url` if topics are named, else `url` itself."""
+    """Return the URL to subscribe to: that of the hub at `url` if there are topics, else `url` itself."""
     terms = list(topics)
     target = events_url(url) if terms else http_url(url)
     for term in terms:
         target = target.copy_add_param("topic", term)
     if terms:
-        # Whoever names topics asks a hub, which knows this. Another server may refuse what it does not know.
+        # With topics it is a hub, which knows this parameter. Another server may refuse unknown ones.
         target = target.copy_set_param("control", "open")
     return target if since is None else target.copy_set_param("since", since)
 
 
 def terms_of(topics: str | Iterable[str]) -> list[str]:
-    """Return topics and patterns as a list; one alone may be given as it is."""
+    """Return topics and patterns as a list; a single one may be a string."""
     return [topics] if isinstance(topics, str) else list(topics)
 
 
 def content_of(body: Any) -> tuple[bytes | None, Headers]:
-    """Return a body as bytes, and the header that says what it is: JSON unless it is text or bytes."""
+    """Return a body as bytes, and its content type: JSON unless it is text or bytes."""
     if body is None or isinstance(body, bytes):
         return body, {}
     if isinstance(body, str):
@@ -120,31 +120,31 @@ def content_of(body: Any) -> tuple[bytes | None, Headers]:
     try:
         return orjson.dumps(body), {"Content-Type": "application/json"}
     except TypeError as error:
-        raise InvalidInput(f"the body cannot be written as JSON: {error}", code="invalid_data") from error
+        raise InvalidInput(f"cannot write the body as JSON: {error}", code="invalid_data") from error
 
 
 def stream_headers(
     headers: Headers, last_event_id: bytes | None, content: Headers | None = None
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a request for a stream; the caller's own replace ours."""
+    """Return the headers of a request for a stream; the caller's headers replace ours."""
     if any(name.lower() == "last-event-id" for name in headers):
         raise InvalidInput(
-            "say `last_event_id=`, not a header: it changes with each event", code="invalid_id"
+            "pass `last_event_id=` instead of a header: it changes with each event", code="invalid_id"
         )
     ours = {
         "Accept": "text/event-stream",
         "Cache-Control": "no-cache",
-        # A compressed stream can hold an event back until the next one pushes it out.
+        # A compressed stream can hold back an event until the next one.
         "Accept-Encoding": "identity",
         **(content or {}),
     }
-    # As bytes: the id is UTF-8, and what makes text of it makes something else of it.
+    # As bytes: the id is UTF-8, and HTTP libraries encode text in another way.
     resume = [] if last_event_id is None else [(b"Last-Event-ID", last_event_id)]
     return [*merged(ours, headers), *resume]
 
 
 def merged(ours: Headers, theirs: Headers) -> list[tuple[bytes, bytes]]:
-    """Return our headers with the caller's own in place of those with the same name."""
+    """Return our headers and the caller's; the caller's replace ours of the same name."""
     given = {name.lower() for name in theirs}
     ours = {"Tidewire-Client": TIDEWIRE_CLIENT, **ours}
     chosen = [(name, value) for name, value in ours.items() if name.lower() not in given]
@@ -152,50 +152,55 @@ def merged(ours: Headers, theirs: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
-    """Return a header as bytes. What HTTP cannot carry is refused without its value, which may be a key."""
+    """Return a header as bytes. Raises `InvalidInput` if HTTP cannot carry it."""
     raw = value.encode("utf-8", "surrogatepass")
     if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(raw):
-        reason = "a line end in it, or blanks around it?"
-        raise InvalidInput(f"the header {name!r} cannot be sent: {reason}", code="invalid_header")
+        # Without the value, which may be a key.
+        raise InvalidInput(
+            f"cannot send the header {name!r}: check it for line ends and for blanks around its value",
+            code="invalid_header",
+        )
     return name.encode("ascii"), raw
 
 
 def check_last_event_id(value: str) -> str:
     if any(character in value for character in "\r\n\0"):
-        raise InvalidInput("a last event id holds no CR, LF or NUL", code="invalid_id")
+        raise InvalidInput("a last event id cannot contain CR, LF or NUL", code="invalid_id")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidInput("a last event id is text that UTF-8 can spell", code="invalid_id") from error
+        raise InvalidInput("a last event id must be text that UTF-8 can encode", code="invalid_id") from error
     return value
 
 
 def redirected(request: httpx2.Request, following: httpx2.Request, home: httpx2.Origin) -> httpx2.Request:
-    """Return the request after a redirect, without the caller's headers if it leads away from `home`."""
+    """Return the request after a redirect, without the caller's headers if it goes to another origin."""
     if following.method != request.method:
-        following.headers.pop("content-type", None)  # of a body that is no longer sent
+        following.headers.pop("content-type", None)  # the body is no longer sent
     if following.url.origin != home:
-        kept = [(name, value) for name, value in following.headers.raw if name.lower() in CROSSING]
+        kept = [
+            (name, value) for name, value in following.headers.raw if name.lower() in CROSS_ORIGIN_HEADERS
+        ]
         following.headers = httpx2.Headers(kept)
     elif "cookie" in request.headers and "cookie" not in following.headers:
-        # httpx2 takes cookies from its jar alone and drops the caller's own.
+        # httpx2 sends only the cookies of its jar and drops the caller's.
         following.headers["cookie"] = request.headers["cookie"]
     return following
 
 
-def why(error: Exception) -> str:
-    """Return what went wrong in a few words: the system's own, if it has said something."""
+def reason_of(error: Exception) -> str:
+    """Return in a few words what went wrong: the operating system's words if there are any."""
     cause: BaseException | None = error
-    # Not beyond the system's error: what comes behind that was being handled when we were called.
+    # Stop at the system's error: anything after it in the chain was being handled when we were called.
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     if cause is not None and cause.strerror is None:
-        # anyio says that all attempts to connect failed, and here how they did.
+        # anyio's error says only that all attempts to connect failed; its cause says why.
         cause = first_of(cause.__cause__)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"certificate: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.strerror:
-        # asyncio writes its own words there. Of a name that is not found the number means something else.
+        # asyncio puts its own text there. If a name cannot be resolved, the number is not an errno.
         number = 0 if isinstance(cause, ssl.SSLError) else cause.errno or 0
         return (os.strerror(number) if number > 0 else cause.strerror).lower()
     return str(error) or type(error).__name__
@@ -208,21 +213,21 @@ def first_of(error: BaseException | None) -> BaseException | None:
 
 
 def failed(url: httpx2.URL, error: Exception) -> Failed:
-    """Say how a request ended that got no answer."""
-    # These do not depend on the moment: the same request fails the same way for ever.
+    """Return the `Failed` for a request that got no answer."""
+    # These errors do not depend on the moment: the same request always fails the same way.
     final = isinstance(
         error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.TooManyRedirects)
     )
-    return Failed(f"no answer from {where(url)}: {why(error)}", final)
+    return Failed(f"no answer from {origin_of(url)}: {reason_of(error)}", final)
 
 
-def where(url: httpx2.URL) -> str:
-    """Return scheme, host and port: no password, and no token that a query may hold."""
+def origin_of(url: httpx2.URL) -> str:
+    """Return scheme, host and port, without a password and without the query, which may hold a token."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
-def readable(response: httpx2.Response) -> bool:
-    """Whether an answer is an event stream in a coding that we can undo."""
+def is_readable(response: httpx2.Response) -> bool:
+    """Whether an answer is an event stream in a coding that we can decode."""
     content_type = response.headers.get("content-type", "")
     return is_stream(response.status_code, content_type) and coding_of(response) in CODINGS
 
@@ -233,32 +238,32 @@ def coding_of(response: httpx2.Response) -> str:
 
 
 def refused(response: httpx2.Response, body: bytes) -> Refused:
-    """Say what an answer means that is not readable; `body` is its beginning."""
+    """Return the `Refused` for an answer that is not readable; `body` is its first part."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     if response.status_code == 200:
-        detail = not_a_stream(response)[:MAX_DETAIL]
+        detail = why_not_readable(response)[:MAX_DETAIL]
         return Refused(200, detail, "not_a_stream", None, response.headers)
     problem = parse_problem(body)
     answer = f"{response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:
-        answer += ", a redirect that leads nowhere"
-    detail = f"{where(response.url)} answered {answer}"
+        answer += ", a redirect that cannot be followed"
+    detail = f"{origin_of(response.url)} answered {answer}"
     if text := str(problem.get("detail") or ""):
         detail += f": {text}"
     code = str(problem.get("code") or "stream_refused")
     return Refused(response.status_code, detail[:MAX_DETAIL], code, retry_after, response.headers)
 
 
-def not_a_stream(response: httpx2.Response) -> str:
-    origin = where(response.url)
+def why_not_readable(response: httpx2.Response) -> str:
+    origin = origin_of(response.url)
     if coding_of(response) not in CODINGS:
-        return f"{origin} answered in the coding {coding_of(response)!r}, which nobody asked for"
+        return f"{origin} answered with the unsupported Content-Encoding {coding_of(response)!r}"
     kind = response.headers.get("content-type") or "no content type"
-    return f"{origin} answered with {kind}, not with text/event-stream: is this the address of a stream?"
+    return f"{origin} answered with {kind} instead of text/event-stream: is this the URL of a stream?"
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, given as such or as an HTTP date."""
+    """Return the seconds of a `Retry-After`, which holds a number of them or an HTTP date."""
     if value is None:
         return None
     value = value.strip()
@@ -274,7 +279,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def parse_problem(body: bytes) -> dict[str, Any]:
-    """Return the members of a problem+json body; none if it is anything else."""
+    """Return the members of a problem+json body; an empty dict for any other body."""
     try:
         problem = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,5 +1,5 @@
 """
-One subscription across all its connections. No I/O: every client holds one and does what its `step` says.
+One subscription across all its connections. No I/O: each client holds a `Session` and follows its `step`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from .reconnect import (
     reconnect_flow,
 )
 
-# They say where the stream stands or why it ends, and are nothing that whoever reads it waits for.
-KEPT_BACK = frozenset({"hub.position", "hub.open", "hub.auth"})
+# Hub events that the client handles itself. The iterator does not yield them.
+NOT_YIELDED = frozenset({"hub.position", "hub.open", "hub.auth"})
 
 
 class Session:
     """
-    What has come and what to do next.
+    What was received and what to do next.
 
-    The client does `step`: it connects and calls `opened` or `advance`, or waits and calls `advance(None)`,
-    or stops with `stopped`. While a connection is open it calls `feed` and `take`, and `ended` at its end.
-    `changes` are for it to tell. `topics` are what the subscription is of, if that is known: when all have
-    ended it is over (a pattern among them never ends: no topic has its name). `renews` is whether the next
-    request may have another token than this one.
+    The client follows `step`: it connects and calls `opened` or `advance`, or waits and calls
+    `advance(None)`, or stops with `stopped`. While a connection is open it calls `feed` and `take`, and at
+    its end `ended`. It reports `changes` to its user. `topics` are those of the subscription, if known: when
+    all have ended, the subscription is over (one with a pattern never is: no topic has that name).
+    `renews_token` is whether the next request may have another token than this one.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class Session:
         policy: Policy,
         random: Callable[[], float],
         topics: Iterable[str] = (),
-        renews: bool = False,
+        renews_token: bool = False,
     ) -> None:
         self.last_event_id = decoder.last_event_id
         self.changes: deque[Change] = deque()
         self.is_open = False
         self._decoder = decoder
-        self._renews = renews
+        self._renews_token = renews_token
         self._items: deque[Event] = deque()
         self._opened_at = 0.0
         self._received = False
-        self._waited_for = set(topics)
+        self._open_topics = set(topics)
         self._all_ended = False
         self._flow = reconnect_flow(decoder, policy, random)
         self.step: Step = next(self._flow)
 
     def advance(self, ending: Ending | Restarted | None) -> None:
-        """Go on to the next step: after a wait, or after a connection that ended so."""
+        """Move to the next step, after a wait (None) or after a connection with this ending."""
         self.is_open = False
         self.step = self._flow.send(ending)
         if not isinstance(self.step, Connect):
@@ -72,18 +72,18 @@ class Session:
         self.changes.append(Opened(url, silence, headers))
 
     def ended(self, error: str | None, now: float) -> None:
-        """The open connection is over; `error` is None if its body ended as HTTP says it should."""
+        """The open connection ended; `error` is None if its body ended properly."""
         self.advance(Ended(now - self._opened_at, self._received, error))
 
     def restarted(self) -> None:
-        """The connection, if there is one, is over because a new one is wanted now."""
+        """The user wants a new connection now; the current one, if there is one, is closed."""
         if isinstance(self.step, Connect):
             self.advance(Restarted())
         elif not isinstance(self.step, Stop):
             self.advance(None)
 
     def stopped(self) -> TidewireError | None:
-        """Return the error to raise at the end, once."""
+        """Return the error to raise at the end. Only the first call returns it."""
         assert isinstance(self.step, Stop)
         error, self.step = self.step.error, Stop(self.step.reason)
         return error
@@ -93,11 +93,11 @@ class Session:
         try:
             self._items.extend(self._decoder.feed(chunk))
         except TooLarge as error:
-            # Asked to resume, the server would send the same event again: there is no way past it.
+            # After a reconnect the server would send the same event again, so stop here.
             self._stop(error.detail, error)
 
     def ready(self) -> Event | None:
-        """Return the next item if it is an event like most: what `take` would do, quicker."""
+        """Return the next item if it is a plain event, as `take` would, but faster."""
         if not self._items:
             return None
         item = self._items[0]
@@ -107,7 +107,7 @@ class Session:
         return self._items.popleft()
 
     def take(self) -> Event | None:
-        """Return the next event (or comment, if asked for), or None when more bytes are needed."""
+        """Return the next event (or comment, if wanted), or None if more bytes are needed."""
         while self._items:
             item = self._items.popleft()
             if isinstance(item, Comment):
@@ -115,35 +115,35 @@ class Session:
             self.last_event_id = item.id or ""
             if not item.event.startswith("hub."):
                 return item
-            if item.event not in KEPT_BACK:
-                return self._heard(typed(item))
-            self._heed(item)
+            if item.event not in NOT_YIELDED:
+                return self._note_end(typed(item))
+            self._handle(item)
         if self._all_ended:
             self._stop("every topic has ended")
         if not isinstance(self.step, Stop):
-            # A block with an id and no data is no event, but it counts.
+            # A block with an id but no data is not an event, but its id counts.
             self.last_event_id = self._decoder.last_event_id
         return None
 
     def skip(self) -> None:
-        """Go past the items that wait: somebody reads the bytes instead."""
+        """Drop the decoded items: the user reads the raw bytes instead."""
         while self.take() is not None:
             pass
 
-    def _heard(self, item: Event) -> Event:
-        if isinstance(item, End) and item.topic in self._waited_for:
-            self._waited_for.discard(item.topic)
-            self._all_ended = not self._waited_for
+    def _note_end(self, item: Event) -> Event:
+        if isinstance(item, End) and item.topic in self._open_topics:
+            self._open_topics.discard(item.topic)
+            self._all_ended = not self._open_topics
         return item
 
-    def _heed(self, event: Event) -> None:
-        """Do what an event says that is not for whoever reads the stream."""
-        said = members(event)
+    def _handle(self, event: Event) -> None:
+        """Handle a hub event that is not yielded."""
+        fields = members(event)
         if event.event == "hub.open":
-            self.changes.append(Resumed(str(said.get("resume", "")), str(said.get("position") or "")))
-        elif event.event == "hub.auth" and not self._renews:
-            reason = str(said.get("reason", "ended"))
-            error = StreamRefused(f"the token is no longer good ({reason})", code="token_ended")
+            self.changes.append(Resumed(str(fields.get("resume", "")), str(fields.get("position") or "")))
+        elif event.event == "hub.auth" and not self._renews_token:
+            reason = str(fields.get("reason", "ended"))
+            error = StreamRefused(f"the token is no longer valid ({reason})", code="token_ended")
             error.status = 401
             self._items.clear()
             self._stop(error.detail, error)

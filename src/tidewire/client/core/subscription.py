@@ -1,11 +1,11 @@
 """
-What one subscription does, from its first request to its end. Written once for both clients.
+One subscription, from its first request to its end. Written once for both clients.
 
-Rule 1: `Session` decides, this file does it, and whatever may take time goes through a `Link`.
-Rule 2: the coroutines of the async client's `Link` suspend and those of the sync client's never do, so `run`
-        brings a coroutine of this file to its end in one go. There is no second version of anything here.
-Rule 3: `close` and `restart` may come at any moment, from another thread or task. They leave a mark and wake
-        whoever reads, which finds `Interrupted` raised where it waited, and does the rest itself.
+Rule 1: `Session` decides, this file acts, and everything that may take time goes through a `Link`.
+Rule 2: the coroutines of the async client's `Link` suspend; those of the sync client's never do, so `run`
+        can run any coroutine of this file to its end in one step. Nothing here is written twice.
+Rule 3: `close` and `restart` may be called at any moment, from another thread or task. They set a flag and
+        wake the reader, which gets `Interrupted` where it waited and does the rest itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .store import PositionStore
 
 T = TypeVar("T")
 
-# The explanation of a refusal is worth no more than this.
+# The most time and bytes that reading the explanation of a refusal may take.
 REFUSAL_TIMEOUT = 5.0
 MAX_REFUSAL = 64 * 1024
 
@@ -36,16 +36,16 @@ class Interrupted(Exception):
 
 
 class Link(Protocol):
-    """The one connection of a subscription, and whatever else takes time."""
+    """The one connection of a subscription, and everything else that may take time."""
 
     @property
     def is_open(self) -> bool: ...
 
     async def send(self, request: httpx2.Request, auth: Any) -> httpx2.Response:
-        """Send a request and return the answer, whose body `read` gives."""
+        """Send a request and return the answer; `read` returns its body."""
 
     async def read(self) -> bytes | None:
-        """Return the next bytes, None at the end. Raise `httpx2.RequestError`."""
+        """Return the next bytes, None at the end. Raises `httpx2.RequestError` if the connection broke."""
 
     async def drop(self) -> None:
         """Close the connection, if there is one."""
@@ -56,14 +56,14 @@ class Link(Protocol):
         """Call a function of the user."""
 
     def interrupt(self) -> None:
-        """Make `send`, `read` and `sleep` raise `Interrupted`, now or when they are called next."""
+        """Make `send`, `read` and `sleep` raise `Interrupted`, now or at their next call."""
 
-    def uninterrupt(self) -> None: ...
+    def clear_interrupt(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What each request of a subscription has in common."""
+class RequestTemplate:
+    """What all requests of a subscription have in common."""
 
     method: str
     url: httpx2.URL
@@ -74,11 +74,11 @@ class Call:
 
 
 class Subscription:
-    """Connects, reads, waits and stops; `next_item` is all that whoever reads it calls."""
+    """Connects, reads, waits and stops. A reader only calls `next_item` (or `next_raw`)."""
 
     def __init__(
         self,
-        call: Call,
+        template: RequestTemplate,
         session: Session,
         link: Link,
         client: httpx2.Client | httpx2.AsyncClient,
@@ -87,7 +87,7 @@ class Subscription:
     ) -> None:
         self.closed = False
         self._restarting = False
-        self._call = call
+        self._template = template
         self._session = session
         self._link = link
         self._client = client
@@ -96,7 +96,7 @@ class Subscription:
 
     @property
     def url(self) -> str:
-        return str(self._call.url)
+        return str(self._template.url)
 
     @property
     def last_event_id(self) -> str:
@@ -113,17 +113,17 @@ class Subscription:
     # -- reading
 
     def ready(self) -> Event | None:
-        """Return the next event if nothing has to be done for it; most come many at a time."""
+        """Return the next event if it is there already; most events arrive many at a time."""
         if self.closed or self._store is not None or self._session.changes:
             return None
         return self._session.ready()
 
     async def next_item(self) -> Event | None:
-        """Return the next event, None at the end; the one before it counts as processed."""
+        """Return the next event, None at the end. The event before it counts as processed."""
         self._save()
         while not self.closed:
             item = self._session.take()
-            await self._tell()
+            await self._report_changes()
             if item is not None:
                 return item
             self._save()
@@ -132,30 +132,30 @@ class Subscription:
         return None
 
     async def next_raw(self) -> bytes | None:
-        """Return the next bytes as they come, None at the end."""
+        """Return the next bytes as they arrive, None at the end."""
         self._save()
         chunk = await self._next_chunk()
         self._session.skip()
-        await self._tell()
+        await self._report_changes()
         return chunk
 
     async def _next_chunk(self) -> bytes | None:
-        """Return the next bytes, and have them decoded; None at the end of the last connection."""
+        """Return the next bytes after decoding them too; None at the end of the last connection."""
         while await self.open():
             try:
                 chunk = await self._link.read()
             except Interrupted:
-                await self._interrupted()
+                await self._handle_interrupt()
             except httpx2.RequestError as error:
-                await self._lose(what_broke(error))
+                await self._end_connection(how_it_broke(error))
             else:
                 if chunk is not None:
                     self._session.feed(chunk)
                     return chunk
-                await self._lose(None)
+                await self._end_connection(None)
         return None
 
-    async def _lose(self, error: str | None) -> None:
+    async def _end_connection(self, error: str | None) -> None:
         await self._link.drop()
         self._session.ended(error, time.monotonic())
 
@@ -163,7 +163,7 @@ class Subscription:
         if self._store is not None:
             self._store.save(self._session.last_event_id)
 
-    async def _tell(self) -> None:
+    async def _report_changes(self) -> None:
         while self._session.changes:
             change = self._session.changes.popleft()
             if self._on_change is not None and not self.closed:
@@ -172,16 +172,16 @@ class Subscription:
     # -- connecting
 
     async def open(self) -> bool:
-        """Bring about an open connection; return False if there is to be none any more."""
+        """Wait until a connection is open. Return False if there will be no more."""
         while True:
-            await self._tell()
+            await self._report_changes()
             if self.closed:
                 return False
             match self._session.step:
                 case Connect() if self._link.is_open:
                     return True
                 case Connect() if self._session.is_open:
-                    # Whoever was reading was cancelled, and the connection with it.
+                    # The reader was cancelled, which closed the connection.
                     self._session.restarted()
                 case Connect(last_event_id):
                     await self._connect(last_event_id)
@@ -201,49 +201,49 @@ class Subscription:
         try:
             await self._link.sleep(seconds)
         except Interrupted:
-            await self._interrupted()
+            await self._handle_interrupt()
         else:
             self._session.advance(None)
 
     async def _connect(self, last_event_id: bytes | None) -> None:
         try:
-            ending = await self._try(last_event_id)
+            ending = await self._attempt(last_event_id)
         except Interrupted:
-            await self._interrupted()
+            await self._handle_interrupt()
         else:
             if ending is not None:
                 await self._link.drop()
                 self._session.advance(ending)
 
-    async def _try(self, last_event_id: bytes | None) -> Ending | None:
-        """Try to open a stream; return how that ended, None if it is open."""
+    async def _attempt(self, last_event_id: bytes | None) -> Ending | None:
+        """Try to open a stream. Return how that failed, or None if the stream is open."""
         try:
             response = await self._send(await self._request(last_event_id))
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            return requests.failed(self._call.url, error)
+            return requests.failed(self._template.url, error)
         except OSError as error:
-            # What the user's own function for the headers may well meet: a token server that is away.
-            return Failed(f"no headers for the request: {requests.why(error)}")
-        if not requests.readable(response):
-            return requests.refused(response, await self._refusal(response))
-        self._begin(response)
+            # From the user's function for the headers: for example, the token server is down.
+            return Failed(f"cannot get the headers for the request: {requests.reason_of(error)}")
+        if not requests.is_readable(response):
+            return requests.refused(response, await self._read_refusal(response))
+        self._opened(response)
         return None
 
     async def _request(self, last_event_id: bytes | None) -> httpx2.Request:
-        call = self._call
-        headers = call.headers
+        template = self._template
+        headers = template.headers
         if callable(headers):
             headers = cast(Headers, await self._link.call(headers))
         return self._client.build_request(
-            call.method,
-            call.url,
-            content=call.body,
-            headers=requests.stream_headers(headers, last_event_id, call.body_headers),
-            timeout=call.timeouts.until_head(),
+            template.method,
+            template.url,
+            content=template.body,
+            headers=requests.stream_headers(headers, last_event_id, template.body_headers),
+            timeout=template.timeouts.until_head(),
         )
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request and follow redirects, each time anew from the URL that the caller gave."""
+        """Send a request and follow its redirects. Each request starts at the URL of the user."""
         home = request.url.origin
         for _ in range(requests.MAX_REDIRECTS + 1):
             auth = httpx2.USE_CLIENT_DEFAULT if request.url.origin == home else None
@@ -254,13 +254,13 @@ class Subscription:
             request = requests.redirected(request, response.next_request, home)
         raise httpx2.TooManyRedirects(f"more than {requests.MAX_REDIRECTS} redirects", request=request)
 
-    def _begin(self, response: httpx2.Response) -> None:
-        silence = self._call.timeouts.silence or silence_limit(response.headers.get("tidewire-heartbeat"))
+    def _opened(self, response: httpx2.Response) -> None:
+        silence = self._template.timeouts.silence or silence_limit(response.headers.get("tidewire-heartbeat"))
         set_read_timeout(response, silence)
         self._session.opened(str(response.url), silence, response.headers, time.monotonic())
 
-    async def _refusal(self, response: httpx2.Response) -> bytes:
-        """Return the beginning of an answer that is no stream, which may say why."""
+    async def _read_refusal(self, response: httpx2.Response) -> bytes:
+        """Return the first part of an answer that is not a stream; it may explain why."""
         body = b""
         if response.status_code in (200, 204):
             return body
@@ -276,34 +276,34 @@ class Subscription:
             pass
         return body
 
-    # -- being interrupted
+    # -- interrupts
 
-    async def _interrupted(self) -> None:
+    async def _handle_interrupt(self) -> None:
         await self._link.drop()
-        # In this order: whoever interrupts from now on does it anew, or is heeded below.
-        self._link.uninterrupt()
+        # Clear the interrupt first: a `restart` after this line interrupts again or is seen below.
+        self._link.clear_interrupt()
         if self._restarting:
             self._restarting = False
             self._session.restarted()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Bring a coroutine that never suspends to its end."""
+    """Run a coroutine that never suspends to its end."""
     try:
         coroutine.send(None)
     except StopIteration as done:
         return cast(T, done.value)
     coroutine.close()
-    raise AssertionError("the sync client has nothing to wait for outside its own calls")
+    raise AssertionError("a coroutine of the sync client suspended")
 
 
 def set_read_timeout(response: httpx2.Response, seconds: float | None) -> None:
-    # httpcore2 looks it up when the body begins to be read: a heartbeat is known only then.
+    # httpcore2 reads this value when it starts to read the body, so it can be set after the head.
     response.request.extensions["timeout"]["read"] = seconds
 
 
-def what_broke(error: httpx2.RequestError) -> str:
+def how_it_broke(error: httpx2.RequestError) -> str:
     if isinstance(error, httpx2.ReadTimeout):
         silence = error.request.extensions["timeout"]["read"]
-        return f"nothing came for {silence:g} s"
-    return f"the connection broke: {requests.why(error)}"
+        return f"nothing was received for {silence:g} s"
+    return f"the connection broke: {requests.reason_of(error)}"

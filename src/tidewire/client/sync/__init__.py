@@ -1,5 +1,5 @@
 """
-The client for programs without asyncio.
+The sync client, for programs without asyncio.
 
     from tidewire.client.sync import connect, publish
 
@@ -7,7 +7,7 @@ The client for programs without asyncio.
         for event in stream:
             print(event.id, event.topic, event.data)
 
-Everything here is in `tidewire.client` too, by the same names.
+`tidewire.client` has the same names for programs with asyncio.
 """
 
 from __future__ import annotations

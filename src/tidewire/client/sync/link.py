@@ -1,4 +1,4 @@
-"""How the sync client connects, reads and waits: blocking, and woken from another thread."""
+"""How the sync client connects, reads and waits: it blocks, and another thread can wake it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx2
 from ..core import requests
 from ..core.subscription import Interrupted
 
-# httpcore2 names its steps like this; their result is the connection.
+# The steps of httpcore2's trace whose result is the connection.
 CONNECTED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
 
 
@@ -21,8 +21,8 @@ class SyncLink:
     """
     A `Link` whose coroutines never suspend: they block.
 
-    (Over HTTP/2, which a user's own client may speak, a blocked reader wakes with the next bytes: other
-    requests share its socket.)
+    (Over HTTP/2, which a user's own client may use, a blocked reader wakes only with the next bytes, since
+    other requests share its socket.)
     """
 
     def __init__(self, client: httpx2.Client) -> None:
@@ -50,7 +50,7 @@ class SyncLink:
                 self._chunks = self._response.iter_bytes()
             chunk = next(self._chunks, None)
         if chunk is None and self._woken.is_set():
-            raise Interrupted  # that is how a body without a length ends whose socket was shut
+            raise Interrupted  # a body without a length ends like this when its socket is shut down
         return chunk
 
     async def drop(self) -> None:
@@ -70,7 +70,7 @@ class SyncLink:
         self._woken.set()
         shut(self._socket)
 
-    def uninterrupt(self) -> None:
+    def clear_interrupt(self) -> None:
         self._woken.clear()
 
     @contextmanager
@@ -84,14 +84,14 @@ class SyncLink:
                 raise Interrupted from None
             raise
 
-    # -- the socket, so that a thread that is blocked in it can be woken
+    # -- the socket, to wake a thread that is blocked in it
 
     def _trace(self, name: str, info: Mapping[str, Any]) -> None:
         if name.endswith(CONNECTED):
             self._hold(info["return_value"])
 
     def _hold_response(self, response: httpx2.Response) -> None:
-        # A connection that was in the pool already made no trace of its socket.
+        # The trace does not report the socket of a connection that was in the pool already.
         self._hold(None if response.http_version == "HTTP/2" else response.extensions.get("network_stream"))
 
     def _hold(self, connection: Any) -> None:
@@ -101,12 +101,12 @@ class SyncLink:
 
 
 def new_client() -> httpx2.Client:
-    return httpx2.Client(mounts=requests.DIRECT, verify=requests.tls_context())
+    return httpx2.Client(mounts=requests.NO_PROXY, verify=requests.tls_context())
 
 
 def shut(connection: socket.socket | None) -> None:
     if connection is not None:
         with suppress(OSError):
-            # Not `connection.shutdown`: that of a TLS socket throws its TLS state away, and
-            # the reader would take what is still encrypted for the stream.
+            # Not `connection.shutdown`: on a TLS socket it discards the TLS state, and the
+            # reader would take encrypted bytes for the stream.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Publishing for programs without asyncio: scripts, task queues, threads."""
+"""The publisher of the sync client: for scripts, task queues and threads."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .link import new_client
 
 class Publisher:
     """
-    A hub to publish to, over connections that are kept: for threads, scripts and task queues.
+    Publishes to a hub over persistent connections, from scripts, task queues and threads.
 
         with Publisher("http://localhost:8000") as hub:
             hub.publish("orders/7", {"status": "paid"}, event="status")
 
-    No event loop is needed and none is started. One `Publisher` may serve all threads of a process. Made
-    before a fork (by Celery, gunicorn, multiprocessing), it opens connections of its own in each process.
+    It needs no event loop and starts none. All threads of a process may share one `Publisher`. If it is made
+    before a fork (Celery, gunicorn, multiprocessing), each process opens its own connections.
 
-    `headers` go with each request: a mapping, or a function that is asked for one before each. `client` is
-    your own, with its proxies, certificates and auth, and stays open. `patience`: for so many seconds (at
-    most 540) a request that fails in a way that may pass is sent again, with the same keys, so that each
-    event is stored once; an event without a key gets one. With 0 there is one attempt, and no key is made.
+    `headers` are sent with each request: a mapping, or a function that is called before each request and
+    returns one. `client` is your own, with its proxies, certificates and auth; it stays open. After a
+    transient failure a request is sent again for `retry_for` seconds (at most 540). Each event has a key,
+    made if you give none, so it is stored once. With `retry_for=0` there is one attempt and no key is made.
 
-    Its methods raise what the hub says (`TopicEnded`, `TooLarge`, …), `Unavailable` where no hub answers,
-    and `Unknown` when the answer was lost: then nobody can say whether the event is stored. `error.stored`
-    says it too.
+    Its methods raise the hub's error (`TopicEnded`, `TooLarge`, …), `Unavailable` if no hub answers, and
+    `Unknown` if the answer was lost: the event may or may not be stored. `error.stored` is False or
+    `"unknown"`.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Publisher:
         *,
         headers: Headers | Callable[[], Headers] | None = None,
         client: httpx2.Client | None = None,
-        patience: float = 30.0,
+        retry_for: float = 30.0,
     ) -> None:
         self._caller = SyncCaller(client)
-        self._exchange = Exchange(url, headers or {}, self._caller, patience)
+        self._exchange = Exchange(url, headers or {}, self._caller, retry_for)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +58,7 @@ class Publisher:
         self.close()
 
     def close(self) -> None:
-        """Close its connections. Nothing waits in it: what was published is acked."""
+        """Close the connections. Nothing is buffered: every published event has been acknowledged."""
         self._caller.close()
 
     def publish(
@@ -73,8 +73,8 @@ class Publisher:
         """
         Publish one event and return its receipt: `id`, `duplicate`, `durability`.
 
-        `data` is text, UTF-8 bytes, or anything that JSON can say. `retry` is in milliseconds. Within ten
-        minutes the hub stores a `key` of a topic once, whoever sends it.
+        `data` is text, UTF-8 bytes, or any JSON value. `retry` is in milliseconds. If an event with the same
+        `key` was published to the topic in the last ten minutes, by any client, this one is not stored again.
         """
         return run(self._exchange.publish(topic, data, event, key, retry))
 
@@ -82,16 +82,18 @@ class Publisher:
         self, events: Iterable[Mapping[str, Any] | bytes], *, atomic: bool = False, first: int = 1
     ) -> Iterator[Receipt]:
         """
-        Publish any number of events and yield receipts. Nothing is sent before the first is asked for.
+        Publish any number of events and yield receipts. Nothing is sent until you ask for the first receipt.
 
-        An event is a mapping with `topic`, `data`, and perhaps `event`, `key`, `retry`; bytes are such an
-        object as JSON, on one line. They go in requests of at most 1,000 lines, when so many are there or
-        `events` is at its end; a receipt has `lines` (from, to), `first` and `last` id, `duplicates`. Lines
-        are counted from `first`. Raises at the first line that is refused (`error.members["line"]`); the
-        lines before it are stored, and their receipts have come.
+        An event is a mapping with `topic`, `data`, and optionally `event`, `key` and `retry`, or one line of
+        JSON as bytes. Requests hold up to 1,000 events; one is sent when it is full or `events` ends. A
+        receipt has `lines` (from, to), the ids `first` and `last`, and `duplicates`. Lines are counted from
+        `first`.
 
-        `atomic`: all events in one request, stored all or none, with a receipt for each as `publish` has
-        it. A hub takes up to 1,000.
+        With `atomic=True` all events go in one request, up to 1,000 of them, and are stored all or none. Each
+        has a receipt like that of `publish`.
+
+        Raises the error of the first event that is refused (`error.members["line"]`). The events before it
+        are stored, and their receipts were yielded.
         """
         if atomic:
             yield from run(self._exchange.publish_batch(events))
@@ -107,7 +109,7 @@ class Publisher:
         """
         End a topic and return its receipt.
 
-        Its streams get `hub.end` with the `reason`, and nothing can be published to it any more.
+        Its streams get a `hub.end` with the `reason`. Publishing to it raises `TopicEnded` from then on.
         """
         return run(self._exchange.end(topic, reason))
 
@@ -115,8 +117,7 @@ class Publisher:
         self, topics: str | Iterable[str], *, since: str | None = None, limit: int | None = None
     ) -> Page:
         """
-        Return a page of what topics (or patterns) have had, oldest first: at most `limit` events, 1,000 of
-        them.
+        Return a page of past events of topics or patterns, oldest first: at most `limit` events, up to 1,000.
 
         `since`: `start` (default), `last:10`, `10m`, an ISO time, a position, or the `next` of another page.
         """
@@ -130,26 +131,26 @@ class Publisher:
 
 
 class SyncCaller:
-    """A `Caller` whose coroutines never suspend: they block. For any number of threads."""
+    """A `Caller` whose coroutines never suspend: they block. Any number of threads may use it."""
 
     def __init__(self, client: httpx2.Client | None) -> None:
-        self._theirs = client
-        self._own: httpx2.Client | None = None
+        self._user_client = client
+        self._own_client: httpx2.Client | None = None
         self._process = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
     @property
     def client(self) -> httpx2.Client:
-        if self._theirs is not None:
-            return self._theirs
+        if self._user_client is not None:
+            return self._user_client
         with self._lock:
             if self._closed.is_set():
                 raise RuntimeError("this publisher is closed")
-            if self._own is None or self._process != os.getpid():
-                # After a fork the sockets belong to two processes, and bytes to whichever reads first.
-                self._own, self._process = new_client(), os.getpid()
-            return self._own
+            if self._own_client is None or self._process != os.getpid():
+                # After a fork two processes share the sockets, and either may read the other's bytes.
+                self._own_client, self._process = new_client(), os.getpid()
+            return self._own_client
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         return self.client.send(request, follow_redirects=False)
@@ -162,5 +163,5 @@ class SyncCaller:
 
     def close(self) -> None:
         self._closed.set()
-        if self._own is not None and self._process == os.getpid():
-            self._own.close()
+        if self._own_client is not None and self._process == os.getpid():
+            self._own_client.close()

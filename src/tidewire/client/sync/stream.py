@@ -1,4 +1,4 @@
-"""A subscription for programs without asyncio: what `connect` returns."""
+"""The stream that `connect` of the sync client returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stream:
     """
     An open subscription: a context manager and an iterator of `Event`.
 
-    One thread reads; `close` and `restart` may be called from any other, and wake it.
+    One thread reads. `close` and `restart` may be called from any thread and wake the reader.
     """
 
     def __init__(self, subscription: Subscription, link: SyncLink, own_client: httpx2.Client | None) -> None:
@@ -29,12 +29,12 @@ class Stream:
 
     @property
     def url(self) -> str:
-        """Where each connection begins, whatever it was redirected to."""
+        """The URL of each request, before any redirect."""
         return self._subscription.url
 
     @property
     def last_event_id(self) -> str:
-        """The id of the newest event taken from the iterator: where another stream would go on."""
+        """The id of the newest event taken from the iterator. Another stream can continue from it."""
         return self._subscription.last_event_id
 
     def __enter__(self) -> Self:
@@ -65,16 +65,16 @@ class Stream:
         return item
 
     def raw(self) -> Iterator[bytes]:
-        """Yield the bytes as they come, instead of events; resuming goes on as usual."""
+        """Yield the bytes as they arrive instead of events. It reconnects and resumes as usual."""
         while (chunk := self._next_raw()) is not None:
             yield chunk
 
     def restart(self) -> None:
-        """Drop the connection and make a new one at once, from any thread; a reader goes on with that."""
+        """Replace the connection by a new one at once, from any thread. A reader continues with that."""
         self._subscription.restart()
 
     def close(self) -> None:
-        """End the stream for good, from any thread; a reader that is blocked wakes and ends."""
+        """End the stream for good, from any thread. A blocked reader wakes and stops."""
         self._subscription.close()
         self._release_if_closed()
 
@@ -86,7 +86,7 @@ class Stream:
             self._release_if_closed()
 
     def _release_if_closed(self) -> None:
-        # Whoever is reading does this as it leaves: a response in use must not be closed under it.
+        # If a thread is reading, it does this when it stops: its response must not be closed while in use.
         if self._subscription.closed and self._reading.acquire(blocking=False):
             try:
                 run(self._link.drop())
