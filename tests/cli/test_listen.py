@@ -21,13 +21,13 @@ from tidewire import __version__
 from tidewire.cli import main
 from tidewire.client.sync import end, publish
 
-# What the command waits at least between two connections.
+# The shortest wait between two connections.
 SOON = b"retry: 500\n\n"
 
 TWO = stream(SOON, b"id: 1\ndata: a\n\nevent: tick\nid: 2\ndata: b\ndata: c\n\n", HOLD)
 
 
-# -- the command as such
+# -- the command itself
 
 
 def test_help_imports_no_command() -> None:
@@ -57,11 +57,11 @@ def test_help_names_the_exit_codes(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["listen"], "say at least one TOPIC"),
-        (["listen", "http://a/", "b"], "an endpoint goes alone"),
-        (["listen", "http://a/", "--topic", "b"], "an endpoint goes alone"),
-        (["listen", "http://a/", "https://b/"], "an endpoint goes alone"),
-        (["listen", "a", "--raw", "--count", "1"], "choose one"),
+        (["listen"], "give at least one TOPIC"),
+        (["listen", "http://a/", "b"], "an SSE endpoint must be the only argument"),
+        (["listen", "http://a/", "--topic", "b"], "an SSE endpoint must be the only argument"),
+        (["listen", "http://a/", "https://b/"], "an SSE endpoint must be the only argument"),
+        (["listen", "a", "--raw", "--count", "1"], "cannot be used together"),
         (["listen", "a", "--count", "0"], "Invalid value"),
         (["listen", "a", "-H", "nonsense"], "NAME: VALUE"),
         (["lissen"], "No such command"),
@@ -73,7 +73,7 @@ def test_a_wrong_command_line_is_2(words: list[str], complaint: str) -> None:
     assert complaint in result.output
 
 
-# -- what is printed
+# -- the output
 
 
 def test_pretty() -> None:
@@ -117,7 +117,7 @@ def test_raw() -> None:
     assert done.returncode == 0
 
 
-def test_what_a_terminal_would_obey_is_spelled_out() -> None:
+def test_control_characters_are_escaped() -> None:
     evil = "\x1b]0;owned\x07\x9b31m\u202eabc\t👩\u200d👩"
     script = stream(f"event: \x1b[2J\nid: \x08\ndata: {evil}\n\n".encode(), HOLD)
     with Scripted(script) as server:
@@ -148,10 +148,10 @@ def test_colour_on_a_terminal() -> None:
         assert b"\x1b" not in on_a_terminal("listen", server.url, "-n", "2", env={"NO_COLOR": "1"})
 
 
-# -- what is asked for
+# -- the request
 
 
-def test_topics_are_asked_of_the_hub() -> None:
+def test_topics_are_requested_from_the_hub() -> None:
     with Scripted() as server:
         words = ["listen", "a/*", "b", "--topic", "http://c/", "--since", "last:5", "--last-event-id", "L.1"]
         done = tidewire(*words, "-H", "Authorization: Bearer x", env={"TIDEWIRE_URL": server.url + "/hub"})
@@ -165,25 +165,26 @@ def test_topics_are_asked_of_the_hub() -> None:
     assert request.get("Authorization") == b"Bearer x"
 
 
-def test_an_endpoint_is_asked_as_it_is() -> None:
+def test_an_endpoint_is_requested_unchanged() -> None:
     with Scripted() as server:
         done = tidewire("listen", server.url + "/x?topic=y", env={"TIDEWIRE_URL": "http://127.0.0.1:1"})
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "the server ended the stream for good (204)\n")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "the server ended the stream for good (204)\n"
     assert server.requests[0].target == "/x?topic=y"
 
 
-def test_it_resumes_by_itself() -> None:
+def test_it_reconnects_and_resumes() -> None:
     with Scripted(stream(SOON, b"id: 7\ndata: a\n\n"), answer("503 Full"), stream(b"data: b\n\n")) as server:
         done = tidewire("listen", server.url, "--json")
     assert [json.loads(line)["data"] for line in done.stdout.splitlines()] == ["a", "b"]
     assert [request.get("Last-Event-ID") for request in server.requests] == [None, b"7", b"7", b"7"]
-    said = re.sub(r"\d\.\d s", "N s", done.stderr.replace(server.url, "URL"))
-    assert said.splitlines() == [
+    message = re.sub(r"\d\.\d s", "N s", done.stderr.replace(server.url, "URL"))
+    assert message.splitlines() == [
         "connected to URL/",
-        "the server ended the stream; next try in N s",
-        "URL answered 503 Full; next try in N s",
+        "the server ended the stream; retrying in N s",
+        "URL answered 503 Full; retrying in N s",
         "connected to URL/",
-        "the server ended the stream; next try in N s",
+        "the server ended the stream; retrying in N s",
         "the server ended the stream for good (204)",
     ]
 
@@ -193,7 +194,7 @@ def test_quiet() -> None:
         assert tidewire("listen", server.url, "-q").stderr == ""
 
 
-def test_what_the_hub_says_is_put_into_words() -> None:
+def test_hub_events_are_described_on_stderr() -> None:
     script = stream(
         b'event: hub.gap\nid: L.5\ndata: {"reason":"trimmed","requested":"L.1"}\n\n',
         b'event: hub.gap\nid: L.5\ndata: {"reason":"invalid"}\n\n',
@@ -207,11 +208,11 @@ def test_what_the_hub_says_is_put_into_words() -> None:
         done = tidewire("listen", server.url, "-n", "1")
         as_json = tidewire("listen", server.url, "-n", "1", "--json")
     assert done.stderr.splitlines()[1:] == [
-        "gap (trimmed): events after L.1 are missing; going on from L.5",
-        "gap (invalid): events are missing; going on from L.5",
+        "gap (trimmed): events after L.1 are missing; continuing from L.5",
+        "gap (invalid): events are missing; continuing from L.5",
         "the topic t\\x1b has ended (over)",
-        "the server failed to make the next event (internal)",
-        "gap (None): events are missing; going on from L.6",
+        "the server failed to produce the next event (internal)",
+        "gap (None): events are missing; continuing from L.6",
     ]
     assert done.stdout[8:] == "  L.6  last\n"
     assert [json.loads(line)["event"] for line in as_json.stdout.splitlines()][:3] == [
@@ -221,10 +222,10 @@ def test_what_the_hub_says_is_put_into_words() -> None:
     ]
 
 
-# -- how it ends
+# -- how it exits
 
 
-def test_a_refusal_is_1_and_one_line() -> None:
+def test_a_refusal_is_1_with_one_line() -> None:
     body = b'{"code":"invalid_topic","detail":"no such\\nthing"}'
     with Scripted(answer("400 Bad Request", body=body)) as server:
         done = tidewire("listen", "a", "--url", server.url)
@@ -232,14 +233,14 @@ def test_a_refusal_is_1_and_one_line() -> None:
     assert done.stderr == f"Error: {server.url} answered 400 Bad Request: no such\\nthing (invalid_topic)\n"
 
 
-def test_a_token_that_is_no_longer_good_is_1() -> None:
+def test_an_expired_token_is_1() -> None:
     with Scripted(stream(b'event: hub.auth\ndata: {"reason":"expired"}\n\n', HOLD)) as server:
         done = tidewire("listen", server.url)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "Error: the token is no longer valid (expired) (token_ended)"
 
 
-def test_a_page_is_no_stream() -> None:
+def test_an_html_page_is_1() -> None:
     with Scripted(stream(b"<html>", content_type="text/html")) as server:
         done = tidewire("listen", server.url)
     assert done.returncode == 1
@@ -253,16 +254,16 @@ def test_a_wrong_url_is_1() -> None:
     assert done.stderr == "Error: not an http:// or https:// URL: 'localhost:8000' (invalid_url)\n"
 
 
-def test_fewer_events_than_wanted_is_1() -> None:
+def test_fewer_events_than_count_is_1() -> None:
     with Scripted(stream(SOON, b"data: a\n\n")) as server:
         done = tidewire("listen", server.url, "-n", "2")
     assert done.returncode == 1
     assert done.stderr.endswith("Error: the stream ended after 1 of 2 events\n")
 
 
-def test_it_waits_for_a_hub_and_is_interrupted_quietly(tmp_path: Path) -> None:
+def test_it_waits_for_a_hub_until_it_is_interrupted(tmp_path: Path) -> None:
     with running(tmp_path, "listen", "a", "--url", f"http://127.0.0.1:{free_port()}") as command:
-        command.wait_errors("connection refused; next try in ")
+        command.wait_errors("connection refused; retrying in ")
         command.wait_errors("`tidewire serve`")
         assert command.interrupt() == 130
         assert command.errors.count("\n") == 1
@@ -276,7 +277,7 @@ def test_an_interrupted_stream_is_130(tmp_path: Path) -> None:
         assert command.errors == f"connected to {server.url}/\n"
 
 
-def test_a_reader_that_leaves_is_141(tmp_path: Path) -> None:
+def test_a_closed_output_is_141(tmp_path: Path) -> None:
     gone = threading.Event()
     script = stream(b"data: a\n\n", gone, *[b"data: b\n\n"] * 100, HOLD)
     with (

@@ -1,4 +1,4 @@
-"""`tidewire log` on files that a real hub wrote, beside one that runs, and on damaged ones."""
+"""`tidewire log` with files that a real hub wrote, with a hub that is running, and with damaged files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def log(*words: str | Path, input: bytes | None = None) -> Result:
 
 
 def done(*words: str | Path, input: bytes | None = None) -> str:
-    """Return what a command prints that must succeed."""
+    """Return the output of a command that must succeed."""
     result = log(*words, input=input)
     assert (result.exit_code, result.exception) == (0, None), result.output
     return result.stdout
@@ -61,7 +61,7 @@ def lines(*events: dict[str, Any]) -> bytes:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of four topics, one of them ended; nobody may change it."""
+    """A log of four topics, one of them ended. Tests must not change it."""
     path = tmp_path_factory.mktemp("log") / "written.db"
     events: list[dict[str, Any]] = [
         {"topic": f"orders/{number % 3}", "data": "x" * (number % 300)} for number in range(EVENTS)
@@ -84,7 +84,7 @@ def test_the_path_may_be_a_url(path: Path) -> None:
     assert done("check", f"sqlite:///{path}") == done("check", path)
 
 
-def test_without_a_path_it_is_the_log_of_serve(path: Path, tmp_path: Path) -> None:
+def test_the_default_path_is_the_log_of_serve(path: Path, tmp_path: Path) -> None:
     assert "5,002 entries" in tidewire("log", "info", env={"TIDEWIRE_ENGINE": f"sqlite:///{path}"}).stdout
     (tmp_path / "home").mkdir()
     assert tidewire("log", "import", "-", input=lines({"topic": "t"}), cwd=tmp_path / "home").returncode == 0
@@ -113,7 +113,7 @@ def test_a_wrong_command_line_is_2(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [["info"], ["check"], ["export"], ["trim", "--entries", "1"]])
-def test_looking_for_a_log_makes_none(command: list[str], tmp_path: Path) -> None:
+def test_a_missing_log_is_not_made(command: list[str], tmp_path: Path) -> None:
     log(*command, tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
 
@@ -134,16 +134,16 @@ def test_info(path: Path) -> None:
     assert abs(time.time() - found["newest"]) < 600
     topics = {row["topic"]: row for row in found["topics"]}
     assert [row["events"] for row in found["topics"]] == [1666, 1667, 1667, 1]
-    assert topics["orders/2"]["events"] == 1666  # its end is no event
+    assert topics["orders/2"]["events"] == 1666  # its end is not an event
     assert sum(row["bytes"] for row in found["topics"]) == found["bytes"]
 
 
-def test_info_for_people(path: Path) -> None:
-    said = done("info", path)
-    assert f"kept     5,002 entries from 1 on, {info(path)['bytes'] / 1024**2:.1f} MiB\n" in said
-    assert re.search(r"^state +closed$", said, re.MULTILINE)
-    assert re.search(r"^oldest +[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC$", said, re.MULTILINE)
-    assert re.search(r"^ +1 +[0-9]+ bytes  ü$", said, re.MULTILINE)
+def test_info_as_text(path: Path) -> None:
+    message = done("info", path)
+    assert f"kept     5,002 entries from 1 on, {info(path)['bytes'] / 1024**2:.1f} MiB\n" in message
+    assert re.search(r"^state +closed$", message, re.MULTILINE)
+    assert re.search(r"^oldest +[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC$", message, re.MULTILINE)
+    assert re.search(r"^ +1 +[0-9]+ bytes  ü$", message, re.MULTILINE)
 
 
 def test_info_names_the_20_largest_topics(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_info_and_check_beside_a_running_hub(tmp_path: Path) -> None:
 
 
 def test_a_log_that_was_not_closed(tmp_path: Path) -> None:
-    """What it holds is partly in its WAL. Nothing of it is moved by looking."""
+    """Part of the log is in its WAL. Reading it does not move that part."""
     path = tmp_path / "log.db"
     argv = [COMMAND, "serve", "--port", "0", "--engine", f"sqlite:///{path}"]
     with Process(argv) as server:
@@ -182,30 +182,32 @@ def test_a_log_that_was_not_closed(tmp_path: Path) -> None:
         publish(url, "news", "hello")
         server.stop(signal.SIGKILL)
     wal = Path(f"{path}-wal").read_bytes()
-    assert "not closed in good order" in done("info", path)
+    assert "not closed cleanly" in done("info", path)
     assert "is sound: 1 entry" in done("check", path)
     assert [event["data"] for event in exported(path)] == ["hello"]
     assert Path(f"{path}-wal").read_bytes() == wal
     before = path.stat().st_size + len(wal)
-    said = done("trim", path, "--entries", "1")
-    assert f"0 entries trimmed; the file is {(before - path.stat().st_size) / 1024:.1f} KiB smaller" in said
+    message = done("trim", path, "--entries", "1")
+    assert (
+        f"0 entries trimmed; the file is {(before - path.stat().st_size) / 1024:.1f} KiB smaller" in message
+    )
     assert "closed\n" in done("info", path)
 
 
-def test_a_hub_beside_it_can_begin_its_wal_anew(path: Path) -> None:
-    """While a transaction reads, nobody can."""
+def test_a_hub_can_restart_its_wal_in_the_meantime(path: Path) -> None:
+    """While a transaction reads, the WAL cannot be restarted."""
     free: list[bool] = []
 
-    def begin_anew(done: int, of: int) -> None:
+    def restart_wal(done: int, of: int) -> None:
         db.execute("UPDATE meta SET value = 1 - value WHERE name = 'clean'")
         busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         free.append(not busy)
 
     db = sqlite3.connect(path, isolation_level=None, timeout=0)
     with contextlib.closing(db), contextlib.closing(ReadOnly(str(path))) as opened:
-        maintenance.info(str(path), begin_anew)
-        for _ in Export(opened, None, Since("start")).pages(begin_anew):
-            begin_anew(0, 0)
+        maintenance.info(str(path), restart_wal)
+        for _ in Export(opened, None, Since("start")).pages(restart_wal):
+            restart_wal(0, 0)
     assert len(free) > 10
     assert all(free)
 
@@ -266,12 +268,12 @@ def test_damage(path: Path, damage: Any) -> None:
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
     assert "is sound" not in result.output
     assert result.stderr.startswith("Error: ")
-    # Nobody meets a traceback.
+    # No traceback.
     for command in (["info"], ["export"]):
         assert type(log(*command, path).exception) in (SystemExit, type(None))
 
 
-def test_text_that_is_none(path: Path) -> None:
+def test_text_that_is_not_utf8(path: Path) -> None:
     with path.open("r+b") as file:
         content = file.read()
         file.seek(content.index("a\0b\r\nü".encode()))
@@ -313,13 +315,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_rule_is_said(path: Path, case: str) -> None:
-    statement, said = BROKEN[case]
+def test_check_reports_a_broken_rule(path: Path, case: str) -> None:
+    statement, message = BROKEN[case]
     change(path, statement)
     result = log("check", path)
     assert result.exit_code == 1
-    assert result.stdout.startswith(said) or f"\n{said}" in result.stdout
-    assert re.search(r"^Error: the log .* is damaged, .*problems?: .*\(log_damaged\)$", result.stderr)
+    assert result.stdout.startswith(message) or f"\n{message}" in result.stdout
+    assert re.search(r"^Error: the log .* is damaged, .*problems? found: .*\(log_damaged\)$", result.stderr)
 
 
 TRIMMED = {
@@ -340,11 +342,11 @@ TRIMMED = {
 
 
 @pytest.mark.parametrize("case", TRIMMED)
-def test_a_broken_rule_of_a_trimmed_log(path: Path, case: str) -> None:
+def test_check_reports_a_broken_rule_of_a_trimmed_log(path: Path, case: str) -> None:
     done("trim", path, "--entries", "1000")
-    statement, said = TRIMMED[case]
+    statement, message = TRIMMED[case]
     change(path, statement)
-    assert said in log("check", path).stdout
+    assert message in log("check", path).stdout
 
 
 def test_many_problems_are_cut_short(path: Path) -> None:
@@ -373,7 +375,7 @@ def test_export(path: Path) -> None:
     ("words", "offsets"),
     [
         (["--topic", "ü"], [5001]),
-        (["--since", "last:2"], [5000, 5001, 5002]),  # the end is no event
+        (["--since", "last:2"], [5000, 5001, 5002]),  # the end is not an event
         (["--since", "last:2", "--topic", "orders/*"], [4999, 5000, 5002]),
         (["--topic", "ü", "--topic", "orders/2", "--since", "last:1"], [5001, 5002]),
         (["--since", "{life}.5001"], [5002]),
@@ -390,19 +392,19 @@ def test_export_a_part(path: Path, words: list[str], offsets: list[int]) -> None
 
 
 @pytest.mark.parametrize(
-    ("since", "said"),
+    ("since", "message"),
     [
         ("AAAAAA.7", "it belongs to another log, or to a part of this one that was lost"),
         ("{life}.7", "entries after it are no longer kept"),
         ("yesterday", "since must be: "),
     ],
 )
-def test_export_goes_on_or_says_why_not(path: Path, since: str, said: str) -> None:
+def test_export_since_a_position_that_cannot_be_continued(path: Path, since: str, message: str) -> None:
     done("trim", path, "--entries", "1000")
     life = info(path)["last_lives"][0]["life"]
     result = log("export", path, "--since", since.format(life=life))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_a_position_in_the_current_life_beyond_the_head(path: Path) -> None:
@@ -425,7 +427,7 @@ def test_export_to_a_file(path: Path, tmp_path: Path) -> None:
     assert not Path(f"{file}.part").exists()
 
 
-def test_a_failed_export_leaves_the_file_of_before(path: Path, tmp_path: Path) -> None:
+def test_a_failed_export_keeps_the_old_file(path: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.ndjson"
     file.write_text("yesterday's")
     overwrite(path)
@@ -434,7 +436,7 @@ def test_a_failed_export_leaves_the_file_of_before(path: Path, tmp_path: Path) -
     assert not Path(f"{file}.part").exists()
 
 
-def test_an_export_does_not_take_the_place_of_its_log(path: Path) -> None:
+def test_an_export_does_not_overwrite_its_log(path: Path) -> None:
     before = path.read_bytes()
     assert log("export", path, "-o", path).exit_code == 2
     assert path.read_bytes() == before
@@ -449,10 +451,10 @@ def test_a_device_stays_a_device(path: Path, tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
     result = log("export", path, "-o", tmp_path / "no" / "such" / "folder")
-    assert (result.exit_code, "cannot be written" in result.stderr) == (1, True)
+    assert (result.exit_code, "cannot write" in result.stderr) == (1, True)
 
 
-def test_the_reader_goes_away(path: Path) -> None:
+def test_a_closed_output_is_141(path: Path) -> None:
     with subprocess.Popen(
         [COMMAND, "log", "export", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment({})
     ) as process:
@@ -464,8 +466,8 @@ def test_the_reader_goes_away(path: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_what_goes_while_it_is_exported_is_said(tmp_path: Path) -> None:
-    """The export waits for its reader at the first page, and meanwhile the log is trimmed."""
+def test_entries_removed_during_an_export_are_reported(tmp_path: Path) -> None:
+    """The export waits for its reader at the first page; in the meantime the log is trimmed."""
     path = tmp_path / "log.db"
     write_log(path, [{"topic": "t", "data": "x" * 1000} for _ in range(3000)])
     with subprocess.Popen(
@@ -481,7 +483,7 @@ def test_what_goes_while_it_is_exported_is_said(tmp_path: Path) -> None:
     missed = 3000 - len(offsets)
     assert offsets[-10:] == list(range(2991, 3001))
     assert missed > 0
-    assert f"Error: {missed:,} entries went while they were to be read" in errors
+    assert f"Error: {missed:,} entries were removed before they could be exported" in errors
     assert process.returncode == 1
 
 
@@ -492,13 +494,13 @@ def without_times(found: list[Row]) -> list[Row]:
     return [row._replace(time=0) for row in found]
 
 
-def test_a_log_comes_back_from_its_export(path: Path, tmp_path: Path) -> None:
+def test_a_log_is_restored_from_its_export(path: Path, tmp_path: Path) -> None:
     backup, new = tmp_path / "backup.ndjson", tmp_path / "new.db"
     done("export", path, "-o", backup)
-    said = done("import", new, backup)
+    message = done("import", new, backup)
     found = info(new)
     life = found["last_lives"][0]["life"]
-    assert said == (f"5,002 entries imported into {new}, the first is {life}.1, the last {life}.5002\n")
+    assert message == (f"5,002 entries imported into {new}, first id {life}.1, last id {life}.5002\n")
     assert life not in done("info", path)
     assert without_times(rows(new)) == without_times(rows(path))
     times = zip(rows(new), rows(path), strict=True)
@@ -509,11 +511,11 @@ def test_a_log_comes_back_from_its_export(path: Path, tmp_path: Path) -> None:
         publish(hub.url, "orders/2", "x")
 
 
-def test_an_import_into_a_log_goes_on_after_its_head(path: Path) -> None:
+def test_an_import_continues_after_the_head(path: Path) -> None:
     before = info(path)
-    said = done("import", path, "-", input=lines({"topic": "t", "data": {"a": 1}}))
+    message = done("import", path, "-", input=lines({"topic": "t", "data": {"a": 1}}))
     after = info(path)
-    assert after["head"] in said
+    assert after["head"] in message
     assert after["head"].endswith(".5003")
     assert after["last_lives"] == [
         *before["last_lives"],
@@ -523,7 +525,7 @@ def test_an_import_into_a_log_goes_on_after_its_head(path: Path) -> None:
     assert "is sound" in done("check", path)
 
 
-def test_times_never_go_backwards_nor_ahead(tmp_path: Path) -> None:
+def test_times_never_go_backwards_or_into_the_future(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     given = [5, 3, None, 7, 1e12]
     began = time.time()
@@ -538,7 +540,7 @@ def test_times_never_go_backwards_nor_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (b"{nonsense", "this is not JSON: "),
         (b"7", "an event is a JSON object"),
@@ -553,34 +555,34 @@ def test_times_never_go_backwards_nor_ahead(tmp_path: Path) -> None:
         (b'{"topic": "orders/2"}', "has ended"),
     ],
 )
-def test_a_bad_line_ends_the_import_and_is_named(path: Path, bad: bytes, said: str) -> None:
+def test_a_bad_line_ends_the_import_and_the_error_names_it(path: Path, bad: bytes, message: str) -> None:
     good = lines({"topic": "t", "data": "x"}) * 1100
     result = log("import", path, "-", input=good + b"\n\n" + bad + b"\n" + good)
     assert result.exit_code == 1
-    assert result.stdout.startswith(f"1,100 entries imported into {path}, the first is ")
+    assert result.stdout.startswith(f"1,100 entries imported into {path}, first id ")
     assert result.stderr.startswith("Error: line 1103: ")
-    assert said in result.stderr
+    assert message in result.stderr
     assert info(path)["entries"] == 5002 + 1100
     assert "is sound" in done("check", path)
 
 
-def test_a_line_too_long(tmp_path: Path) -> None:
+def test_a_line_that_is_too_long(tmp_path: Path) -> None:
     result = log("import", tmp_path / "log.db", "-", input=b"x" * (16 * 1024 * 1024 + 1))
     assert (result.exit_code, "is this NDJSON?" in result.stderr) == (1, True)
 
 
-def test_an_event_larger_than_most_hubs_allow(tmp_path: Path) -> None:
-    """Its hub may have had another `--max-event`; the export must come back."""
+def test_an_event_above_the_default_limit(tmp_path: Path) -> None:
+    """Its hub may have had a larger `--max-event`; its export must be importable."""
     path, data = tmp_path / "log.db", "x" * 1_000_000
     done("import", path, "-", input=lines({"topic": "t", "data": data}))
     assert exported(path)[0]["data"] == data
 
 
-def test_keys_count_from_the_import_on(tmp_path: Path) -> None:
+def test_keys_are_remembered_from_the_import_on(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     event = {"topic": "t", "data": "x", "key": "k", "time": 5}
-    assert "2 entries imported" in (said := done("import", path, "-", input=lines(event) * 2))
-    assert ", 1 of them were there, " in said
+    assert "2 entries imported" in (message := done("import", path, "-", input=lines(event) * 2))
+    assert ", including 1 duplicate, " in message
     with RunningHub(url=f"sqlite:///{path}") as hub:
         assert publish(hub.url, "t", "x", key="k")["duplicate"]
 
@@ -604,10 +606,10 @@ def test_nothing_to_import(tmp_path: Path) -> None:
 
 def test_trim(path: Path) -> None:
     before = path.stat().st_size
-    said = done("trim", path, "--entries", "100")
+    message = done("trim", path, "--entries", "100")
     after = path.stat().st_size
     assert after < before // 4
-    assert said == (
+    assert message == (
         f"4,902 entries trimmed; the file is {(before - after) / 1024:.1f} KiB smaller,"
         f" {after / 1024:.1f} KiB now\n"
     )
@@ -616,7 +618,7 @@ def test_trim(path: Path) -> None:
     assert done("check", path) == f"{path} is sound: 100 entries, from 4903 to 5002\n"
 
 
-def test_who_comes_back_to_a_trimmed_log_is_told(path: Path) -> None:
+def test_a_client_that_resumes_from_trimmed_entries_gets_a_gap(path: Path) -> None:
     life = info(path)["last_lives"][0]["life"]
     done("trim", path, "--entries", "1")
     assert info(path)["ended"] == 1
@@ -643,8 +645,8 @@ def test_trim_by_age(tmp_path: Path) -> None:
     assert [row.data for row in rows(path)] == ["new"] * 10
 
 
-def test_what_has_gone_gives_its_space_back_later_too(path: Path) -> None:
-    """Retention frees pages and leaves the file as large as it was."""
+def test_trim_also_frees_the_space_of_entries_removed_earlier(path: Path) -> None:
+    """Retention frees pages inside the file but does not shrink it."""
     write_log(path, [{"topic": "t"}] * 2000, retention_entries=10)
     before = path.stat().st_size
     assert "0 entries trimmed" in done("trim", path, "--entries", "1000000")
@@ -652,7 +654,7 @@ def test_what_has_gone_gives_its_space_back_later_too(path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["trim", "--entries", "1"], ["import", "-"]])
-def test_a_log_in_use_is_left_alone(path: Path, command: list[str]) -> None:
+def test_a_log_in_use_is_refused(path: Path, command: list[str]) -> None:
     with RunningHub(url=f"sqlite:///{path}"):
         name, *words = command
         result = log(name, path, *words, input=b'{"topic": "t"}\n')
@@ -673,7 +675,7 @@ def small_disk(tmp_path: Path) -> Any:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_no_room_to_give_the_space_back(small_disk: Path) -> None:
+def test_no_room_to_shrink_the_file(small_disk: Path) -> None:
     path = small_disk / "log.db"
     write_log(path, [{"topic": "t", "data": "x" * 1000}] * 4000)
     (small_disk / "others").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 2 * 1024 * 1024))
@@ -687,8 +689,8 @@ def test_no_room_to_give_the_space_back(small_disk: Path) -> None:
 # -- a copy
 
 
-def test_a_restored_copy_reuses_no_id_and_tells_its_clients(tmp_path: Path) -> None:
-    """The copy is made beside a running hub, which goes on; later the copy takes its place."""
+def test_a_restored_copy_reuses_no_id_and_sends_a_gap(tmp_path: Path) -> None:
+    """The copy is made while a hub is running and publishes more; later it replaces the log."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     with RunningHub(url=f"sqlite:///{path}") as hub:
         kept = publish(hub.url, "news", "before")["id"]
@@ -744,7 +746,7 @@ def test_no_progress_between_the_lines_of_an_export(path: Path) -> None:
 
 
 def test_interrupted(tmp_path: Path) -> None:
-    """What had been read by then is stored and said, and the log is closed in good order."""
+    """The lines read so far are stored and counted, and the log is closed cleanly."""
     path = tmp_path / "log.db"
     with running(tmp_path, "log", "import", path, "-", stdin=subprocess.PIPE) as command:
         stdin = command.process.stdin
@@ -755,9 +757,9 @@ def test_interrupted(tmp_path: Path) -> None:
             assert command.process.poll() is None
             time.sleep(0.01)
         assert command.interrupt() == 130
-        said = command.output
+        message = command.output
     found = info(path)
-    assert said.startswith(f"{found['entries']:,} entries imported into ")
+    assert message.startswith(f"{found['entries']:,} entries imported into ")
     assert 1000 <= found["entries"] <= 1500
     assert found["clean"]
 
@@ -765,5 +767,5 @@ def test_interrupted(tmp_path: Path) -> None:
 def rows_or_none(path: Path) -> list[Row]:
     try:
         return rows(path)
-    except sqlite3.OperationalError:  # it is being made
+    except sqlite3.OperationalError:  # the file is being created
         return []

@@ -55,7 +55,7 @@ def test_publish_prints_the_id(hub: RunningHub) -> None:
     assert (event.data, event.id) == ("hello", done.stdout.strip())
 
 
-def test_all_there_is_to_say() -> None:
+def test_all_options() -> None:
     with Scripted(ACCEPT) as server:
         words = ["a b", "d", "-e", "tick", "--key", "k", "--retry", "700", "--json"]
         done = tidewire("publish", *words, env={"TIDEWIRE_URL": server.url})
@@ -83,22 +83,22 @@ def test_data_from_stdin_loses_its_last_line_end(given: bytes, sent: str) -> Non
     assert json.loads(server.requests[0].body)["data"] == sent
 
 
-def test_data_that_is_no_text() -> None:
+def test_data_that_is_not_utf8() -> None:
     done = tidewire("publish", "t", "-", "--url", "http://127.0.0.1:1", input=b"ab\xff")
-    assert (done.returncode, done.stderr) == (1, "Error: stdin is not UTF-8 (byte 3) (invalid_utf8)\n")
+    assert (done.returncode, done.stderr) == (1, "Error: stdin is not valid UTF-8 (byte 3) (invalid_utf8)\n")
 
 
-def test_no_hub_there_is_3_and_says_what_to_do() -> None:
+def test_no_hub_is_3_with_advice() -> None:
     port = free_port()
     done = tidewire("publish", "t", "d", "--url", f"http://127.0.0.1:{port}")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
         f"Error: no answer from http://127.0.0.1:{port}: connection refused. "
-        "Start a hub with `tidewire serve`, or say where it is with --url.\n"
+        "Start a hub with `tidewire serve`, or pass its URL with --url.\n"
     )
 
 
-def test_what_the_hub_refuses_is_1(hub: RunningHub) -> None:
+def test_a_refusal_of_the_hub_is_1(hub: RunningHub) -> None:
     done = tidewire("publish", "a/*", "d", "--url", hub.url)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"Error: .*\(invalid_topic\)\n", done.stderr)
@@ -107,13 +107,13 @@ def test_what_the_hub_refuses_is_1(hub: RunningHub) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [("404 Not Found", 1), ("429 Many", 3), ("502 Bad", 3), ("503 Full", 3)]
 )
-def test_what_may_pass_is_3(status: str, code: int) -> None:
+def test_a_temporary_failure_is_3(status: str, code: int) -> None:
     with Scripted(answer(status, body=b"<html>")) as server:
         done = CliRunner().invoke(main, ["publish", "t", "d", "--url", server.url])
     assert (done.exit_code, done.stderr) == (code, f"Error: {server.url} answered {status}\n")
 
 
-# -- many
+# -- many events
 
 
 def line(topic: str | None, data: object) -> bytes:
@@ -132,12 +132,10 @@ def test_ndjson_from_a_file(hub: RunningHub, tmp_path: Path) -> None:
     assert (receipts[0]["lines"][0], receipts[-1]["lines"][1]) == (1, 2500)
     assert all(one["lines"][1] + 1 == two["lines"][0] for one, two in pairwise(receipts))
     last = received[-1].id
-    assert re.fullmatch(
-        rf"2,500 events published in \d+\.\d s \([\d,]+/s\), the last is {last}\n", done.stderr
-    )
+    assert re.fullmatch(rf"2,500 events published in \d+\.\d s \([\d,]+/s\), last id {last}\n", done.stderr)
 
 
-def test_a_topic_for_lines_that_name_none(hub: RunningHub) -> None:
+def test_a_topic_for_lines_without_one(hub: RunningHub) -> None:
     lines = line(None, "a") + line("other", "b") + line(None, {"c": "ü"}).rstrip()
     with connect(hub.url, topics=["mine", "other"]) as events:
         done = tidewire("publish", "mine", "--ndjson", "--url", hub.url, input=lines)
@@ -150,7 +148,7 @@ def test_a_topic_for_lines_that_name_none(hub: RunningHub) -> None:
     ]
 
 
-def test_slow_lines_go_out_as_they_come(hub: RunningHub, tmp_path: Path) -> None:
+def test_slow_lines_are_sent_as_they_arrive(hub: RunningHub, tmp_path: Path) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with running(tmp_path, "publish", "--ndjson", "--url", hub.url, **pipes) as command:
         stdin, stdout = command.process.stdin, command.process.stdout
@@ -169,7 +167,9 @@ def test_slow_lines_go_out_as_they_come(hub: RunningHub, tmp_path: Path) -> None
     ("bad", "code"),
     [(b"{nonsense\n", "invalid_json"), (line("a/*", "x"), "invalid_topic"), (b"\xff\n", "invalid")],
 )
-def test_a_bad_line_is_named_and_those_before_it_are_stored(hub: RunningHub, bad: bytes, code: str) -> None:
+def test_the_error_names_a_bad_line_and_those_before_it_are_stored(
+    hub: RunningHub, bad: bytes, code: str
+) -> None:
     lines = line("bad", "1") + b"\n\r\n" + line("bad", "2") + bad + line("bad", "3")
     done = tidewire("publish", "--ndjson", "--url", hub.url, input=lines)
     assert done.returncode == 1
@@ -183,7 +183,7 @@ def test_duplicates_are_counted(hub: RunningHub) -> None:
     keyed = b'{"topic":"dup","data":"x","key":"k"}\n'
     done = tidewire("publish", "--ndjson", "--url", hub.url, input=keyed * 3)
     assert "3 events published " in done.stderr
-    assert ", 2 of them duplicates, the last is " in done.stderr
+    assert ", including 2 duplicates, last id " in done.stderr
 
 
 def test_no_lines_at_all() -> None:
@@ -193,7 +193,7 @@ def test_no_lines_at_all() -> None:
 
 
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
-    """stderr is a terminal, stdout is not: one line there is written again and again."""
+    """If stderr is a terminal and stdout is not, one line on stderr is rewritten."""
 
     def slowly(request: Request) -> list[Action]:
         count = request.body.count(b"\n") + 1

@@ -444,7 +444,7 @@ def test_settings_reach_the_hub_and_the_protocol() -> None:
 def test_other_addresses_need_the_open_flag() -> None:
     with Process([COMMAND, "serve", "--port", "0", "--host", "0.0.0.0", "--open"]) as server:
         port = int(server.wait_line(r"on http://0\.0\.0\.0:(\d+)").group(1))
-        assert "EVERYONE" in server.output
+        assert "ANYONE" in server.output
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             client.sendall(
                 get("/health/live", "Connection: close").replace(b"localhost", b"anything.example")

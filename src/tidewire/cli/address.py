@@ -8,13 +8,21 @@ from typing import Any
 import click
 
 host_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--host", default="127.0.0.1", show_default=True, envvar="TIDEWIRE_HOST", help="Where to listen."
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="TIDEWIRE_HOST",
+    show_envvar=True,
+    help="Address or host name to listen on.",
 )
 port_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
     envvar="TIDEWIRE_PORT",
-    help="The port; 0 takes a free one.",
+    show_envvar=True,
+    help="Port to listen on; 0 picks a free one.",
 )

@@ -1,4 +1,4 @@
-"""Where `tidewire serve` keeps its log, unless an option says otherwise."""
+"""Where `tidewire serve` keeps its log by default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..engines.by_url import url_of
 from ..engines.sqlite.engine import path_of
 from ..errors import StartRefused
 
-# In the current folder: two projects on one machine do not share a log.
+# In the current folder, so that two projects on one machine do not share a log.
 DEFAULT_LOG = "tidewire.db"
 
 
@@ -23,7 +23,7 @@ def default_engine() -> str:
 
 
 def place_of(url: str) -> str:
-    """Return where the log of an engine is, for people: an absolute path, or the URL if it is not a file."""
+    """Return the location of a log to show to people: an absolute path, or the URL if it is not a file."""
     url = url_of(url)
     if url.startswith("sqlite:"):
         return os.path.abspath(path_of(url))

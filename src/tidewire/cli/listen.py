@@ -22,17 +22,35 @@ Style = Literal["pretty", "json", "raw"]
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("topics", nargs=-1)
-@click.option("-t", "--topic", "named", multiple=True, help="A topic that looks like a URL. Repeatable.")
-@url_option
-@click.option("--since", metavar="WHEN", help="Where to start: start, last:N, 10m, an ISO time, a position.")
-@click.option("--last-event-id", metavar="ID", help="Go on after this event.")
 @click.option(
-    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Send it. Repeatable."
+    "-t",
+    "--topic",
+    "named",
+    multiple=True,
+    metavar="TOPIC",
+    help="A topic, even one that looks like a URL. Repeatable.",
 )
-@click.option("--json", "style", flag_value="json", help="One JSON object a line: id, topic, event, data.")
-@click.option("--raw", "style", flag_value="raw", help="The bytes as they come.")
+@url_option
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Where to start: now, start, last:N, 10m, an ISO time or a position.",
+)
+@click.option("--last-event-id", metavar="ID", help="Continue after the event with this id.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Send this header. Repeatable.",
+)
+@click.option(
+    "--json", "style", flag_value="json", help="Print each event as a line of JSON: id, topic, event, data."
+)
+@click.option("--raw", "style", flag_value="raw", help="Print the bytes as they arrive.")
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="Exit after N events.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of the connection on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report on the connection on stderr.")
 def listen(
     topics: tuple[str, ...],
     named: tuple[str, ...],
@@ -45,19 +63,20 @@ def listen(
     quiet: bool,
 ) -> None:
     """
-    Print the events of TOPICS as they come, or of any SSE endpoint.
+    Print the events of TOPICS, or of any SSE endpoint, as they arrive.
 
-    A topic may be a pattern: `*` is one whole level, `**` as the last level is the rest, `**` alone is
-    everything. An argument that begins with http:// or https:// is the address of an endpoint.
-    A lost connection is made again, and what was missed is asked for.
+    A topic may be a pattern: `*` matches one level, `**` as the last level matches the rest, and `**` alone
+    matches everything. An argument that starts with http:// or https:// is the URL of an SSE endpoint.
+
+    If the connection is lost, the command reconnects and continues after the last event.
 
     \b
       tidewire listen orders/7 'invoices/*' --since 10m
       tidewire listen https://example.org/stream --json | jq .data
-      tidewire listen news --count 1 --json     # wait for one event, in a script
+      tidewire listen news --count 1 --json     # wait for one event in a script
     """
     if style == "raw" and count is not None:
-        raise click.UsageError("--count counts events and --raw prints bytes: choose one")
+        raise click.UsageError("--count and --raw cannot be used together")
     target, terms = address(topics, named, url)
     status = Status(bool(terms), quiet, colours(sys.stderr))
     stream = connect(
@@ -78,19 +97,21 @@ def listen(
 
 
 def address(topics: Sequence[str], named: Sequence[str], url: str) -> tuple[str, list[str]]:
-    """Return the URL to ask and the topics to ask it for; none of an endpoint."""
+    """Return the URL to connect to and the topics to subscribe to; no topics for an SSE endpoint."""
     endpoints = [topic for topic in topics if topic.startswith(("http://", "https://"))]
     if not topics and not named:
-        raise click.UsageError("say at least one TOPIC; '**' is all of them")
+        raise click.UsageError("give at least one TOPIC; '**' matches all topics")
     if not endpoints:
         return url, [*topics, *named]
     if len(topics) > 1 or named:
-        raise click.UsageError("an endpoint goes alone; for a topic that looks like a URL say --topic")
+        raise click.UsageError(
+            "an SSE endpoint must be the only argument; use --topic for a topic that looks like a URL"
+        )
     return endpoints[0], []
 
 
 def only_topic(terms: Sequence[str]) -> str | None:
-    """Return the topic of every event if there can be only one: the hub does not repeat it then."""
+    """Return the topic of all events if there is only one. The hub does not send it with each event then."""
     return terms[0] if len(set(terms)) == 1 and not is_pattern(terms[0]) else None
 
 
@@ -99,7 +120,7 @@ def parse_headers(lines: Iterable[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
-            raise click.UsageError("a header is 'NAME: VALUE'")
+            raise click.UsageError("write a header as 'NAME: VALUE'")
         headers[name.strip()] = value.strip()
     return headers
 
@@ -112,9 +133,9 @@ def print_bytes(stream: Stream) -> None:
 def print_events(stream: Stream, write: Callable[[Event], bytes], status: Status, count: int | None) -> None:
     seen = 0
     for event in stream:
-        status.said(event)
+        status.hub_event(event)
         emit(write(event))
-        # What the hub says is not what somebody waits for.
+        # The hub's own events do not count.
         seen += not event.event.startswith("hub.")
         if seen == count:
             return
@@ -123,13 +144,13 @@ def print_events(stream: Stream, write: Callable[[Event], bytes], status: Status
 
 
 def emit(data: bytes) -> None:
-    # At once: whoever reads a pipe waits for this event, not for a full buffer.
+    # Flush at once: a program at the other end of a pipe waits for this event, not for a full buffer.
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def as_json(topic: str | None) -> Callable[[Event], bytes]:
-    """Return what writes an event as a line of JSON; `topic` is that of a stream with only one."""
+    """Return a function that formats an event as a line of JSON. `topic` is that of a single-topic stream."""
 
     def write(event: Event) -> bytes:
         fields = {
@@ -144,7 +165,7 @@ def as_json(topic: str | None) -> Callable[[Event], bytes]:
 
 
 def pretty(colour: bool) -> Callable[[Event], bytes]:
-    """Return what writes an event for people: time, id, topic, type and data, without what is not there."""
+    """Return a function that formats an event for people: time, id, topic, type and data, if present."""
 
     def paint(text: str | None, **style: Any) -> str:
         text = printable(text or "")
@@ -152,7 +173,7 @@ def pretty(colour: bool) -> Callable[[Event], bytes]:
 
     def write(event: Event) -> bytes:
         if event.event.startswith("hub."):
-            return b""  # said on stderr, in words
+            return b""  # described on stderr
         first, *more = [printable(line) for line in event.data.split("\n")]
         words = [
             paint(f"{datetime.now():%H:%M:%S}", dim=True),

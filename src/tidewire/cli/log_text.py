@@ -1,4 +1,4 @@
-"""What `tidewire log` says: sizes, the state of a log, how far it is."""
+"""The texts of `tidewire log`: sizes, the summary of a log, and progress."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import click
 
 from . import printable
 
-# Seconds between two states of the progress.
+# Seconds between two updates of the progress.
 EVERY = 0.2
 
 
 class Progress:
     """
-    A line on stderr that is written again and again, if that is a terminal: so many entries are `done`.
+    A line on stderr that is rewritten, if stderr is a terminal, such as "5 of 9 entries exported".
 
-    With `output` on stdout it stays away from a terminal that shows that too.
+    `verb` is its last word. With `output` the command writes to stdout; then nothing is shown if that is a
+    terminal too.
     """
 
-    def __init__(self, done: str, *, output: bool = False) -> None:
-        self._done = done
-        self._due = 0.0
+    def __init__(self, verb: str, *, output: bool = False) -> None:
+        self._verb = verb
+        self._next_update = 0.0
         self._shown = False
         self._visible = sys.stderr.isatty() and not (output and sys.stdout.isatty())
 
@@ -39,13 +40,13 @@ class Progress:
         self.clear()
 
     def __call__(self, done: int, of: int) -> None:
-        """Say how far it is; `of` is 0 where nobody knows."""
+        """Show that `done` entries are done, out of `of` if that is not 0."""
         now = time.monotonic()
-        if now >= self._due:
-            self._due = now + EVERY
-            self.say(f"{done:,} of {entries(of)} {self._done}" if of else f"{entries(done)} {self._done}")
+        if now >= self._next_update:
+            self._next_update = now + EVERY
+            self.show(f"{done:,} of {entries(of)} {self._verb}" if of else f"{entries(done)} {self._verb}")
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         if self._visible:
             self._shown = True
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
@@ -67,14 +68,14 @@ def size(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
 
 
-def in_lines(found: Mapping[str, Any]) -> str:
-    """Return what `info` found, for people."""
+def summary(found: Mapping[str, Any]) -> str:
+    """Return the result of `info` as text for people."""
     return "\n".join([*(f"{name:<8} {text}" for name, text in rows(found)), *topics(found["topics"])])
 
 
 def rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "log", found["path"]
-    yield "file", f"{size(found['file_bytes'])}, and {size(found['wal_bytes'])} in its WAL"
+    yield "file", f"{size(found['file_bytes'])}, plus {size(found['wal_bytes'])} in its WAL"
     yield "state", state(found)
     yield "head", found["head"]
     yield "kept", f"{entries(found['entries'])} from {found['floor']} on, {size(found['bytes'])}"
@@ -83,15 +84,15 @@ def rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "newest", moment(found["newest"])
     last = ", ".join(f"{life['life']} from {life['first']}" for life in found["last_lives"])
     yield "lives", f"{found['lives']:,}: {'… ' * (found['lives'] > len(found['last_lives']))}{last}"
-    yield "keys", f"{found['keys']:,} held"
-    yield "marks", f"{found['marks']:,}, of topics with trimmed entries"
+    yield "keys", f"{found['keys']:,} remembered"
+    yield "marks", f"{found['marks']:,} (topics with trimmed entries)"
     yield "ended", "1 topic" if found["ended"] == 1 else f"{found['ended']:,} topics"
 
 
 def state(found: Mapping[str, Any]) -> str:
     if found["in_use"]:
         return f"in use by {found['in_use']}"
-    return "closed" if found["clean"] else "not closed in good order: the next hub looks through it first"
+    return "closed" if found["clean"] else "not closed cleanly: the next hub checks it before use"
 
 
 def moment(seconds: float) -> str:

@@ -15,10 +15,10 @@ from ..client.sync.publisher import Publisher
 from ..errors import InvalidInput
 from . import EXIT_CODES, url_option
 
-# Bytes read at once. From a pipe comes what is there, so slow lines go out one by one and fast ones together.
+# Bytes read at once. A pipe returns what it has, so slow lines are sent one by one and fast ones together.
 CHUNK = 1024 * 1024
 
-# A line of this length is a file without line ends.
+# A longer line is taken for a file that is not NDJSON.
 MAX_LINE = 16 * 1024 * 1024
 
 
@@ -26,10 +26,18 @@ MAX_LINE = 16 * 1024 * 1024
 @click.argument("topic", required=False)
 @click.argument("data", required=False)
 @url_option
-@click.option("-e", "--event", metavar="TYPE", help="The event's type.")
-@click.option("-k", "--key", help="Published again with the same key within 10 minutes, it is stored once.")
+@click.option("-e", "--event", metavar="TYPE", help="Type of the event.")
 @click.option(
-    "--retry", type=click.IntRange(min=0), metavar="MS", help="The reconnection time to send along."
+    "-k",
+    "--key",
+    metavar="KEY",
+    help="Idempotency key. An event published again with the same key within 10 minutes is stored once.",
+)
+@click.option(
+    "--retry",
+    type=click.IntRange(min=0),
+    metavar="MS",
+    help="Reconnection time for subscribers, sent with the event.",
 )
 @click.option(
     "--ndjson",
@@ -38,10 +46,10 @@ MAX_LINE = 16 * 1024 * 1024
     flag_value="-",
     type=click.File("rb"),
     metavar="[FILE]",
-    help='Publish each line of a file, or of stdin: {"topic": …, "data": …, "event"?, "key"?, "retry"?}.'
-    " With TOPIC, lines need not name one.",
+    help='Publish each line of FILE (or stdin): {"topic": …, "data": …, "event"?, "key"?, "retry"?}.'
+    " Lines without a topic go to TOPIC.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the whole receipt, not its id alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole receipt instead of the id.")
 def publish(
     topic: str | None,
     data: str | None,
@@ -55,7 +63,7 @@ def publish(
     """
     Publish DATA to TOPIC and print the event's id.
 
-    DATA is text; `-` reads it from stdin, without its last line end.
+    DATA is text; with `-` it is read from stdin, without the last line end.
 
     \b
       tidewire publish orders/7 '{"status": "paid"}' --event status
@@ -64,11 +72,13 @@ def publish(
     """
     if file is not None:
         if (data, event, key, retry) != (None, None, None, None):
-            raise click.UsageError("with --ndjson the lines say it all: no DATA, --event, --key or --retry")
+            raise click.UsageError(
+                "--ndjson takes data, event, key and retry from the lines: do not pass them"
+            )
         publish_lines(url, file, topic)
         return
     if topic is None or data is None:
-        raise click.UsageError("say a TOPIC and the DATA, `-` to read the data from stdin, or --ndjson")
+        raise click.UsageError("give a TOPIC and DATA (`-` reads it from stdin), or use --ndjson")
     text = read_data() if data == "-" else data
     with publisher(url) as hub:
         receipt = hub.publish(topic, text, event=event, key=key, retry=retry)
@@ -76,22 +86,24 @@ def publish(
 
 
 def publisher(url: str) -> Publisher:
-    # One attempt, without a key: whoever types the command sees what is wrong, and decides.
+    # One attempt and no key: a person who types the command sees the error and decides.
     return Publisher(url, retry_for=0)
 
 
 def read_data() -> str:
-    """Return stdin as text, without its last line end: `echo` adds one that nobody means."""
+    """Return stdin as text without its last line end, which `echo` adds. Raises `InvalidInput`."""
     data = sys.stdin.buffer.read()
     data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"stdin is not UTF-8 (byte {error.start + 1})", code="invalid_utf8") from error
+        raise InvalidInput(
+            f"stdin is not valid UTF-8 (byte {error.start + 1})", code="invalid_utf8"
+        ) from error
 
 
 def publish_lines(url: str, file: BufferedReader, topic: str | None) -> None:
-    """Publish the lines of a file and print the receipts as they come; the sum goes to stderr."""
+    """Publish the lines of a file. Print the receipts as they arrive, and a summary on stderr."""
     progress = Progress()
     number = 1
     try:
@@ -109,13 +121,13 @@ def publish_lines(url: str, file: BufferedReader, topic: str | None) -> None:
 
 
 def read_lines(file: BufferedReader) -> Iterator[list[bytes]]:
-    """Yield the lines that are there, as many as come at once."""
+    """Yield lines as they are read, as many as are available at a time."""
     rest = b""
     while chunk := file.read1(CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_LINE:
             raise InvalidInput(
-                f"a line of more than {MAX_LINE} bytes: is this NDJSON?", code="event_too_large"
+                f"a line is longer than {MAX_LINE} bytes: is this NDJSON?", code="event_too_large"
             )
         if lines:
             yield lines
@@ -124,7 +136,7 @@ def read_lines(file: BufferedReader) -> Iterator[list[bytes]]:
 
 
 def with_topic(line: bytes, topic: str) -> bytes:
-    """Return a line with a topic if it names none. What is wrong with it the hub says better."""
+    """Return a line, with `topic` if it has none. An invalid line is left to the hub to refuse."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -133,13 +145,13 @@ def with_topic(line: bytes, topic: str) -> bytes:
 
 
 class Progress:
-    """How many events are stored: a line on stderr, written again and again, and the sum at the end."""
+    """The number of events stored: a line on stderr that is rewritten, and a summary at the end."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._count = self._duplicates = 0
         self._last = ""
-        # Where the receipts can be seen they are the progress.
+        # If stdout is a terminal too, the receipts themselves show the progress.
         self._visible = sys.stderr.isatty() and not sys.stdout.isatty()
 
     def add(self, receipt: Receipt, count: int) -> None:
@@ -150,12 +162,15 @@ class Progress:
             click.echo(f"\r\x1b[K{self._so_far()}", err=True, nl=False)
 
     def end(self) -> None:
-        notes = [f"{self._duplicates:,} of them duplicates"] if self._duplicates else []
-        notes += [f"the last is {self._last}"] if self._last else []
+        notes = []
+        if self._duplicates:
+            notes.append(f"including {self._duplicates:,} duplicate{'s' * (self._duplicates > 1)}")
+        if self._last:
+            notes.append(f"last id {self._last}")
         clear = "\r\x1b[K" if self._visible else ""
         click.echo(clear + ", ".join([self._so_far(), *notes]), err=True)
 
     def _so_far(self) -> str:
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._started
         events = "1 event" if self._count == 1 else f"{self._count:,} events"
         return f"{events} published in {seconds:.1f} s ({self._count / max(seconds, 0.001):,.0f}/s)"

@@ -23,21 +23,35 @@ from .data import DEFAULT_LOG, default_engine, place_of
 EXIT_CODES = """
 \b
 Exit codes:
-  0    stopped by SIGTERM or SIGINT (Ctrl-C), all streams ended in good order
-  1    it could not start (an address in use, a TLS file, an engine), or its disk failed
-  2    the command line is wrong
+  0    stopped by SIGTERM or SIGINT (Ctrl-C); all streams were ended cleanly
+  1    cannot start (address in use, TLS files, engine), or the disk failed
+  2    wrong usage
 """
 
 DURABILITY = {
-    "memory": "events are lost when it stops",
+    "memory": "events are lost when the hub stops",
     "process": "acknowledged events survive a crash of the process",
     "disk": "acknowledged events survive a power cut",
     "quorum": "acknowledged events survive the loss of a minority of machines",
 }
 
 
+class ServeCommand(click.Command):
+    """A command whose help lists the settings after the other options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Settings": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections["Settings" if param.name in ROWS else "Options"].append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
 class SettingType(click.ParamType[float]):
-    """A number that `settings` accepts under this name."""
+    """A number that `settings` accepts for this setting."""
 
     name = "number"
 
@@ -56,7 +70,7 @@ class SettingType(click.ParamType[float]):
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `command` an option for every row of `settings`."""
+    """Add an option to `command` for each row of `settings`."""
     for name, item in reversed(ROWS.items()):
         off = item.metadata["off"]
         option = click.option(
@@ -73,26 +87,46 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=ServeCommand, epilog=EXIT_CODES)
 @host_option
 @port_option
-@click.option("--uds", metavar="PATH", envvar="TIDEWIRE_UDS", help="Listen on a unix socket instead.")
-@click.option("--ssl-certfile", metavar="PATH", envvar="TIDEWIRE_SSL_CERTFILE", help="TLS: the certificates.")
-@click.option("--ssl-keyfile", metavar="PATH", envvar="TIDEWIRE_SSL_KEYFILE", help="TLS: their key.")
+@click.option(
+    "--uds",
+    metavar="PATH",
+    envvar="TIDEWIRE_UDS",
+    show_envvar=True,
+    help="Listen on this Unix socket instead of a port.",
+)
+@click.option(
+    "--ssl-certfile",
+    metavar="PATH",
+    envvar="TIDEWIRE_SSL_CERTFILE",
+    show_envvar=True,
+    help="Serve TLS with this certificate chain (PEM).",
+)
+@click.option(
+    "--ssl-keyfile",
+    metavar="PATH",
+    envvar="TIDEWIRE_SSL_KEYFILE",
+    show_envvar=True,
+    help="Private key of the certificate (PEM), if it is in another file.",
+)
 @click.option(
     "--engine",
     metavar="URL",
     envvar="TIDEWIRE_ENGINE",
     show_envvar=True,
-    help="Where the log is kept: a path such as ./log.db, its sqlite:/// URL, or memory to keep none."
-    f"  [default: {DEFAULT_LOG} in the current folder]",
+    show_default=f"{DEFAULT_LOG} in the current folder",
+    help="Where to keep the log: a path such as ./log.db, its sqlite:/// URL, or `memory`.",
 )
 @click.option(
     "--open",
     "is_open",
     is_flag=True,
     envvar="TIDEWIRE_OPEN",
-    help="Let everyone who reaches it publish and subscribe. Another address than loopback needs it.",
+    show_envvar=True,
+    help="Let anyone who can reach the address publish and subscribe. Required unless it is a loopback"
+    " address or a Unix socket.",
 )
 @click.option(
     "--allowed-host",
@@ -100,7 +134,8 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     multiple=True,
     metavar="NAME",
     envvar="TIDEWIRE_ALLOWED_HOST",
-    help="A name, besides localhost, that requests may be for. Repeatable.",
+    show_envvar=True,
+    help="Accept requests for this host name, besides localhost. Repeatable.",
 )
 @click.option(
     "--allowed-origin",
@@ -108,7 +143,8 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     multiple=True,
     metavar="ORIGIN",
     envvar="TIDEWIRE_ALLOWED_ORIGIN",
-    help="An origin, such as https://example.com, whose pages may use the hub. Repeatable.",
+    show_envvar=True,
+    help="Let web pages of this origin, such as https://example.com, use the hub. Repeatable.",
 )
 @click.option(
     "--log-level",
@@ -116,9 +152,16 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default="info",
     show_default=True,
     envvar="TIDEWIRE_LOG_LEVEL",
-    help="How much to log.",
+    show_envvar=True,
+    help="Log messages of this level and above.",
 )
-@click.option("--access-log", is_flag=True, envvar="TIDEWIRE_ACCESS_LOG", help="Log every request.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    envvar="TIDEWIRE_ACCESS_LOG",
+    show_envvar=True,
+    help="Log every request.",
+)
 @setting_options
 def serve(
     host: str,
@@ -137,20 +180,21 @@ def serve(
     """
     Run a hub.
 
+    Subscribe and publish with any HTTP client, for example curl:
+
     \b
-    tidewire serve &
-    curl -N localhost:8000/events/news &
-    curl -d hello localhost:8000/events/news
+      curl -N localhost:8000/events/news
+      curl -d hello localhost:8000/events/news
     """
     local = uds is not None or loopback(host)
     if not (local or is_open):
         raise click.UsageError(
-            f"everyone who reaches {host} could publish and subscribe: say --open if that is meant"
+            f"anyone who can reach {host} could publish and subscribe; pass --open to allow that"
         )
     if ssl_keyfile and not ssl_certfile:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
-    raise_descriptor_limit()  # the hub reads it to know how many streams it may have
-    # Names are checked where a web page could point one of its own at this machine.
+    raise_descriptor_limit()  # first, since the hub derives its maximum of streams from the limit
+    # On loopback the Host header is checked: a web page could resolve its own name to this machine.
     names = allowed_hosts if allowed_hosts or (local and uds is None) else None
     hub = Hub(
         engine or default_engine(),
@@ -178,7 +222,7 @@ def serve(
 
 
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that the user gave: an explicit value is more than a default that it equals."""
+    """Return the settings that the user gave. They count as given even if they equal the default."""
     source = click.get_current_context().get_parameter_source
     return {name: value for name, value in settings.items() if source(name) is not ParameterSource.DEFAULT}
 
@@ -188,11 +232,11 @@ def loopback(host: str) -> bool:
 
 
 def banner(hub: Hub, urls: Sequence[str], local: bool, origins: Sequence[str]) -> str:
-    who = "every program on this machine" if local else "EVERYONE who reaches this address"
-    pages = ", ".join(["its own", *origins])
+    who = "every program on this machine" if local else "ANYONE who can reach this address"
+    pages = ", ".join(["same origin", *origins])
     return "\n".join(
         [
-            f"Tidewire {__version__} on {' and '.join(urls)} (Ctrl-C stops it)",
+            f"Tidewire {__version__} on {' and '.join(urls)} (press Ctrl-C to stop it)",
             f"  log      {place_of(hub.url)}; durability {hub.durability}: {DURABILITY[hub.durability]}",
             f"  open to  {who}, without a token; web pages: {pages}",
         ]

@@ -1,4 +1,4 @@
-"""What `tidewire listen` says on stderr of its connection, and of what the hub says."""
+"""What `tidewire listen` reports on stderr: its connection, and the hub's own events."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from . import printable
 
 
 def colours(file: TextIO) -> bool:
-    """Whether to colour what is written there (https://no-color.org)."""
+    """Whether to use colours in this file (https://no-color.org)."""
     return file.isatty() and not os.environ.get("NO_COLOR")
 
 
 class Status:
-    """Lines on stderr, one for each change. `hub` is whether a hub is expected at the other end."""
+    """Lines on stderr, one for each change. `hub` is whether the server is expected to be a hub."""
 
     def __init__(self, hub: bool, quiet: bool, colour: bool) -> None:
         self._hint = hub
@@ -31,32 +31,32 @@ class Status:
         match change:
             case Opened(url):
                 self._hint = False
-                self._say(f"connected to {place(url)}")
+                self._print(f"connected to {without_secrets(url)}")
             case Wait(seconds, reason):
-                self._say(f"{reason}; next try in {seconds:.1f} s{self._first_hint()}")
+                self._print(f"{reason}; retrying in {seconds:.1f} s{self._first_hint()}")
             case Stop(reason, error):
-                # An error is said by whoever it ends.
+                # An error ends the command, which prints it.
                 if error is None:
-                    self._say(reason)
+                    self._print(reason)
 
-    def said(self, event: Event) -> None:
-        """Put what the hub says of the stream into words."""
-        if event.event in WORDS:
-            self._say(WORDS[event.event](event, fields_of(event)))
+    def hub_event(self, event: Event) -> None:
+        """Describe an event of the hub; ignore others."""
+        if event.event in DESCRIPTIONS:
+            self._print(DESCRIPTIONS[event.event](event, fields_of(event)))
 
     def _first_hint(self) -> str:
-        hint = " (if no hub runs there: `tidewire serve`)" if self._hint else ""
+        hint = " (start a hub with `tidewire serve`)" if self._hint else ""
         self._hint = False
         return hint
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if not self._quiet:
             text = printable(text)
             click.echo(click.style(text, dim=True) if self._colour else text, err=True)
 
 
-def place(url: str) -> str:
-    """Return a URL without its query and its password: either may hold a secret."""
+def without_secrets(url: str) -> str:
+    """Return a URL without its query and password, which may be secret."""
     parsed = httpx2.URL(url)
     return origin_of(parsed) + parsed.path
 
@@ -71,7 +71,7 @@ def fields_of(event: Event) -> dict[str, Any]:
 
 def gap(event: Event, fields: dict[str, Any]) -> str:
     since = f" after {fields['requested']}" if "requested" in fields else ""
-    return f"gap ({fields.get('reason')}): events{since} are missing; going on from {event.id}"
+    return f"gap ({fields.get('reason')}): events{since} are missing; continuing from {event.id}"
 
 
 def end(event: Event, fields: dict[str, Any]) -> str:
@@ -79,7 +79,7 @@ def end(event: Event, fields: dict[str, Any]) -> str:
 
 
 def error(event: Event, fields: dict[str, Any]) -> str:
-    return f"the server failed to make the next event ({fields.get('code')})"
+    return f"the server failed to produce the next event ({fields.get('code')})"
 
 
-WORDS = {"hub.gap": gap, "hub.end": end, "hub.error": error}
+DESCRIPTIONS = {"hub.gap": gap, "hub.end": end, "hub.error": error}
