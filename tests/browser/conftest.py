@@ -1,4 +1,4 @@
-"""What the browser tests share: pages that must behave, and the demo as its own process."""
+"""What the browser tests share: pages that must not misbehave, and the demo as a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
 
-# What the content security policy forbids is a violation event, and no test would see it otherwise.
+# Records violations of the content security policy, which no test would see otherwise.
 WATCH_POLICY = """
 globalThis.violations = [];
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
@@ -31,10 +31,10 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
     """
-    Open pages, each in a context of its own.
+    Open pages, each in its own context.
 
-    At the end none of them may have raised an error, broken its own content
-    security policy or asked another server for anything.
+    At the end, no page may have raised an error, violated its content
+    security policy or sent a request to another server.
     """
     contexts: list[Any] = []
     pages: list[Page] = []
@@ -49,7 +49,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         streams: list[str] | None = None,
         **options: Any,
     ) -> Page:
-        """`script` runs before the page's own; `console` and `streams` (URLs) grow as the page goes on."""
+        """`script` runs before the page's scripts; `console` and `streams` (URLs) are filled."""
         context = new_context(browser, **options)
         contexts.append(context)
         page = context.new_page()
@@ -68,7 +68,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     violations = [page.evaluate("violations") for page in pages if not page.is_closed()]
     for context in contexts:
         context.close()
-    # A lost connection is an error in Firefox's eyes, told in its own words.
+    # Firefox reports a lost connection as an error of the page.
     assert [error for error in errors if not error.startswith(("Firefox can", "The connection to "))] == []
     assert [found for found in violations if found] == []
     assert [to for page, to in asked if urlsplit(to).netloc != urlsplit(page).netloc] == []

@@ -1,4 +1,4 @@
-"""Page two of the demo: one cat fact for everyone who listens."""
+"""Page two of the demo: one cat fact for all listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tidewire.demo.content import CAT_FACTS
 
 @pytest.fixture(params=["?client=native", ""], ids=["EventSource", "EventStream"])
 def client(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Both ways to listen: the browser's own and ours."""
+    """Both clients: the browser's and ours."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -20,7 +20,7 @@ def facts(page: object) -> list[str]:
     return [row["text"] for row in rows(page) if row["type"] == "catFact"]  # type: ignore[arg-type]
 
 
-def test_each_generated_event_reaches_everyone_and_who_stops_is_forgotten(
+def test_each_generated_event_reaches_all_current_listeners(
     open_page: OpenPage, quick_demo: str, client: str
 ) -> None:
     first = open_page(f"{quick_demo}/demo/broadcast{client}")
@@ -28,7 +28,7 @@ def test_each_generated_event_reaches_everyone_and_who_stops_is_forgotten(
     for page in (first, second):
         wait_until(lambda page=page: text(page, "listening") == "2")  # type: ignore[misc]
 
-    # From a terminal, or by the address bar of another tab.
+    # As from a terminal, or from the address bar of another tab.
     sent = get_json(f"{quick_demo}/generateEvent")
     assert sent["text"] in CAT_FACTS
     assert sent["listening"] == 2
@@ -61,12 +61,12 @@ def test_the_page_generates_events_too(open_page: OpenPage, quick_demo: str) -> 
     assert {"generateEvent", "catFact"} <= {row["type"] for row in rows(page)}
 
 
-def test_another_tab_is_one_listener_more(open_page: OpenPage, quick_demo: str) -> None:
+def test_another_tab_is_one_more_listener(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo/broadcast")
     wait_until(lambda: text(page, "listening") == "1")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open another tab").click()
-    # Behind the new tab this one does not ask the server any more.
+    # Behind the new tab, this one does not poll the server.
     wait_until(lambda: get_json(f"{quick_demo}/demo/status")["listening"] == 2)
     page.bring_to_front()
     wait_until(lambda: text(page, "listening") == "2")

@@ -1,4 +1,4 @@
-"""Page one of the demo: every sentence that is said of it, in real browsers."""
+"""Page one of the demo, in real browsers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 
 from support.browser_pages import NO_EVENT_SOURCE, SEED, OpenPage, events, get_json, rows, text, wait_until
 from support.waiting import PATIENCE
-from tidewire.demo.makers import random_events
+from tidewire.demo.random_events import random_events
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 EXPECTED = [(event.event, json.loads(event.data)) for event in random_events(Random(SEED), 30)]
-MODES = ("hub", "article")
+MODES = ("hub", "classic")
 
 
-def said(happening: dict[str, Any]) -> str:
-    """What the page makes of an event's data in the log."""
-    return str(happening.get("result") or happening.get("text") or happening.get("alt"))
+def log_text(fields: dict[str, Any]) -> str:
+    """Return the text that the log shows for an event's data."""
+    return str(fields.get("result") or fields.get("text") or fields.get("alt"))
 
 
 def ended(page: Page) -> None:
@@ -33,24 +33,24 @@ def streams_open(url: str) -> int:
     return count
 
 
-# -- what comes
+# -- the events
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_thirty_events_of_four_types_come_as_the_seed_says(
+def test_thirty_events_of_four_types_arrive_as_the_seed_determines(
     open_page: OpenPage, quick_demo: str, mode: str
 ) -> None:
     page = open_page(f"{quick_demo}/demo?client=native#{mode}")
     ended(page)
     assert [(row["type"], row["text"], row["number"]) for row in events(page)] == [
-        (kind, said(happening), happening["number"]) for kind, happening in EXPECTED
+        (kind, log_text(fields), fields["number"]) for kind, fields in EXPECTED
     ]
     assert {kind for kind, _ in EXPECTED} == {"coinToss", "dieRoll", "catFact", "meme"}
     assert text(page, "received") == "30"
     assert (text(page, "missed"), text(page, "repeated")) == ("0", "0")
 
 
-def test_each_type_has_an_area_that_shows_its_newest(open_page: OpenPage, quick_demo: str) -> None:
+def test_each_type_has_an_area_that_shows_its_newest_event(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo?client=native")
     ended(page)
     newest = dict(EXPECTED)
@@ -88,9 +88,7 @@ def test_one_listener_per_type(open_page: OpenPage, quick_demo: str) -> None:
     }
 
 
-def test_the_log_lies_across_the_bottom_and_is_the_same_in_the_console(
-    open_page: OpenPage, quick_demo: str
-) -> None:
+def test_the_log_is_at_the_bottom_and_also_in_the_console(open_page: OpenPage, quick_demo: str) -> None:
     console: list[str] = []
     page = open_page(f"{quick_demo}/demo?client=native", console=console)
     ended(page)
@@ -106,7 +104,7 @@ def test_the_log_lies_across_the_bottom_and_is_the_same_in_the_console(
     assert band["width"] == body["width"]
     assert band["y"] + band["height"] >= body["height"] - 1
     assert page.locator("main").bounding_box()["y"] < box["y"]  # type: ignore[index]
-    # New rows come at the end, and the end is in view.
+    # New rows are added at the end, and the end is visible.
     assert log.evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight") < 24
 
 
@@ -114,7 +112,7 @@ def test_the_log_lies_across_the_bottom_and_is_the_same_in_the_console(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_stop_closes_the_stream_and_the_server_stops_making(
+def test_stop_closes_the_stream_and_the_server_stops_the_generator(
     open_page: OpenPage, slow_demo: str, mode: str
 ) -> None:
     wait_until(lambda: streams_open(slow_demo) == 0)
@@ -122,21 +120,21 @@ def test_stop_closes_the_stream_and_the_server_stops_making(
     wait_until(lambda: text(page, "streams") == "1")
     wait_until(lambda: int(text(page, "made")) >= 2)
     page.get_by_role("button", name="Stop Events").click()
-    # The server noticed: its count, on this page, goes down.
+    # The server noticed it: its count of streams goes down.
     wait_until(lambda: text(page, "streams") == "0")
     assert page.locator("#state").get_attribute("data-state") == "stopped"
     received = text(page, "received")
-    # At once where closing ends the generator, after 10 s where a log is kept for those who come back.
-    wait_until(lambda: text(page, "maker") == "stopped", timeout=9 if mode == "article" else PATIENCE)
+    # At once in classic mode, after 10 s in hub mode, where clients may reconnect.
+    wait_until(lambda: text(page, "generator") == "stopped", timeout=9 if mode == "classic" else PATIENCE)
     made = text(page, "made")
     assert int(made) < int(text(page, "of"))
     page.wait_for_timeout(1500)
     assert (text(page, "made"), text(page, "received")) == (made, received)
 
 
-def test_the_article_s_end_is_an_id_after_which_the_page_closes(open_page: OpenPage, quick_demo: str) -> None:
+def test_a_classic_stream_ends_by_an_id_and_a_close(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
-    page = open_page(f"{quick_demo}/demo?client=native#article", streams=streams)
+    page = open_page(f"{quick_demo}/demo?client=native#classic", streams=streams)
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     assert "close()" in rows(page)[-1]["text"]
@@ -144,7 +142,7 @@ def test_the_article_s_end_is_an_id_after_which_the_page_closes(open_page: OpenP
     assert len(streams) == 1
 
 
-def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
+def test_a_hub_stream_ends_with_an_event_and_a_204_and_the_page_does_nothing(
     open_page: OpenPage, quick_demo: str
 ) -> None:
     closes = """
@@ -163,7 +161,7 @@ def test_the_hub_s_end_is_an_event_and_a_204_and_the_page_does_nothing(
     assert page.evaluate("closes") == 0
 
 
-def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> None:
+def test_start_again_opens_a_new_stream(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{quick_demo}/demo?client=native", streams=streams)
     ended(page)
@@ -176,7 +174,7 @@ def test_start_again_takes_a_new_one(open_page: OpenPage, quick_demo: str) -> No
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_page_view_has_its_own_maker(open_page: OpenPage, quick_demo: str, mode: str) -> None:
+def test_each_page_view_has_its_own_events(open_page: OpenPage, quick_demo: str, mode: str) -> None:
     first = open_page(f"{quick_demo}/demo?client=native#{mode}")
     wait_until(lambda: int(text(first, "received")) >= 5)
     second = open_page(f"{quick_demo}/demo?client=native#{mode}")
@@ -185,38 +183,38 @@ def test_each_page_view_has_its_own_maker(open_page: OpenPage, quick_demo: str, 
         assert [row["number"] for row in events(page)] == list(range(1, 31))
 
 
-def test_the_way_is_there_to_choose(open_page: OpenPage, slow_demo: str) -> None:
+def test_the_mode_can_be_chosen(open_page: OpenPage, slow_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{slow_demo}/demo?client=native", streams=streams)
-    for mode, path in (("article", "/demo/events?view="), ("hub", "/events/demo/")):
+    for mode, path in (("classic", "/demo/events?view="), ("hub", "/events/demo/")):
         page.locator(f"input[value={mode}]").check()
         page.locator("#state[data-state=open]").wait_for()
         assert path in streams[-1]
     assert len(streams) == 3
 
 
-# -- for everybody
+# -- other browsers, keyboard, screens
 
 
-def test_without_event_source_the_hub_s_end_is_a_204_too(open_page: OpenPage, quick_demo: str) -> None:
+def test_without_event_source_a_hub_stream_ends_with_a_204(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo", script=NO_EVENT_SOURCE)
     ended(page)
     assert [(row["type"], row["text"]) for row in events(page)] == [
-        (kind, said(happening)) for kind, happening in EXPECTED
+        (kind, log_text(fields)) for kind, fields in EXPECTED
     ]
     wait_until(lambda: "204" in rows(page)[-1]["text"])
 
 
-def test_without_event_source_the_article_s_way_ends_as_well(open_page: OpenPage, quick_demo: str) -> None:
+def test_without_event_source_a_classic_stream_ends(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
-    page = open_page(f"{quick_demo}/demo#article", script=NO_EVENT_SOURCE, streams=streams)
+    page = open_page(f"{quick_demo}/demo#classic", script=NO_EVENT_SOURCE, streams=streams)
     ended(page)
     assert "id -1" in rows(page)[-1]["text"]
     page.wait_for_timeout(3000)
     assert len(streams) == 1
 
 
-def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
+def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     reached = []
     for _ in range(11):
@@ -246,7 +244,7 @@ def test_everything_can_be_done_by_keyboard(open_page: OpenPage, slow_demo: str)
     page.get_by_role("button", name="Stop Events").wait_for()
     page.locator("input[value=hub]").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("input[value=article]").is_checked()
+    assert page.locator("input[value=classic]").is_checked()
     page.locator("#fault-note").wait_for()
 
 
@@ -264,11 +262,11 @@ def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, pa
 
 
 @pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs"])
-def test_it_is_dark_where_dark_is_wanted(open_page: OpenPage, quick_demo: str, path: str) -> None:
+def test_it_is_dark_if_the_user_prefers_dark(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}")
 
     def contrast() -> tuple[float, float]:
-        """How light page and text are, from 0 to 255."""
+        """Return how light the page and its text are, from 0 to 255."""
         colours = page.evaluate(
             """() => {
             const style = getComputedStyle(document.body);
@@ -282,8 +280,8 @@ def test_it_is_dark_where_dark_is_wanted(open_page: OpenPage, quick_demo: str, p
         if page.context.browser.browser_type.name == "chromium":  # type: ignore[union-attr]
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         else:
-            # Playwright cannot change the wish of a Firefox that it did not build. This
-            # takes the same colours of the style sheet by another way.
+            # Playwright cannot emulate the scheme in a Firefox that it did not build. This selects
+            # the same colours of the style sheet.
             page.evaluate("scheme => (document.documentElement.style.colorScheme = scheme)", scheme)
 
     prefer("light")

@@ -1,4 +1,4 @@
-"""Page one of the demo: what its buttons break, and that nothing is missed or repeated."""
+"""Page one of the demo: after each fault nothing is missed or repeated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def complete(page: Page) -> None:
-    """Everything that came is here, in order, once."""
+    """Assert that every event so far is in the log, in order and once."""
     numbers = [row["number"] for row in events(page)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert (text(page, "missed"), text(page, "repeated")) == ("0", "0")
@@ -32,8 +32,8 @@ def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> 
     wait_state(page, "lost")
     assert "retry: 2000 ms" in next(row["text"] for row in rows(page) if row["type"] == "error")
     wait_until(lambda: replayed(page))
-    brought = wait_until(lambda: (got := text(page, "last-event-id")) != "none yet" and got)
-    told = re.compile(f"back after .* s: the server got Last-Event-ID {re.escape(brought)} and")
+    sent = wait_until(lambda: (got := text(page, "last-event-id")) != "none yet" and got)
+    told = re.compile(f"reconnected after .* s: the server received Last-Event-ID {re.escape(sent)} and")
     wait_until(lambda: any(told.match(row["text"]) for row in rows(page)))
     wait_until(lambda: text(page, "replayed") == str(len(replayed(page))))
     assert text(page, "connections") == "2"
@@ -57,13 +57,13 @@ def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow
     complete(page)
 
 
-def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
+def test_refuse_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)
     page.get_by_role("button", name="Refuse").click()
     wait_state(page, "lost")
-    wait_until(lambda: any("turned away politely" in row["text"] for row in rows(page)))
-    # The refusal brings a retry: of its own, and the browser keeps to it.
+    wait_until(lambda: any("refused after" in row["text"] for row in rows(page)))
+    # The refusal has its own retry:, which the browser obeys.
     assert 1000 <= int(text(page, "retry").split()[0]) <= 2000
     wait_until(lambda: text(page, "retry") == "2000 ms")
     wait_until(lambda: int(text(page, "replayed")) >= 5)
@@ -71,14 +71,14 @@ def test_refuse_turns_away_politely_and_loses_nothing(open_page: OpenPage, slow_
     complete(page)
 
 
-def test_the_article_s_way_has_nothing_to_replay_and_says_so(open_page: OpenPage, quick_demo: str) -> None:
-    page = open_page(f"{quick_demo}/demo?client=native#article")
+def test_a_classic_stream_cannot_replay_and_the_page_says_so(open_page: OpenPage, quick_demo: str) -> None:
+    page = open_page(f"{quick_demo}/demo?client=native#classic")
     for name in ("Drop", "Silent", "Refuse"):
         assert page.get_by_role("button", name=name).is_disabled()
-    assert page.get_by_text("Choose the hub topic to break things").is_visible()
+    assert page.get_by_text("Choose “Hub topic” to break things").is_visible()
 
 
-def test_without_event_source_our_own_client_does_the_same(open_page: OpenPage, slow_demo: str) -> None:
+def test_our_client_recovers_without_event_source(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo", script=NO_EVENT_SOURCE)
     assert page.evaluate("typeof EventSource") == "undefined"
     wait_until(lambda: int(text(page, "received")) >= 3)

@@ -1,4 +1,4 @@
-"""Each line of docs/reference/client-behaviour.md that applies to a Python client has a test named after it."""
+"""Each line of docs/reference/client-behaviour.md that applies to Python has a test named after it."""
 
 from __future__ import annotations
 

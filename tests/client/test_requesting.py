@@ -1,4 +1,8 @@
-"""What the clients send, which answers they accept, and how they follow redirects: lines A, B, C of docs/reference/client-behaviour.md."""
+"""
+What the clients send, which answers they accept, and how they follow redirects.
+
+docs/reference/client-behaviour.md, lines A, B and C.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo without a browser: its makers, its content, its rules, and what is left of its views."""
+"""The demo without a browser: its events, its content, its rules, and how long it keeps its views."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tidewire import Hub
 from tidewire.demo import Demo, views
 from tidewire.demo.app import demo_files
 from tidewire.demo.content import CAT_FACTS
-from tidewire.demo.makers import TYPES, deck, random_events
 from tidewire.demo.memes import MEMES, svg
+from tidewire.demo.random_events import TYPES, deck, random_events
 from tidewire.event_stream import Decoder
 
 WEB = Path(tidewire.__file__).with_name("web")
 TIDEWIRE = Path(sys.executable).with_name("tidewire")
 
 
-# -- what is made
+# -- the events
 
 
-def test_the_same_seed_makes_the_same_events() -> None:
+def test_the_same_seed_gives_the_same_events() -> None:
     assert list(random_events(Random(7), 30)) == list(random_events(Random(7), 30))
     assert list(random_events(Random(7), 30)) != list(random_events(Random(8), 30))
 
 
-def test_events_are_numbered_and_of_four_types_with_what_their_areas_need() -> None:
+def test_events_are_numbered_and_of_four_types_with_their_fields() -> None:
     made = [(event.event, json.loads(event.data)) for event in random_events(Random(1), 2_000)]
     assert [happening["number"] for _, happening in made] == list(range(1, 2_001))
     counts = Counter(kind for kind, _ in made)
@@ -56,7 +56,7 @@ def test_events_are_numbered_and_of_four_types_with_what_their_areas_need() -> N
     assert images == {(f"/demo/memes/{meme.name}.svg", meme.alt) for meme in MEMES}
 
 
-def test_nothing_is_dealt_again_before_all_has_been() -> None:
+def test_no_card_is_dealt_again_before_all_have_been_dealt() -> None:
     dealt = list(islice(deck(Random(1), CAT_FACTS), 2 * len(CAT_FACTS)))
     assert Counter(dealt[: len(CAT_FACTS)]) == Counter(dealt[len(CAT_FACTS) :]) == Counter(CAT_FACTS)
 
@@ -67,7 +67,7 @@ def test_there_are_about_sixty_cat_facts() -> None:
 
 
 @pytest.mark.parametrize("meme", MEMES, ids=lambda meme: meme.name)
-def test_a_meme_is_a_picture_that_says_what_it_shows(meme: Any) -> None:
+def test_a_meme_is_a_picture_with_a_description(meme: Any) -> None:
     picture = ElementTree.fromstring(svg(meme))
     title = picture.find("{http://www.w3.org/2000/svg}title")
     assert title is not None
@@ -97,7 +97,7 @@ def test_a_meme_is_a_picture_that_says_what_it_shows(meme: Any) -> None:
 
 
 class Inline(HTMLParser):
-    """What a strict content security policy forbids, and what would leave the machine."""
+    """Finds what a strict content security policy forbids, and links to other servers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Inline(HTMLParser):
 
 
 @pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/tab"])
-def test_pages_hold_nothing_inline_and_ask_nobody_else(path: str) -> None:
+def test_pages_have_nothing_inline_and_use_no_other_server(path: str) -> None:
     kind, body = demo_files()[path]
     assert kind == b"text/html; charset=utf-8"
     reader = Inline()
@@ -134,7 +134,7 @@ def test_scripts_write_text_and_never_markup(script: Path) -> None:
     assert not re.search(r"https?://(?!html\.spec)", source)
 
 
-def test_styles_and_pictures_ask_nobody_else() -> None:
+def test_styles_and_pictures_use_no_other_server() -> None:
     for path, (kind, body) in demo_files().items():
         if kind.startswith((b"text/css", b"image/svg")):
             text = body.decode().replace("http://www.w3.org/2000/svg", "")
@@ -146,7 +146,7 @@ def test_styles_and_pictures_ask_nobody_else() -> None:
 
 
 class Site:
-    """A demo inside this event loop, asked as an ASGI app."""
+    """A demo in this event loop, called as an ASGI app."""
 
     def __init__(self, **options: Any) -> None:
         self.hub = Hub(per_process=True)
@@ -213,13 +213,13 @@ class Listener:
         await asyncio.wait_for(self.task, PATIENCE)
 
 
-async def test_pages_carry_a_strict_policy(site: Site) -> None:
+async def test_pages_have_a_strict_policy(site: Site) -> None:
     for path in demo_files():
         answer = await site.get(path)
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'self';")
-        # Only the page that page three shows twelve times may be in a frame, and only in one of ours.
+        # Only the page that page three shows in frames may be framed, and only by our own pages.
         ancestors = "'self'" if path == "/demo/tab" else "'none'"
         assert f"frame-ancestors {ancestors};" in policy
         assert "unsafe" not in policy
@@ -229,7 +229,7 @@ async def test_pages_carry_a_strict_policy(site: Site) -> None:
         assert head.content == b""
 
 
-async def test_the_way_in_and_ways_that_lead_nowhere(site: Site) -> None:
+async def test_redirects_and_errors(site: Site) -> None:
     assert (await site.get("/")).headers["location"] == "/demo"
     assert (await site.get("/demo/nothing")).status_code == 404
     assert (await site.post("/demo")).status_code == 405
@@ -251,7 +251,7 @@ async def test_a_hub_alone_has_no_demo() -> None:
             assert (await client.get(path)).status_code == 404
 
 
-async def test_another_site_s_page_can_cause_nothing(site: Site) -> None:
+async def test_pages_of_other_sites_are_refused(site: Site) -> None:
     listener = Listener(site.demo, "/events/demo/mine")
     await wait_until_async(lambda: listener.events)
     for fault in ("drop", "silent", "refuse"):
@@ -263,7 +263,7 @@ async def test_another_site_s_page_can_cause_nothing(site: Site) -> None:
     await listener.leave()
 
 
-async def test_names_that_are_not_ours_are_refused_where_names_are_checked() -> None:
+async def test_other_host_names_are_refused_if_hosts_are_checked() -> None:
     demo = Demo(Hub(per_process=True, allowed_hosts=()), allowed_hosts=())
     for path in ("/demo", "/demo/status", "/generateEvent", "/events/demo/mine", "/events/x", "/"):
         async with httpx2.AsyncClient(
@@ -272,7 +272,7 @@ async def test_names_that_are_not_ours_are_refused_where_names_are_checked() -> 
             assert (await client.get(path)).status_code == 421
 
 
-async def test_a_view_ends_after_its_last_event_and_says_so(site: Site) -> None:
+async def test_a_view_ends_with_hub_end_after_its_last_event(site: Site) -> None:
     listener = Listener(site.demo, "/events/demo/mine")
     await wait_until_async(lambda: listener.ended)
     kinds = [event.event for event in listener.events]
@@ -282,32 +282,32 @@ async def test_a_view_ends_after_its_last_event_and_says_so(site: Site) -> None:
         (event.event, event.data) for event in random_events(Random(7), 30)
     ]
     view = await site.view("demo/mine")
-    assert (view["made"], view["maker"], view["retry"]) == (30, "done", 2000)
+    assert (view["made"], view["generator"], view["retry"]) == (30, "done", 2000)
     again = Listener(site.demo, "/events/demo/mine", last_event_id=listener.decoder.last_event_id)
     await wait_until_async(lambda: again.status)
     assert again.status == 204
 
 
-async def test_the_article_s_last_message_has_the_id_minus_one(site: Site) -> None:
+async def test_the_last_message_of_a_classic_stream_has_the_id_minus_one(site: Site) -> None:
     listener = Listener(site.demo, "/demo/events?view=mine")
     await wait_until_async(lambda: listener.ended)
     assert len(listener.events) == 31
     assert [event.id for event in listener.events] == [""] * 30 + ["-1"]
-    assert (await site.view("article/mine"))["maker"] == "done"
+    assert (await site.view("classic/mine"))["generator"] == "done"
 
 
-async def test_leaving_the_article_s_stream_stops_its_maker(site: Site) -> None:
+async def test_leaving_a_classic_stream_stops_its_generator(site: Site) -> None:
     site.demo.views.interval = 60
     listener = Listener(site.demo, "/demo/events?view=mine")
     await wait_until_async(lambda: listener.events)
-    status = (await site.get("/demo/status?topic=article/mine")).json()
-    assert (status["streams"], status["view"]["maker"]) == (1, "working")
+    status = (await site.get("/demo/status?topic=classic/mine")).json()
+    assert (status["streams"], status["view"]["generator"]) == (1, "running")
     await listener.leave()
-    status = (await site.get("/demo/status?topic=article/mine")).json()
-    assert (status["streams"], status["view"]["maker"]) == (0, "stopped")
+    status = (await site.get("/demo/status?topic=classic/mine")).json()
+    assert (status["streams"], status["view"]["generator"]) == (0, "stopped")
 
 
-async def test_a_view_is_made_a_while_longer_than_it_is_listened_to(
+async def test_events_are_made_for_a_while_after_the_last_stream_has_gone(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert views.GRACE == 10
@@ -318,39 +318,39 @@ async def test_a_view_is_made_a_while_longer_than_it_is_listened_to(
     await listener.leave()
     made = (await site.view("demo/mine"))["made"]
     await wait_until_async(lambda: site.demo.views.get("demo/mine").made > made)  # type: ignore[union-attr]
-    # Whoever comes back in time gets what was made meanwhile, and the maker goes on.
+    # A client that reconnects in time gets the events made in the meantime, and more.
     last = listener.decoder.last_event_id
     back = Listener(site.demo, "/events/demo/mine", last_event_id=last)
     await wait_until_async(lambda: len(back.events) > 3)
     numbers = [json.loads(event.data)["number"] for event in (*listener.events[1:], *back.events)]
     assert numbers == list(range(1, len(numbers) + 1))
     view = await site.view("demo/mine")
-    assert (view["connections"], view["last_event_id"], view["maker"]) == (2, last, "working")
+    assert (view["connections"], view["last_event_id"], view["generator"]) == (2, last, "running")
     await back.leave()
-    await wait_until_async(lambda: site.demo.views.get("demo/mine").maker == "stopped")  # type: ignore[union-attr]
-    # And whoever comes later is told that it is over, after what is left.
+    await wait_until_async(lambda: site.demo.views.get("demo/mine").generator == "stopped")  # type: ignore[union-attr]
+    # A client that reconnects later gets the rest and then the end.
     late = Listener(site.demo, "/events/demo/mine", last_event_id=back.decoder.last_event_id)
     await wait_until_async(lambda: late.ended)
     assert late.events[-1].event == "hub.end"
     assert json.loads(late.events[-1].data)["reason"] == "left"
 
 
-async def test_nothing_is_kept_of_views_that_are_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finished_views_are_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "GRACE", 0.05)
     monkeypatch.setattr(views, "KEPT", 0.05)
     for number in range(20):
         hub = Listener(site.demo, f"/events/demo/{number}")
-        article = Listener(site.demo, f"/demo/events?view={number}")
-        await wait_until_async(lambda hub=hub, article=article: hub.events and article.events)  # type: ignore[misc]
+        classic = Listener(site.demo, f"/demo/events?view={number}")
+        await wait_until_async(lambda hub=hub, classic=classic: hub.events and classic.events)  # type: ignore[misc]
         await hub.leave()
-        await article.leave()
-    # A request that no stream comes of.
+        await classic.leave()
+    # A request that opens no stream.
     await site.get("/events/demo/history", accept="application/json")
     await wait_until_async(lambda: len(site.demo.views) == 0)
-    assert site.demo.views.articles == 0
+    assert site.demo.views.classic_streams == 0
 
 
-async def test_refused_clients_are_told_when_to_come_back(site: Site) -> None:
+async def test_refused_clients_get_a_time_to_reconnect(site: Site) -> None:
     listener = Listener(site.demo, "/events/demo/mine")
     await wait_until_async(lambda: len(listener.events) > 1)
     assert (await site.post("/demo/faults/refuse?topic=demo/mine")).json() == {"seconds": 5}
@@ -358,9 +358,9 @@ async def test_refused_clients_are_told_when_to_come_back(site: Site) -> None:
     native = await site.get("/events/demo/mine", last_event_id=listener.decoder.last_event_id)
     assert native.status_code == 200
     assert native.headers["content-type"] == "text/event-stream"
-    told = Decoder()
-    assert told.feed(native.content) == []
-    assert 1000 <= told.retry <= 2000  # type: ignore[operator]
+    decoder = Decoder()
+    assert decoder.feed(native.content) == []
+    assert 1000 <= decoder.retry <= 2000  # type: ignore[operator]
     ours = await site.get("/events/demo/mine", tidewire_client="js/1")
     assert ours.status_code == 503
     assert ours.headers["retry-after"] in ("1", "2")
@@ -368,7 +368,7 @@ async def test_refused_clients_are_told_when_to_come_back(site: Site) -> None:
     assert (view["fault"], view["connections"]) == ("refuse", 3)
 
 
-async def test_silence_holds_bytes_back_and_then_gives_them_all(
+async def test_silence_holds_all_bytes_back_and_then_sends_them(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert views.SILENCE == 10
@@ -440,7 +440,7 @@ def test_drop_resets_the_connection() -> None:
                     pass
 
 
-def test_another_address_than_loopback_must_be_meant() -> None:
+def test_other_addresses_than_loopback_need_open() -> None:
     answer = subprocess.run(
         [TIDEWIRE, "demo", "--host", "0.0.0.0", "--port", "0"], capture_output=True, text=True, check=False
     )

@@ -1,3 +1,3 @@
-"""The article's two servers. `tidewire demo` serves them."""
+"""The demo that `tidewire demo` serves."""
 
 from .app import Demo as Demo

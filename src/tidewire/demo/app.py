@@ -1,11 +1,10 @@
 """
-The article's two servers, around a hub's app.
+The demo's ASGI app, around the app of a hub.
 
-`/demo` shows random events and how a stream survives what breaks it,
-`/demo/broadcast` one cat fact for everyone who listens, `/demo/tabs` twelve
-tabs on one connection. Whatever is not the demo's goes to the hub. Pages show
-text by `textContent` only and load nothing from elsewhere; the content security
-policy says the same once more.
+`/demo` shows random events and how a stream recovers from faults, `/demo/broadcast`
+one cat fact for all listeners, `/demo/tabs` twelve tabs on one connection. All
+other requests go to the hub. The pages show text only by `textContent` and load
+nothing from other servers; the content security policy enforces both.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from ..http.requests import Request
 from ..http.responses import EventStreamResponse
 from ..hub import Hub
 from .content import CAT_FACTS
-from .makers import deck
 from .memes import MEMES, svg
+from .random_events import deck
 from .views import PREFIX, View, Views
 
 Scope = dict[str, Any]
@@ -51,7 +50,7 @@ PAGE_HEAD = [
     (b"referrer-policy", b"no-referrer"),
 ]
 
-# Page three shows this one twelve times, in frames.
+# Page three shows this page in twelve frames.
 FRAME = "/demo/tab"
 FRAME_HEAD = [
     (name, value.replace(b"frame-ancestors 'none'", b"frame-ancestors 'self'")) for name, value in PAGE_HEAD
@@ -71,8 +70,8 @@ class Demo:
         allowed_hosts: Iterable[str] | None = None,
     ) -> None:
         """
-        Serve `hub` and the demo. `seed` makes it repeatable; each page view gets `events` events, one per
-        `interval` seconds. `allowed_hosts` is the hub's own: None where Host is not checked.
+        Serve `hub` and the demo. `seed` makes the events repeatable. Each page view gets `events` events, one
+        every `interval` seconds. `allowed_hosts` is the hub's; with None the Host header is not checked.
         """
         self.hub = hub
         self.views = Views(hub, seed, interval, events)
@@ -82,7 +81,7 @@ class Demo:
         self._files = demo_files()
         self._routes: dict[tuple[str, str], Route] = {
             ("GET", "/"): self._home,
-            ("GET", "/demo/events"): self._article,
+            ("GET", "/demo/events"): self._classic,
             ("GET", "/demo/status"): self._status,
             ("GET", "/subscribeToEvents"): self._subscribe,
             ("GET", "/generateEvent"): self._generate,
@@ -119,7 +118,7 @@ class Demo:
         elif path in self._paths:
             await self._route(request)(request, scope, receive, send)
         else:
-            raise NotFound("the demo has no such page")
+            raise NotFound("no such page in the demo")
 
     def _route(self, request: Request) -> Route:
         route = self._routes.get((request.method, request.path))
@@ -148,7 +147,7 @@ class Demo:
         await answer_json(
             send,
             {
-                "streams": node.streams_open + self.views.articles,
+                "streams": node.streams_open + self.views.classic_streams,
                 "listening": self.hub.subscribers(topic),
                 "view": None if view is None else view.status(now),
             },
@@ -157,33 +156,33 @@ class Demo:
     # -- page one
 
     async def _topic(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the hub answer, and note what no page can see: the id that came and the `retry:` that goes."""
+        """Let the hub answer. Record what a page cannot see: its `Last-Event-ID` and the `retry:` it gets."""
         if request.method != "GET":
             await self.hub.app(scope, receive, send)
             return
         view = self.views.open(request.path.removeprefix("/events/"))
-        brought = request.header(b"last-event-id")
+        last_event_id = request.header(b"last-event-id")
         if asyncio.get_running_loop().time() < view.refused_until:
-            await self._refuse(request, view, brought, send)
+            await self._refuse(request, view, last_event_id, send)
             return
-        await self.hub.app(scope, receive, noting(send, view, brought))
+        await self.hub.app(scope, receive, recording(send, view, last_event_id))
 
-    async def _refuse(self, request: Request, view: View, brought: str | None, send: Send) -> None:
-        """Refuse as a full hub does. On any answer but 200 a native EventSource would give up for ever."""
+    async def _refuse(self, request: Request, view: View, last_event_id: str | None, send: Send) -> None:
+        """Refuse as a full hub does. After any answer but 200 a native EventSource would give up forever."""
         seconds = uniform(1, 2)
-        view.connected(brought, round(seconds * 1000))
+        view.connected(last_event_id, round(seconds * 1000))
         if not request.native:
-            raise Unavailable("turned away by the demo", retry_after=seconds)
+            raise Unavailable("refused by the demo", retry_after=seconds)
         head = stream_head(request.http_version, self.hub.settings.heartbeat)
         await answer(send, 200, head, hub_events.retry(seconds))
 
-    async def _article(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _classic(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         name = request.one("view")
         if not name or len(name) > 64:
-            raise InvalidInput("name the page view: ?view=", code="invalid_query")
-        view = self.views.open(f"article/{name}")
-        response = EventStreamResponse(self.views.article(view))
-        await response(scope, receive, noting(send, view, request.header(b"last-event-id")))
+            raise InvalidInput("pass ?view= with at most 64 characters", code="invalid_query")
+        view = self.views.open(f"classic/{name}")
+        response = EventStreamResponse(self.views.classic(view))
+        await response(scope, receive, recording(send, view, request.header(b"last-event-id")))
 
     def _fault(self, cause: Callable[[str], Awaitable[float]]) -> Route:
         async def route(request: Request, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,33 +196,33 @@ class Demo:
         await self.hub.stream(scope, BROADCAST)(scope, receive, send)
 
     async def _generate(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        # The article publishes by GET, so that an address bar will do. No other site's page may.
+        # By GET, so that it works from the address bar. Pages of other sites are refused.
         if request.header(b"sec-fetch-site") == "cross-site":
-            raise Forbidden("a page of another origin may not do that")
+            raise Forbidden("pages of other sites cannot publish")
         fact = next(self._facts)
         receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
         listening = self.hub.subscribers(BROADCAST)
         await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
 
 
-def noting(send: Send, view: View, brought: str | None) -> Send:
-    """Return a `send` that notes the `retry:` of a stream's first bytes and passes everything on as it is."""
-    streams = False
+def recording(send: Send, view: View, last_event_id: str | None) -> Send:
+    """Return a `send` that records the `retry:` in the first bytes of a stream and passes everything on."""
+    at_start = False
 
-    async def noted(message: Any) -> None:
-        nonlocal streams
+    async def record(message: Any) -> None:
+        nonlocal at_start
         if message["type"] == "http.response.start":
-            streams = (
+            at_start = (
                 message["status"] == 200 and (b"content-type", b"text/event-stream") in message["headers"]
             )
-        elif streams:
-            streams = False
+        elif at_start:
+            at_start = False
             decoder = Decoder()
             decoder.feed(message.get("body", b""))
-            view.connected(brought, decoder.retry)
+            view.connected(last_event_id, decoder.retry)
         await send(message)
 
-    return noted
+    return record
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
@@ -232,13 +231,13 @@ async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -
 
 
 async def answer_json(send: Send, value: Any) -> None:
-    # The line end is for those who asked by curl.
+    # The line end is for curl in a terminal.
     body = orjson.dumps(value) + b"\n"
     await answer(send, 200, content_head(b"application/json", len(body)), body)
 
 
 def demo_files() -> dict[str, tuple[bytes, bytes]]:
-    """Return pages, scripts and pictures: path to type and content. They stay in memory, 70 kB or so."""
+    """Return pages, scripts and pictures: path to type and content. About 70 kB, kept in memory."""
     pages = {"index.html": "/demo"}
     found: dict[str, tuple[bytes, bytes]] = {}
     for file in files("tidewire").joinpath("web", "demo").iterdir():
@@ -251,7 +250,7 @@ def demo_files() -> dict[str, tuple[bytes, bytes]]:
 
 
 def content_type(name: str) -> bytes:
-    # mimetypes reads the system's own lists, where .js may be anything.
+    # mimetypes reads lists of the system, in which .js may be anything.
     if name.endswith(".js"):
         return b"text/javascript; charset=utf-8"
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"

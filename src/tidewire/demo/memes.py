@@ -1,8 +1,8 @@
 """
-Memes, drawn by us: a sky, a drawing and a caption make one SVG, which is served as a file of its own.
+Memes, drawn by us. A sky, a drawing and a caption make one SVG, which is served as a file.
 
-Only presentation attributes are used: a `style` attribute or element would
-break the content security policy where the picture is opened by itself.
+They use only presentation attributes: a `style` attribute or element would
+violate the content security policy when the picture is opened by itself.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ INK = "#0b2a33"
 
 
 class Meme(NamedTuple):
-    name: str  # of its drawing, too
+    name: str  # also the name of its drawing
     top: str
     bottom: str
-    picture: str  # what the drawing shows, in words
+    picture: str  # a description of the drawing
     sky: tuple[str, str]
 
     @property
@@ -46,7 +46,7 @@ MEMES = (
         "lighthouse",
         "nothing to report",
         "still sending a comment every 15 s",
-        "A lighthouse at night, its beam on both sides.",
+        "A lighthouse at night with a beam to each side.",
         ("#0c1f3f", "#27587a"),
     ),
     Meme(
@@ -60,13 +60,13 @@ MEMES = (
         "octopus",
         "HTTP/1.1: six connections",
         "tab seven waits",
-        "A worried octopus, a browser window in each of its six arms.",
+        "A worried octopus with a browser window in each of its six arms.",
         ("#134c63", "#1d7f92"),
     ),
     Meme(
         "goldfish",
         "last event id?",
-        "we have met before?",
+        "have we met before?",
         "A goldfish in its bowl.",
         ("#f7d9c4", "#f2b8a2"),
     ),
@@ -81,13 +81,13 @@ MEMES = (
         "teapot",
         "418",
         "and proud of it",
-        "A teapot that smiles, steam above it.",
+        "A smiling teapot with steam above it.",
         ("#f4e3c8", "#e4b98f"),
     ),
     Meme(
         "bottle",
         "message in a bottle",
-        "at most once delivery",
+        "at-most-once delivery",
         "A bottle with a letter in it, adrift at sea.",
         ("#f9cfa5", "#f4a987"),
     ),
@@ -124,7 +124,7 @@ def svg(meme: Meme) -> str:
 
 
 def _caption(text: str, y: int) -> str:
-    # Long captions shrink to the width instead of running out of the picture.
+    # Long captions shrink to fit the width.
     size = min(34, int(1.72 * (WIDTH - 32) / len(text)))
     return (
         f'<text x="{WIDTH // 2}" y="{y}" text-anchor="middle" font-family="system-ui, sans-serif"'

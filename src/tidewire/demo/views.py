@@ -1,11 +1,11 @@
 """
-The makers of page one, one per page view, and the faults its buttons cause.
+The random events of page one, made for each page view, and the faults that its buttons cause.
 
-In hub mode a view is a topic `demo/<name>`. Its maker works while the topic has a
-stream and 10 seconds longer, so that one that was cut off finds something to
-replay; then, or after the last event, the topic is ended. In the article's way
-the maker is a generator, and closing the stream closes it. Nothing is kept of a
-view but a few numbers for its page, and those for a minute.
+In hub mode a view is a topic `demo/<name>`. Events are made while the topic has a
+stream and for 10 seconds after that, so that a client that was cut off has something
+to replay; then, or after the last event, the topic is ended. In classic mode the
+events come from a generator, which is closed with its stream. Of a view only a few
+numbers for its page are kept, and those for a minute.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ..delivery.subscriber import Subscriber, Wire
 from ..errors import NotFound, TidewireError
 from ..event_stream import Event
 from ..hub import Hub
-from .makers import random_events
+from .random_events import random_events
 
 PREFIX = "demo/"
-GRACE = 10.0
-KEPT = 60.0
-SILENCE = 10.0
-REFUSAL = 5.0
+GRACE = 10.0  # seconds for which events are still made after the last stream has gone
+KEPT = 60.0  # seconds for which the numbers of a finished view are kept
+SILENCE = 10.0  # seconds of the fault "silent"
+REFUSAL = 5.0  # seconds of the fault "refuse"
 
 
 class View:
-    """What was made for one page view, and what its connections said and were told."""
+    """The events of one page view, and what its connections sent and received."""
 
     def __init__(self, topic: str, of: int) -> None:
         self.topic = topic
         self.of = of
         self.made = 0
-        self.made_before = 0  # how many were made when its stream could take them, at first or again
-        self.maker = "waiting"  # then working, and at the end done or stopped
+        self.made_before = 0  # events made before its stream was last opened or unblocked
+        self.generator = "waiting"  # then running, and at the end done or stopped
         self.connections = 0
         self.last_event_id: str | None = None
         self.retry: int | None = None
@@ -49,10 +49,10 @@ class View:
 
     @property
     def over(self) -> bool:
-        return self.maker in ("done", "stopped")
+        return self.generator in ("done", "stopped")
 
     def connected(self, last_event_id: str | None, retry: int | None) -> None:
-        """Note what a new stream brought and what it was sent."""
+        """Record the id that a new stream sent and the `retry:` that it received."""
         self.connections += 1
         self.last_event_id = last_event_id
         self.retry = retry
@@ -64,7 +64,7 @@ class View:
             "made": self.made,
             "of": self.of,
             "made_before": self.made_before,
-            "maker": self.maker,
+            "generator": self.generator,
             "stops_in": None if self.stops_at is None else max(0, math.ceil(self.stops_at - now)),
             "connections": self.connections,
             "last_event_id": self.last_event_id,
@@ -81,11 +81,11 @@ class Views:
         self.seed = seed
         self.interval = interval
         self.events = events
-        self.articles = 0  # streams of the article's way that are open now
+        self.classic_streams = 0  # open now
         self._views: dict[str, View] = {}
         self._ends: set[asyncio.Task[Any]] = set()
-        hub.on_first(f"{PREFIX}*")(self._arrived)
-        hub.on_last(f"{PREFIX}*")(self._left)
+        hub.on_first(f"{PREFIX}*")(self._on_first)
+        hub.on_last(f"{PREFIX}*")(self._on_last)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -94,44 +94,44 @@ class Views:
         return self._views.get(topic)
 
     def open(self, topic: str) -> View:
-        """Return the view of a topic that is asked for. If no stream comes of it, it is soon forgotten."""
+        """Return the view of a requested topic, made if it is new. Without a stream it is soon forgotten."""
         view = self._views.get(topic)
         if view is None:
             view = self._views[topic] = View(topic, self.events)
             self._forget_later(view)
         return view
 
-    # -- the hub's way
+    # -- hub mode
 
-    def _arrived(self, topic: str) -> None:
+    def _on_first(self, topic: str) -> None:
         view = self.open(topic)
         if view.over:
             return
-        self._keep(view)
+        self._cancel_timer(view)
         view.stops_at = None
         if view.task is None:
-            view.maker = "working"
-            view.task = asyncio.create_task(self._make(view))
+            view.generator = "running"
+            view.task = asyncio.create_task(self._publish(view))
 
-    def _left(self, topic: str) -> None:
+    def _on_last(self, topic: str) -> None:
         view = self._views.get(topic)
         if view is None or view.over:
             return
         loop = asyncio.get_running_loop()
-        self._keep(view)
+        self._cancel_timer(view)
         view.stops_at = loop.time() + GRACE
         view.timer = loop.call_later(GRACE, self._abandon, view)
 
     def _abandon(self, view: View) -> None:
         if view.task is not None:
             view.task.cancel()
-        self._over(view, "stopped")
-        # Whoever comes back later still is told that it is over, instead of waiting for ever.
+        self._finish(view, "stopped")
+        # A client that reconnects after that gets the end instead of waiting forever.
         task = asyncio.create_task(self.hub.end(view.topic, "left"))
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
 
-    async def _make(self, view: View) -> None:
+    async def _publish(self, view: View) -> None:
         try:
             for event in random_events(self._random(), view.of):
                 await self.hub.publish(view.topic, event.data, event=event.event)
@@ -139,19 +139,19 @@ class Views:
                 await asyncio.sleep(self.interval)
             await self.hub.end(view.topic, "complete")
         except TidewireError:
-            # The topic was ended by somebody else, or the process stops.
-            self._over(view, "stopped")
+            # Another client ended the topic, or the process is stopping.
+            self._finish(view, "stopped")
         else:
-            self._over(view, "done")
+            self._finish(view, "done")
 
-    # -- the article's way
+    # -- classic mode
 
-    async def article(self, view: View) -> AsyncIterator[Event]:
-        """Make the events of one stream. The last has the id -1: there the page may close."""
+    async def classic(self, view: View) -> AsyncIterator[Event]:
+        """Yield the events of one stream. The last one has the id -1, at which the page closes the stream."""
         view.made = 0
-        view.maker = "working"
-        self.articles += 1
-        self._keep(view)
+        view.generator = "running"
+        self.classic_streams += 1
+        self._cancel_timer(view)
         how = "stopped"
         try:
             for event in random_events(self._random(), view.of):
@@ -161,10 +161,10 @@ class Views:
             yield Event("That was the last one.", id="-1")
             how = "done"
         finally:
-            self.articles -= 1
-            self._over(view, how)
+            self.classic_streams -= 1
+            self._finish(view, how)
 
-    # -- breaking things
+    # -- faults
 
     async def drop(self, topic: str) -> float:
         """Reset the connections of a view's streams."""
@@ -173,21 +173,21 @@ class Views:
         return 0
 
     async def silence(self, topic: str) -> float:
-        """Hold back all bytes of a view's streams for some seconds; return how many."""
+        """Hold back all bytes of a view's streams for some seconds. Return the number of seconds."""
         view, loop = self._existing(topic), asyncio.get_running_loop()
         view.silent_until = loop.time() + SILENCE
         for subscriber, _ in await self._streams(view):
             subscriber.pause_writing()
-            loop.call_later(SILENCE, self._speak, view, subscriber)
+            loop.call_later(SILENCE, self._end_silence, view, subscriber)
         return SILENCE
 
-    def _speak(self, view: View, subscriber: Subscriber) -> None:
+    def _end_silence(self, view: View, subscriber: Subscriber) -> None:
         if subscriber.open:
             view.made_before = view.made
             subscriber.resume_writing()
 
     async def refuse(self, topic: str) -> float:
-        """End a view's streams and turn new ones away for some seconds; return how many."""
+        """End a view's streams and refuse new ones for some seconds. Return the number of seconds."""
         view = self._existing(topic)
         view.refused_until = asyncio.get_running_loop().time() + REFUSAL
         for _, wire in await self._streams(view):
@@ -196,7 +196,7 @@ class Views:
 
     def _existing(self, topic: str) -> View:
         if (view := self._views.get(topic)) is None:
-            raise NotFound("there is no such page view")
+            raise NotFound("no such page view")
         return view
 
     async def _streams(self, view: View) -> list[tuple[Subscriber, Wire]]:
@@ -206,19 +206,19 @@ class Views:
     # -- the life of a view
 
     def _random(self) -> Random:
-        # Each view begins at the seed, so that what one page shows does not depend on the others.
+        # Each view starts from the seed, so it does not depend on other views.
         return Random(self.seed)
 
-    def _keep(self, view: View) -> None:
+    def _cancel_timer(self, view: View) -> None:
         if view.timer is not None:
             view.timer.cancel()
             view.timer = None
 
-    def _over(self, view: View, how: str) -> None:
-        view.maker = how
+    def _finish(self, view: View, how: str) -> None:
+        view.generator = how
         view.stops_at = None
         self._forget_later(view)
 
     def _forget_later(self, view: View) -> None:
-        self._keep(view)
+        self._cancel_timer(view)
         view.timer = asyncio.get_running_loop().call_later(KEPT, self._views.pop, view.topic, None)

@@ -1,4 +1,4 @@
-// One area per event type: each shows its newest event and returns it as text for the log.
+// One area per event type. Each shows its newest event and returns it as text for the log.
 
 const $ = (id) => document.getElementById(id);
 
@@ -66,6 +66,6 @@ function turn(element, face, motion) {
 
 export function animate(element, motion) {
   element.classList.remove(motion);
-  void element.getBoundingClientRect(); // lets the animation begin anew
+  void element.getBoundingClientRect(); // restarts the animation
   element.classList.add(motion);
 }

@@ -1,29 +1,29 @@
-// Page two: everyone who listens gets the same cat fact, whoever asked for it.
+// Page two: all listeners get the same cat fact.
 
 import { animate } from "./areas.js";
 import { Log } from "./log.js";
-import { CLIENTS, askedFor } from "./source.js";
+import { CLIENTS, clientInUrl } from "./source.js";
 import { fetchStatus, poll } from "./status.js";
 import { Wire } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 const log = new Log($("log"));
 const wire = new Wire($("wire"));
-const STATES = { connecting: "connecting", open: "open", lost: "coming back", stopped: "stopped by you" };
+const STATES = { connecting: "connecting", open: "open", lost: "reconnecting", stopped: "stopped" };
 
 let source;
 let received = 0;
 
 function begin() {
-  source = new CLIENTS[askedFor()]("/subscribeToEvents");
+  source = new CLIENTS[clientInUrl()]("/subscribeToEvents");
   source.addEventListener("open", () => {
     setState("open");
     log.add("control back", "open", "listening");
-    ask().catch(() => {});
+    update().catch(() => {});
   });
   source.addEventListener("error", () => {
     setState("lost");
-    log.add("control lost", "error", "connection lost; the browser will come back");
+    log.add("control lost", "error", "connection lost; reconnecting");
   });
   source.addEventListener("catFact", take);
   setState("connecting");
@@ -44,9 +44,9 @@ function stop() {
   source.close();
   source = null;
   setState("stopped");
-  log.add("control", "close", "stopped by you; the others go on");
+  log.add("control", "close", "stopped; the other listeners continue");
   $("toggle").textContent = "Start again";
-  ask().catch(() => {});
+  update().catch(() => {});
 }
 
 async function generate() {
@@ -55,7 +55,7 @@ async function generate() {
   log.add("control", "generateEvent", `sent to ${listening} ${listening === 1 ? "listener" : "listeners"}`);
 }
 
-async function ask() {
+async function update() {
   const { streams, listening } = await fetchStatus("broadcast");
   $("streams").textContent = streams;
   $("listening").textContent = listening;
@@ -68,11 +68,11 @@ function setState(state) {
   wire.state = { lost: "lost", connecting: "closed" }[state] ?? "open";
 }
 
-// The wires show every listener, so they live on while this page has stopped.
+// The wires show all listeners, so they stay while this page has stopped.
 $("toggle").addEventListener("click", () => (source ? stop() : begin()));
 $("generate").addEventListener("click", () => generate().catch(() => {}));
 $("listen-command").textContent = `curl -N ${location.origin}/subscribeToEvents`;
 $("generate-command").textContent = `curl ${location.origin}/generateEvent`;
 
 begin();
-poll(ask);
+poll(update);

@@ -26,8 +26,8 @@ class Row {
     this.element.append(now(), span("type", type), this.text, this.number);
   }
 
-  /** Say more, now that the server told us. */
-  say(text) {
+  /** Replace the text, after more is known. */
+  update(text) {
     this.text.textContent = text;
     console.log(text);
   }
@@ -48,10 +48,10 @@ export class Log {
     this.element.replaceChildren();
   }
 
-  /** Add a row. `kind` is how it looks, `type` what stands before the text. */
+  /** Add a row. `kind` sets its style; `type` is shown before the text. */
   add(kind, type, text, number = 0) {
     const { element } = this;
-    // Whoever scrolled up to read is left where they are.
+    // Do not scroll if the user has scrolled up to read.
     const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 24;
     const row = new Row(kind, type, text, number);
     element.append(row.element);

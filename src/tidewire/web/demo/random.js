@@ -1,8 +1,8 @@
-// Page one: random events of four types, the end of the stream, and what happens when it breaks.
+// Page one: random events of four types, the end of the stream, and recovery from faults.
 
 import { areas, resetAreas } from "./areas.js";
 import { Log } from "./log.js";
-import { CLIENTS, askedFor, randomName } from "./source.js";
+import { CLIENTS, clientInUrl, randomName } from "./source.js";
 import { fetchStatus, poll } from "./status.js";
 import { Wire } from "./wire.js";
 
@@ -15,36 +15,35 @@ const STATES = {
   connecting: "connecting",
   open: "open",
   silent: "open, but silent",
-  lost: "coming back",
-  stopped: "stopped by you",
+  lost: "reconnecting",
+  stopped: "stopped",
   ended: "ended",
-  failed: "given up",
+  failed: "failed",
 };
 const TONES = { coinToss: "coin", dieRoll: "die", catFact: "fact", meme: "meme" };
-const MAKER = { waiting: "waiting", working: "at work", done: "done", stopped: "stopped" };
 const FAULTS = {
   drop: "the server resets this connection",
-  silent: "the server holds all bytes back for 10 s",
-  refuse: "the server closes this connection and turns it away for 5 s",
+  silent: "the server sends nothing for 10 s",
+  refuse: "the server closes this connection and refuses new ones for 5 s",
 };
 
-let current; // the run on show; answers that come late belong to an older one
+let current; // the run that is shown; late answers may belong to an older one
 
-/** One run: from the first connection to its end, or to Stop. Each has a maker of its own on the server. */
+/** Start a run, which lasts until its stream ends or is stopped. Each has its own events on the server. */
 function begin() {
   const mode = document.querySelector("input[name=mode]:checked").value;
   const Client = CLIENTS[document.querySelector("input[name=client]:checked").value];
   const run = {
-    topic: `${mode === "hub" ? "demo" : "article"}/${randomName()}`,
+    topic: `${mode === "hub" ? "demo" : "classic"}/${randomName()}`,
     seen: new Set(),
-    rows: new Map(), // number of an event to its row, until the row is known to be a replay
+    rows: new Map(), // from an event's number to its row, until the row is known to be a replay
     received: 0,
     repeated: 0,
     replayed: 0,
     newest: 0, // the highest number seen
-    made: 0, // how many the server had made when it ended
-    madeBefore: 0, // how many it had made when this connection could take them
-    replayAfter: Infinity, // what we had when the connection broke
+    made: 0, // events that the server has generated
+    madeBefore: 0, // events that it had generated when this connection was opened or unblocked
+    replayAfter: Infinity, // the highest number seen when the connection broke
     retry: null,
     lostAt: 0,
     lostRow: null,
@@ -52,7 +51,7 @@ function begin() {
     over: false, // ended, or stopped
   };
   current = run;
-  run.source = mode === "hub" ? openHub(run, Client) : openArticle(run, Client);
+  run.source = mode === "hub" ? openHub(run, Client) : openClassic(run, Client);
   listen(run);
   resetAreas();
   setState("connecting");
@@ -63,12 +62,12 @@ function begin() {
   showCounts(run);
 }
 
-// Our way: the end is an event of the hub, and a 204 when the browser asks once more.
-// The page need do nothing; it only shows it.
+// The end is an event of the hub, then a 204 when the client reconnects.
+// The page only shows it and need not do anything.
 function openHub(run, Client) {
   const source = new Client(`/events/${run.topic}`);
   source.addEventListener("hub.position", ({ lastEventId }) => {
-    control("hub.position", `the stream begins at ${lastEventId}`);
+    control("hub.position", `the stream starts at ${lastEventId}`);
   });
   source.addEventListener("hub.gap", ({ data }) => control("hub.gap", data, "lost"));
   source.addEventListener("hub.end", ({ data }) => {
@@ -78,8 +77,8 @@ function openHub(run, Client) {
   return source;
 }
 
-// The article's way: a last message with the id -1, after which the page itself must close.
-function openArticle(run, Client) {
+// The end is a message with the id -1, after which the page must close the stream.
+function openClassic(run, Client) {
   const source = new Client(`/demo/events?view=${run.topic.split("/")[1]}`);
   source.addEventListener("message", ({ lastEventId, data }) => {
     if (lastEventId !== "-1") return;
@@ -97,13 +96,13 @@ function listen(run) {
 }
 
 function take(run, { type, data }) {
-  const happening = JSON.parse(data);
-  const { number } = happening;
+  const fields = JSON.parse(data);
+  const { number } = fields;
   run.received += 1;
   if (run.seen.has(number)) run.repeated += 1;
   run.seen.add(number);
   run.newest = Math.max(run.newest, number);
-  run.rows.set(number, log.add(type, type, areas[type](happening), number));
+  run.rows.set(number, log.add(type, type, areas[type](fields), number));
   setState("open");
   wire.pulse(TONES[type]);
   markReplayed(run);
@@ -116,54 +115,55 @@ async function opened(run) {
   setState("open");
   if (!run.lostAt) {
     control("open", "connected");
-    await ask(run);
+    await update(run);
     return;
   }
-  const away = ((performance.now() - run.lostAt) / 1000).toFixed(1);
-  const row = control("open", `back after ${away} s`, "back");
+  const seconds = ((performance.now() - run.lostAt) / 1000).toFixed(1);
+  const row = control("open", `reconnected after ${seconds} s`, "back");
   run.replayAfter = run.newest;
-  const { view } = await ask(run);
-  if (view) row.say(reunion(view, away));
+  const { view } = await update(run);
+  if (view) row.update(reconnection(view, seconds));
 }
 
-function reunion({ fault, retry, last_event_id: id }, away) {
-  const told = `the server got Last-Event-ID ${id ?? "(none)"} and sent retry: ${retry} ms`;
-  return fault === "refuse" ? `turned away politely after ${away} s: ${told}` : `back after ${away} s: ${told}`;
+function reconnection({ fault, retry, last_event_id: id }, seconds) {
+  const outcome = fault === "refuse" ? "refused" : "reconnected";
+  const exchange = `the server received Last-Event-ID ${id ?? "(none)"} and sent retry: ${retry} ms`;
+  return `${outcome} after ${seconds} s: ${exchange}`;
 }
 
 function failed(run) {
   run.lostAt = performance.now();
   const gone = run.source.readyState === run.source.CLOSED;
   if (run.ended) {
-    const answer = "asked once more and got 204 No Content: the browser will not come back";
-    control("error", gone ? answer : "the server closed the connection; the browser will ask once more");
+    const answer = "reconnected once and got 204 No Content: the client will not reconnect again";
+    control("error", gone ? answer : "the server closed the connection; the client will reconnect once");
     return;
   }
   setState(gone ? "failed" : "lost");
-  run.lostRow = control("error", gone ? "the browser has given up" : loss(run), "lost");
+  run.lostRow = control("error", gone ? "the client has given up" : loss(run), "lost");
 }
 
 function loss({ retry }) {
-  return `connection lost; next try ${retry === null ? "soon" : `after retry: ${retry} ms`}`;
+  return `connection lost; reconnecting ${retry === null ? "soon" : `after retry: ${retry} ms`}`;
 }
 
 function end(run) {
   run.ended = true;
-  rest(run, "ended");
+  finish(run, "ended");
 }
 
 function stop(run) {
   run.source.close();
-  control("close", "stopped by you");
-  rest(run, "stopped");
+  control("close", "stopped");
+  finish(run, "stopped");
 }
 
-function rest(run, state) {
+function finish(run, state) {
   run.over = true;
   setState(state);
   $("toggle").textContent = "Start again";
   for (const button of faults) button.disabled = true;
-  ask(run).catch(() => {});
+  update(run).catch(() => {});
 }
 
 async function breakIt(run, button) {
@@ -182,7 +182,7 @@ async function breakIt(run, button) {
 
 // -- what only the server knows
 
-async function ask(run) {
+async function update(run) {
   const status = await fetchStatus(run.topic);
   if (run !== current) return status;
   $("streams").textContent = status.streams;
@@ -193,13 +193,13 @@ async function ask(run) {
 function showView(run, view) {
   $("made").textContent = view.made;
   $("of").textContent = view.of;
-  $("maker").textContent = view.stops_in === null ? MAKER[view.maker] : `stops in ${view.stops_in} s`;
+  $("generator").textContent = view.stops_in === null ? view.generator : `stops in ${view.stops_in} s`;
   $("connections").textContent = view.connections;
   $("last-event-id").textContent = view.last_event_id ?? "none yet";
   $("retry").textContent = view.retry === null ? "–" : `${view.retry} ms`;
   if (view.retry !== run.retry) {
     run.retry = view.retry;
-    if ($("state").dataset.state === "lost") run.lostRow.say(loss(run));
+    if ($("state").dataset.state === "lost") run.lostRow.update(loss(run));
   }
   run.made = view.made;
   run.madeBefore = view.made_before;
@@ -207,8 +207,8 @@ function showView(run, view) {
   showCounts(run);
 }
 
-// The server says how many events it had made when this connection could take them.
-// Those of them that are new here came out of the log.
+// The server reports how many events it had generated when this connection was opened or unblocked.
+// Those among them that are new here were replayed from the log.
 function markReplayed(run) {
   for (const [number, row] of run.rows) {
     if (number > run.replayAfter && number <= run.madeBefore) {
@@ -220,7 +220,7 @@ function markReplayed(run) {
 }
 
 function showCounts(run) {
-  // Until the end, an event is missed when a later one is here.
+  // Until the end, an event counts as missed if a later one was received.
   const missed = Math.max(run.newest, run.ended ? run.made : 0) - run.seen.size;
   $("received").textContent = run.received;
   $("replayed").textContent = run.replayed;
@@ -230,7 +230,7 @@ function showCounts(run) {
   }
 }
 
-// -- showing
+// -- display
 
 function setState(state) {
   $("state").dataset.state = state;
@@ -251,9 +251,9 @@ for (const choice of [$("modes"), $("clients")]) {
 }
 for (const button of faults) button.addEventListener("click", () => breakIt(current, button).catch(() => {}));
 
-// A link can choose: /demo?client=native#article
-document.querySelector(`input[value=${askedFor()}]`).checked = true;
+// A link can choose: /demo?client=native#classic
+document.querySelector(`input[value=${clientInUrl()}]`).checked = true;
 document.querySelector("input[value=native]").disabled = !CLIENTS.native;
-if (location.hash === "#article") $("modes").querySelector("[value=article]").checked = true;
+if (location.hash === "#classic") $("modes").querySelector("[value=classic]").checked = true;
 begin();
-poll(() => ask(current));
+poll(() => update(current));

@@ -1,4 +1,4 @@
-// What a page cannot see of its own stream: the server tells it, in a small answer asked for now and then.
+// The server's view of a stream, which a page cannot see: it is requested every second.
 
 const PERIOD = 1000;
 
@@ -8,10 +8,10 @@ export async function fetchStatus(topic) {
   return response.json();
 }
 
-/** Call `ask` every second while the page is in sight; a server that is away is asked again. */
-export function poll(ask) {
+/** Call `update` every second while the page is visible. Errors are ignored. */
+export function poll(update) {
   const next = async () => {
-    if (document.visibilityState === "visible") await ask().catch(() => {});
+    if (document.visibilityState === "visible") await update().catch(() => {});
     setTimeout(next, PERIOD);
   };
   next();

@@ -1,4 +1,4 @@
-// One of many tabs: it listens over the connection that they share.
+// One of many tabs, which share a connection.
 
 import { EventStream } from "/tidewire.js";
 
@@ -12,9 +12,9 @@ function showRole() {
 }
 
 stream.addEventListener("catFact", (event) => {
-  $("got").textContent = Number($("got").textContent) + 1;
+  $("received").textContent = Number($("received").textContent) + 1;
   $("fact").textContent = event.json().text;
 });
 
-// Who leads is nobody's event: it may change while nothing else does.
+// There is no event for a change of the role.
 setInterval(showRole, 200);

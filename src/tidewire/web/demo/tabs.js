@@ -1,4 +1,4 @@
-// Page three: many tabs and the one connection that they share.
+// Page three: many tabs that share one connection.
 
 import { fetchStatus, poll } from "./status.js";
 
@@ -13,7 +13,7 @@ function open() {
   const frame = document.createElement("iframe");
   frame.title = `tab ${opened}`;
   frame.src = "/demo/tab";
-  // What it did not hear because it was not there yet is not missed.
+  // Events from before it was opened do not count as missed.
   frame.dataset.since = generated;
   $("tabs").append(frame);
 }
@@ -21,7 +21,7 @@ function open() {
 const frames = () => [...$("tabs").children];
 const body = (frame) => frame.contentDocument?.body;
 const leader = () => frames().find((frame) => body(frame)?.dataset.role === "leader");
-const got = (frame) => Number(body(frame)?.querySelector("#got")?.textContent);
+const received = (frame) => Number(body(frame)?.querySelector("#received")?.textContent);
 
 async function generate() {
   await fetch("/generateEvent", { cache: "no-store" });
@@ -31,7 +31,7 @@ async function generate() {
 function show() {
   $("count").textContent = frames().length;
   $("generated").textContent = generated;
-  $("complete").textContent = frames().filter((frame) => got(frame) >= generated - frame.dataset.since).length;
+  $("complete").textContent = frames().filter((frame) => received(frame) >= generated - frame.dataset.since).length;
   for (const frame of frames()) frame.classList.toggle("leads", frame === leader());
 }
 

@@ -1,10 +1,10 @@
-// The wire: one line per listener from the server to its page. An event runs along it as a wave;
-// a lost connection is a torn line. Decoration: everything it shows stands beside it as text.
+// The wire: one line per listener, from the server to its page. An event runs along it as a wave;
+// a lost connection is a torn line. It is decoration: the page has everything it shows as text, too.
 
 const TRAVEL = 1100; // milliseconds from end to end
 const STEP = 2;
-const MOST_LANES = 32;
-const MOST_PULSES = 6;
+const MAX_LANES = 32;
+const MAX_PULSES = 6;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -20,7 +20,7 @@ export class Wire {
   #phase = 0;
   #lanes = 1;
   #state = "connecting";
-  #arrived = "accent"; // the colour of the far ends: that of the last event
+  #arrived = "accent"; // the colour of the far ends is that of the last event
 
   constructor(canvas) {
     this.#canvas = canvas;
@@ -36,7 +36,7 @@ export class Wire {
   }
 
   set lanes(lanes) {
-    const shown = Math.min(lanes, MOST_LANES);
+    const shown = Math.min(lanes, MAX_LANES);
     if (shown === this.#lanes) return;
     this.#lanes = shown;
     this.#draw();
@@ -49,7 +49,7 @@ export class Wire {
       this.#draw();
       return;
     }
-    if (this.#pulses.length >= MOST_PULSES) return; // a replay brings many at once
+    if (this.#pulses.length >= MAX_PULSES) return; // a replay brings many at once
     this.#pulses.push({ tone, start: performance.now() });
     if (!this.#frame) {
       this.#last = performance.now();
@@ -57,7 +57,7 @@ export class Wire {
     }
   }
 
-  // Frames are asked for only while something moves: a quiet page costs nothing.
+  // Frames are requested only while something moves, so a quiet page costs nothing.
   #tick(at) {
     this.#phase += (at - this.#last) / 900;
     this.#last = at;
@@ -130,7 +130,7 @@ export class Wire {
     this.#node(right, end, Math.min(7, shape.spread * 0.38), colour(open ? this.#arrived : "soft"), open);
   }
 
-  /** The height of a lane at x: it leaves the middle for its own end, swells a little, and carries the pulses. */
+  /** Return the height of a lane as a function of x: from the middle to its end, with a swell and the pulses. */
   #height({ left, right, middle, end, lane, lanes, at }) {
     const swell = this.#state === "open" ? 3.5 : 0;
     const tall = Math.min(26, middle * 0.5) / Math.sqrt(lanes);
@@ -167,7 +167,7 @@ export class Wire {
   }
 
   #resolve(style, name) {
-    // A canvas does not know light-dark(): it takes the half that holds now.
+    // A canvas does not support light-dark(), so pick the value for the current scheme.
     const value = style.getPropertyValue(`--${name}`).trim();
     const halves = /^light-dark\((.+?),\s*(.+)\)$/.exec(value);
     return halves ? halves[dark.matches ? 2 : 1] : value;

@@ -1,4 +1,4 @@
-"""Random events of four types. The same seed makes the same events; no clock and no I/O."""
+"""Random events of four types. The same seed gives the same events. No clock and no I/O."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ TYPES = ("coinToss", "dieRoll", "catFact", "meme")
 
 
 def random_events(random: Random, count: int) -> Iterator[Event]:
-    """Yield `count` events, numbered from 1: so a page can tell what it missed and what it got twice."""
+    """Yield `count` events. They are numbered from 1, so a page can count missed and repeated ones."""
     facts, memes = deck(random, CAT_FACTS), deck(random, MEMES)
     for number in range(1, count + 1):
         kind = random.choice(TYPES)
-        happening: dict[str, Any] = {"number": number}
+        data: dict[str, Any] = {"number": number}
         if kind == "coinToss":
-            happening["result"] = random.choice(("heads", "tails"))
+            data["result"] = random.choice(("heads", "tails"))
         elif kind == "dieRoll":
-            happening["result"] = random.randint(1, 6)
+            data["result"] = random.randint(1, 6)
         elif kind == "catFact":
-            happening["text"] = next(facts)
+            data["text"] = next(facts)
         else:
             meme = next(memes)
-            happening |= {"image": f"/demo/memes/{meme.name}.svg", "alt": meme.alt}
-        yield Event(orjson.dumps(happening).decode(), kind)
+            data |= {"image": f"/demo/memes/{meme.name}.svg", "alt": meme.alt}
+        yield Event(orjson.dumps(data).decode(), kind)
 
 
 def deck(random: Random, cards: tuple[Card, ...]) -> Iterator[Card]:
-    """Deal cards for ever, and none again before all have been dealt."""
+    """Deal cards forever. No card is dealt again until all have been dealt."""
     while True:
         yield from random.sample(cards, len(cards))
