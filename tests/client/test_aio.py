@@ -79,7 +79,9 @@ async def test_F7_cancelling_the_task_ends_everything_and_is_not_swallowed() -> 
 @pytest.mark.parametrize(
     ("script", "told"), [([HOLD], []), (answer("503 Full", "Retry-After: 60"), [Wait])], ids=["head", "wait"]
 )
-async def test_F7_cancelling_before_the_stream_is_open(script: list[Action], told: list[type[Change]]) -> None:
+async def test_F7_cancelling_before_the_stream_is_open(
+    script: list[Action], told: list[type[Change]]
+) -> None:
     changes: list[Change] = []
     with Scripted(script) as server:
         events = follow(server, on_change=changes.append)

@@ -1,4 +1,4 @@
-"""A subscriber that was away for long, with a real hub on disk and the real client."""
+"""A subscriber that was away for a long time, with a real hub on disk and the real client."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def publish_numbers(url: str, count: int) -> None:
     assert all(receipt["durability"] == "disk" for receipt in receipts)
 
 
-def test_one_that_was_away_for_100_000_events_gets_exactly_these_and_then_live_ones(tmp_path: Path) -> None:
+def test_a_subscriber_that_missed_100_000_events_gets_exactly_those_and_then_live_ones(
+    tmp_path: Path,
+) -> None:
     with hub(tmp_path) as url:
         seen = publish(url, "news", "seen")["id"]
         publish_numbers(url, 100_000)
-        publish(url, "other", "not for this one")
+        publish(url, "other", "not for this subscriber")
         with connect(f"{url}/events", topics=["news"], last_event_id=seen) as stream:
             events = iter(stream)
             missed = [next(events).data for _ in range(100_000)]
@@ -44,7 +46,7 @@ def test_one_that_was_away_for_100_000_events_gets_exactly_these_and_then_live_o
             assert next(events).data == "live"
 
 
-def test_one_that_was_away_longer_than_retention_is_told_so_once_and_goes_on(tmp_path: Path) -> None:
+def test_a_subscriber_away_for_longer_than_retention_gets_one_gap_and_continues(tmp_path: Path) -> None:
     with hub(tmp_path, "--retention-entries", "1000", "--window-entries", "100") as url:
         seen = publish(url, "news", "seen")["id"]
         publish_numbers(url, 5_000)

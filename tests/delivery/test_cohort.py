@@ -18,7 +18,7 @@ from tidewire.topics import Selector
 
 
 class Owner:
-    """What a node does for a cohort, and nothing else."""
+    """The part of a node that a cohort needs, and nothing else."""
 
     def __init__(self, cohort: Cohort) -> None:
         self.cohort = cohort
@@ -48,7 +48,7 @@ class Clockless:
 
 
 class Scene:
-    """One cohort on a window, its members' wires, and the steps of a round."""
+    """One cohort on a window, the wires of its members, and the steps of a round."""
 
     def __init__(self, *terms: str, framing: Framing = "raw") -> None:
         self.window = Window(1000, 10**9)
@@ -126,7 +126,7 @@ def test_the_very_same_object_is_written_to_every_member() -> None:
     assert written[0] is written[1] is written[2]
 
 
-def test_the_topic_is_named_where_it_could_be_another() -> None:
+def test_the_topic_is_sent_if_the_selector_can_match_several() -> None:
     scene = Scene("a/*", "b")
     wire = scene.member()
     scene.publish("1", topic="a/1")
@@ -152,7 +152,7 @@ def test_a_join_holds_64_kib_or_one_event() -> None:
     ]
 
 
-def test_a_join_counts_bytes_and_not_characters() -> None:
+def test_a_join_counts_bytes_not_characters() -> None:
     scene = Scene()
     wire = scene.member()
     scene.publish(*["é" * 20_000] * 6)
@@ -167,7 +167,7 @@ def decoded(data: bytes) -> list[Event]:
     return wire.events
 
 
-def test_who_leaves_mid_round_keeps_the_offset_from_before() -> None:
+def test_a_member_that_leaves_mid_round_keeps_the_offset_from_before_the_round() -> None:
     scene = Scene()
     wires = [scene.member() for _ in range(5)]
     scene.publish("1")
@@ -185,13 +185,13 @@ def test_who_leaves_mid_round_keeps_the_offset_from_before() -> None:
     assert not scene.cohort.members
 
 
-def test_who_joins_mid_round_gets_nothing_twice() -> None:
+def test_a_subscriber_that_joins_mid_round_gets_nothing_twice() -> None:
     scene = Scene()
     early = [scene.member() for _ in range(3)]
     scene.publish("1")
     assert scene.cohort.begin()
     scene.cohort.step(1)
-    # It read through `sent`, which counts the round that is going on.
+    # It has read through `sent`, which includes the current round.
     assert scene.cohort.sent == 1
     late = scene.member()
     while scene.cohort.in_round:
@@ -218,7 +218,7 @@ def test_entries_that_come_mid_round_are_joined_into_the_next() -> None:
         assert len(wire.writes) == 2
 
 
-def test_a_write_that_raises_robs_nobody() -> None:
+def test_a_write_that_raises_costs_the_others_nothing() -> None:
     scene = Scene()
     wires = [scene.member() for _ in range(5)]
     wires[2].broken = True
@@ -232,7 +232,7 @@ def test_a_write_that_raises_robs_nobody() -> None:
     assert len(scene.cohort) == 4
 
 
-def test_who_pauses_in_its_own_write_has_those_bytes() -> None:
+def test_a_member_that_pauses_in_its_own_write_has_those_bytes() -> None:
     scene = Scene()
     one, two = scene.member(), scene.member()
     one.stall()
@@ -260,8 +260,8 @@ def test_a_write_in_which_another_member_leaves() -> None:
     assert len(scene.cohort) == 1
 
 
-def test_when_the_last_member_leaves_nothing_stays_pending() -> None:
-    # Entries that come while there are no members are not pending: after older ones they would leave a hole.
+def test_after_the_last_member_leaves_nothing_is_pending() -> None:
+    # Entries that come while there are no members are not pending, so keeping older ones would leave a hole.
     scene = Scene()
     wire = scene.member()
     scene.publish("1")
@@ -272,7 +272,7 @@ def test_when_the_last_member_leaves_nothing_stays_pending() -> None:
     assert not scene.cohort.begin()
 
 
-def test_the_idle_are_told_where_they_stand() -> None:
+def test_idle_members_are_sent_their_position() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"123", topic="other")
@@ -280,12 +280,12 @@ def test_the_idle_are_told_where_they_stand() -> None:
     two = scene.member()
     assert one.writes == []
     one.member.pause_writing()
-    assert (one.member.offset, one.member.announced) == (3, 0), "it was not told"
+    assert (one.member.offset, one.member.announced) == (3, 0), "it was not sent the position"
     assert not scene.cohort.in_round
     assert two.member.live
 
 
-def test_who_heard_least_counts_for_all() -> None:
+def test_the_member_that_heard_least_counts_for_all() -> None:
     scene = Scene()
     one = scene.member()
     scene.cohort.announced, scene.cohort.silent_since = 5, 50.0
@@ -299,7 +299,7 @@ def test_who_heard_least_counts_for_all() -> None:
     assert (one.member.announced, one.member.silent_since) == (2, 40.0)
 
 
-def test_all_fall_behind_where_they_really_are() -> None:
+def test_all_members_fall_behind_at_their_true_offsets() -> None:
     scene = Scene()
     wires = [scene.member() for _ in range(4)]
     scene.publish("1")
@@ -330,8 +330,8 @@ def test_removing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_happens_offsets_tell_what_was_written(seed: int) -> None:
-    """`sent` and each member's offset are true after every step, and nothing is left out or written twice."""
+def test_whatever_happens_offsets_match_what_was_written(seed: int) -> None:
+    """`sent` and each offset are correct after every step, and nothing is left out or written twice."""
     rng = random.Random(seed)
     scene = Scene("a")
     cohort = scene.cohort
@@ -342,10 +342,10 @@ def test_whatever_happens_offsets_tell_what_was_written(seed: int) -> None:
         offset, member = wire.member.offset, wire.member
         if member.live:
             offset = cohort._before[0] if cohort._round.awaits(member) else cohort.sent
-        first = wires_began[wire]
+        first = first_offsets[wire]
         assert wire.data == [str(n) for n in range(first + 1, offset + 1) if n not in others]
 
-    wires_began: dict[Wire, int] = {}
+    first_offsets: dict[Wire, int] = {}
     others: set[int] = set()
 
     def act(action: str) -> Any:
@@ -360,7 +360,7 @@ def test_whatever_happens_offsets_tell_what_was_written(seed: int) -> None:
             scene.publish(str(count), topic="other")
         elif action == "join":
             wire = scene.member()
-            wires_began[wire] = cohort.sent
+            first_offsets[wire] = cohort.sent
             wires.append(wire)
         elif action == "pause" and wires:
             rng.choice(wires).member.pause_writing()

@@ -1,4 +1,4 @@
-"""The one timer; what a drain does when a process stops is tested with whole servers."""
+"""The one timer. The drain of a process that stops is tested with whole servers, in test_stopping."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidewire.delivery.deadlines import STEP, Deadlines, deadlines_of_loop
 
 
 class Item:
-    """Ticked, it notes when, and comes back after what `again` says."""
+    """Records the time of each tick, and returns what `again` returns as its next deadline."""
 
     def __init__(self, again: Callable[[float], float | None] = lambda now: None) -> None:
         self.due = 0
@@ -46,7 +46,7 @@ async def test_one_per_loop() -> None:
 
 
 @virtual
-async def test_a_deadline_is_kept_within_a_second_and_never_early() -> None:
+async def test_a_deadline_is_met_within_a_second_and_never_early() -> None:
     deadlines = deadlines_of_loop()
     rng = random.Random(1)
     items = []
@@ -62,7 +62,7 @@ async def test_a_deadline_is_kept_within_a_second_and_never_early() -> None:
 
 
 @virtual
-async def test_an_item_says_when_to_come_back() -> None:
+async def test_an_item_returns_its_next_deadline() -> None:
     item = Item(lambda at: at + 9.5)
     start = now()
     deadlines_of_loop().watch(item, start + 9.5)
@@ -84,10 +84,10 @@ async def test_the_earlier_deadline_counts() -> None:
 
 
 @virtual
-async def test_a_deadline_that_has_passed_is_kept_within_a_second() -> None:
+async def test_a_deadline_that_has_passed_is_met_within_a_second() -> None:
     deadlines, first, late = deadlines_of_loop(), Item(), Item()
     deadlines.watch(first, now() + 1)
-    await asyncio.sleep(10)  # the timer stands still: nothing is watched
+    await asyncio.sleep(10)  # the timer is stopped: nothing is watched
     start = now()
     deadlines.watch(late, start - 5)
     await asyncio.sleep(2)
@@ -96,7 +96,7 @@ async def test_a_deadline_that_has_passed_is_kept_within_a_second() -> None:
 
 
 @virtual
-async def test_unwatched_is_not_ticked() -> None:
+async def test_an_unwatched_item_is_not_ticked() -> None:
     deadlines = deadlines_of_loop()
     kept, dropped, again = Item(), Item(), Item()
     for item in (kept, dropped, again):
@@ -112,7 +112,7 @@ async def test_unwatched_is_not_ticked() -> None:
 
 
 @virtual
-async def test_unwatched_by_another_in_the_same_second() -> None:
+async def test_an_item_unwatched_by_another_in_the_same_second() -> None:
     deadlines = deadlines_of_loop()
     items: list[Item] = []
 
@@ -128,7 +128,7 @@ async def test_unwatched_by_another_in_the_same_second() -> None:
 
 
 @virtual
-async def test_one_that_fails_takes_the_timer_from_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_item_that_fails_does_not_stop_the_timer(caplog: pytest.LogCaptureFixture) -> None:
     def fail(_: float) -> float:
         raise RuntimeError("broken")
 
@@ -143,14 +143,14 @@ async def test_one_that_fails_takes_the_timer_from_nobody(caplog: pytest.LogCapt
 
 
 @virtual
-async def test_many_deadlines_hold_up_nobody() -> None:
+async def test_many_deadlines_do_not_hold_up_the_loop() -> None:
     deadlines = deadlines_of_loop()
     items = [Item() for _ in range(1000)]
     for item in items:
         deadlines.watch(item, now() + 1)
     loop = asyncio.get_running_loop()
     longest = 0.0
-    # Each look at the clock takes a fifth of a step, so a step ends after a few ticks.
+    # Each reading of the clock takes a fifth of a step, so a step ends after a few ticks.
     drift(STEP / 5)
     while not all(item.ticks for item in items):
         before = loop.time()
@@ -163,7 +163,7 @@ async def test_many_deadlines_hold_up_nobody() -> None:
 
 
 @virtual
-async def test_the_timer_stands_still_when_nothing_is_watched() -> None:
+async def test_the_timer_stops_when_nothing_is_watched() -> None:
     deadlines, item = deadlines_of_loop(), Item()
     deadlines.watch(item, now() + 1000)
     deadlines.unwatch(item)

@@ -1,19 +1,19 @@
 """
-Anything that may happen to a hub, in any order, against a model of what its streams must say.
+Anything that can happen to a hub, in any order, against a model of what its streams must send.
 
 Three machines differ in their engine: the memory engine, whose restart is
-another log; one that keeps its log, with a new life at each start; and one of
-several nodes, which may be away, lag, and go back. Each write of each stream
-is judged at the moment it is made:
+another log; an engine that keeps its log, with a new life at each start; and the
+engine of several nodes, which may be unreachable, lag, and go back. Each write of
+each stream is judged at the moment it is made:
 
 G3, G4  the next matching entry and no other; nothing left out when all is quiet
-G5      nothing twice; after a resume neither
-G6      what was left out is told before the next event, with the right reason;
-        and no gap is told that is none
+G5      nothing twice, not even after a resume
+G6      a gap before the next event if something was left out, with the right
+        reason; and no gap otherwise
 G7      no id names two events
 
-`MODEL_STEPS=200000 MODEL_SEED=7 pytest tests/delivery/test_model.py` runs longer, and
-the same again.
+`MODEL_STEPS=200000 MODEL_SEED=7 pytest tests/delivery/test_model.py` runs longer,
+and reproduces a run.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ SELECTORS = [["a"], ["b"], ["a", "b"], ["c/*"], ["c/**", "a"], ["**"], ["a", "d"
 
 
 class Model:
-    """The log as this node was told it, with all that retention trimmed: what a stream can be held to."""
+    """The log as it was reported to this node, including what retention trimmed: it judges the streams."""
 
     def __init__(self, node: Node, head: Head, entries: list[Entry]) -> None:
         self.node = node
         self.lives = head.lives
-        self.told_floor = head.floor
+        self.reported_floor = head.floor
         self.head = head.position.offset
-        self.entries = entries  # of a shared log also those beyond the head, which others know of
+        self.entries = entries  # of a shared log also those beyond this node's head
 
     @property
     def floor(self) -> int:
-        # A page of the engine's may know it sooner than the sink was told.
+        # A page of the engine may show it before it is reported to the sink.
         return self.node.window.floor
 
     def add(self, batch: Sequence[Entry]) -> None:
@@ -92,7 +92,7 @@ class Model:
         return not selector.patterns and selector.topics <= ended
 
     def judge(self, claim: Position | Since, selector: Selector) -> tuple[str | None, int]:
-        """Say why `claim` is a gap, if it is one, and where the stream goes on."""
+        """Return why `claim` is a gap, or None, and where the stream continues."""
         oldest = self.floor - 1
         if isinstance(claim, Since):
             return "invalid", self.head
@@ -110,7 +110,7 @@ class Model:
 
 
 class Stream(RecordingWire):
-    """One stream, which judges each item the moment it is written."""
+    """One stream. It judges each item at the moment it is written."""
 
     def __init__(self, machine: Hub, selector: Selector, claim: Position | Since) -> None:
         super().__init__(room=None)
@@ -118,13 +118,13 @@ class Stream(RecordingWire):
         self.selector = selector
         self.claim: Position | Since | None = claim
         self.at = claim.offset if isinstance(claim, Position) else 0
-        self.owed = False  # it had what the log has lost: a gap must come
+        self.owed = False  # it had events that the log has lost: a gap must come
         self.moved = False  # the log went back since its last item
         self.head = machine.model.head  # when it was opened
 
     def _record(self, data: bytes) -> None:
         super()._record(data)
-        # Nobody may see what fails in here: a write that raises is a connection that is lost.
+        # A failure in here must not be raised: a write that raises is a lost connection.
         try:
             self.check_new()
         except Exception as fault:
@@ -141,7 +141,7 @@ class Stream(RecordingWire):
                 self.check(item)
 
     def check(self, event: Event) -> None:
-        assert event.id, "without an id nobody can resume"
+        assert event.id, "without an id a client cannot resume"
         position = parse_position(event.id)
         if event.event == "hub.gap":
             self.check_gap(event.json(), position)
@@ -162,7 +162,7 @@ class Stream(RecordingWire):
         model = self.machine.model
         requested = Since("invalid") if gap.get("requested") is None else parse_position(gap["requested"])
         if requested != self.claim:
-            # Mid-stream: where it stood, and that is not necessarily the last id that it told.
+            # Mid-stream: the position where it was, which is not necessarily the last id that it sent.
             assert isinstance(requested, Position)
             between = sorted((self.at, requested.offset))
             assert self.moved or not model.matching(self.selector, *between)
@@ -184,7 +184,7 @@ class Stream(RecordingWire):
             elif self.claim.kind == "now":
                 assert self.at == self.head
             else:
-                # So many of what there was when it was opened, and what came since.
+                # At most this many of the events there were when it was opened, and those that came since.
                 before = model.matching(self.selector, self.at, self.head)
                 assert len([entry for entry in before if not entry.end]) <= self.claim.value or not before
                 assert min(self.head, model.floor - 1) <= self.at <= max(self.head, model.floor - 1)
@@ -196,7 +196,7 @@ class Stream(RecordingWire):
         expected = model.matching(self.selector, self.at, model.head)
         topic = event.json()["topic"] if event.event == "hub.end" else event.topic or self.selector.terms[0]
         if event.event == "hub.end" and not expected:
-            # Not the entry but the news of it, for one who came later.
+            # Not the entry itself, but a notice of it for a stream that was opened later.
             assert model.all_ended(self.selector)
             assert topic in self.selector.topics
             return
@@ -205,11 +205,11 @@ class Stream(RecordingWire):
         assert event == Event(*shown(entry), topic=None if self.selector.single else entry.topic)
 
     def check_quiet(self) -> None:
-        """Nothing more can come, so nothing may be missing."""
+        """Check that nothing is missing: nothing more can come."""
         model = self.machine.model
         assert not self.owed
         assert not self.overrun
-        assert not isinstance(self.claim, Since), "it was never told where it starts"
+        assert not isinstance(self.claim, Since), "it was never sent where it starts"
         left = model.matching(self.selector, self.at, model.head)
         assert not left, f"{len(left)} events were left out"
         assert self.ended == model.all_ended(self.selector)
@@ -221,7 +221,7 @@ def shown(entry: Entry) -> tuple[str, str, str]:
 
 
 class Tap:
-    """Between the engine and the node: what the node is told, the model is told first."""
+    """Between the engine and the node: each report reaches the model first, then the node."""
 
     def __init__(self, machine: Hub, node: Node) -> None:
         self.machine = machine
@@ -238,7 +238,7 @@ class Tap:
         self.node.entries(batch)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
-        self.machine.model.told_floor = floor
+        self.machine.model.reported_floor = floor
         self.node.trimmed(floor, marks)
 
     def reset(self, head: Head) -> None:
@@ -250,7 +250,7 @@ class Tap:
 
 
 class Tapped:
-    """An engine that tells through a tap."""
+    """An engine that reports through a tap."""
 
     def __init__(self, machine: Hub, engine: Any) -> None:
         self.machine = machine
@@ -292,10 +292,10 @@ class Hub(RuleBasedStateMachine):
         self.faults.append(context.get("exception") or AssertionError(context["message"]))
 
     def prepare(self) -> None:
-        """Make what outlives a restart."""
+        """Create what outlives a restart."""
 
     def make_engine(self, limits: Settings) -> Any:
-        # Nothing of it comes back, keys neither.
+        # Nothing survives a restart, not even keys.
         self.keys: dict[tuple[str, str], tuple[str, Position]] = {}
         return MemoryEngine("memory", limits)
 
@@ -305,7 +305,7 @@ class Hub(RuleBasedStateMachine):
         self.node = self.do(lambda: Node(self.engine, limits, Metrics()))
         self.streams: list[Stream] = []
         self.run(self.node.open())
-        # Some who are there from the start, so that there always are cohorts of several.
+        # Some streams from the start, so that there are always cohorts with several members.
         for terms in [["**"]] * 4 + [["a"], ["a", "c/*"]]:
             self.open(Selector(terms), Since("now"), 0)
 
@@ -324,7 +324,7 @@ class Hub(RuleBasedStateMachine):
         return self.run(within())
 
     def rest(self) -> None:
-        """Let all that can be done now be done."""
+        """Run everything that can run now."""
         self.loop.drift = 0
         self.run(asyncio.sleep(2))
 
@@ -362,10 +362,10 @@ class Hub(RuleBasedStateMachine):
             self.keys[topic, key] = (data, receipt.position)
 
     def after_unknown(self, topic: str, key: str) -> None:
-        """See what became of a publish that nobody answered."""
+        """Find out whether a publish that got no answer was stored."""
 
     def entries(self) -> list[Entry]:
-        """Return what is in the log, though this node may not have had it."""
+        """Return what is in the log, even if this node has not had it yet."""
         return self.model.entries
 
     def ended(self) -> dict[str, Position]:
@@ -412,7 +412,7 @@ class Hub(RuleBasedStateMachine):
         self.open(Selector(terms), claim, turns)
 
     def position(self, which: str, number: int, change: str) -> Position:
-        """Return a position that a client may bring: any id there ever was, or nearly one."""
+        """Return a position that a client may send: any id there ever was, or one close to it."""
         known = self.ids[-10:] if which == "newest" else self.ids
         position = known[number % len(known)] if known else Position(self.model.lives[0][0], 0)
         if change == "life":
@@ -422,7 +422,7 @@ class Hub(RuleBasedStateMachine):
         elif change == "check" and position.offset >= self.node.window.start and self.able():
             # Judged at once: while the position waits, the window may drop the entry to compare it with.
             position = position._replace(check="zz")
-        # Without its check where the model cannot know whether the node can compare it.
+        # Without its check if the model cannot know whether the node can compare it.
         return position if position in self.ids or change == "check" else position._replace(check="")
 
     def open(self, selector: Selector, claim: Since | Position, turns: int) -> None:
@@ -488,7 +488,7 @@ class Hub(RuleBasedStateMachine):
         )
     )
     def at_once(self, actions: list[tuple[str, int, str]]) -> None:
-        """Let several things happen before the loop goes on."""
+        """Let several things happen before the loop continues."""
 
         async def within() -> None:
             for action, number, topic in actions:
@@ -503,7 +503,7 @@ class Hub(RuleBasedStateMachine):
     async def act(self, action: str, stream: Stream) -> None:
         assert stream.subscriber
         if action == "pause":
-            # As a transport does when its buffer fills, or is full when it is taken over.
+            # As a transport does when its buffer fills up, or is already full when it is taken over.
             stream.room = 0
             stream.subscriber.pause_writing()
         elif action == "take":
@@ -520,7 +520,7 @@ class Hub(RuleBasedStateMachine):
 
     @rule(turns=st.integers(1, 6), drift=st.sampled_from([0, 0.001, 0.005]))
     def turn(self, turns: int, drift: float) -> None:
-        """Let the loop go round a few times; with `drift` its steps end early."""
+        """Let the loop run a few turns; with `drift` its steps end early."""
         self.loop.drift = drift
         self.loop.step(turns)
 
@@ -533,7 +533,7 @@ class Hub(RuleBasedStateMachine):
     @precondition(lambda self: self.able())
     @rule()
     def settle(self) -> None:
-        """Let all streams read everything: then nothing may be missing."""
+        """Let all streams read everything. Nothing may be missing then."""
         for stream in self.streams:
             self.do(stream.take)
         self.rest()
@@ -552,7 +552,7 @@ class Hub(RuleBasedStateMachine):
         assert self.node.streams_open == 0
         self.begin()
 
-    # -- what holds after every step
+    # -- invariants
 
     @invariant()
     def nothing_is_wrong(self) -> None:
@@ -567,7 +567,7 @@ class Hub(RuleBasedStateMachine):
             assert not cohort.members.keys() & cohort.behind
         for stream in open_ones:
             assert stream.overrun == 0
-        assert self.model.told_floor <= self.model.floor <= self.true_floor()
+        assert self.model.reported_floor <= self.model.floor <= self.true_floor()
         assert self.model.head == self.node.window.head
 
     def teardown(self) -> None:
@@ -585,11 +585,11 @@ class Hub(RuleBasedStateMachine):
         """End every fault."""
 
     def true_floor(self) -> int:
-        return self.model.told_floor
+        return self.model.reported_floor
 
 
 class LastingHub(Hub):
-    """On an engine of one node that keeps its log: a restart is a new life of it, and no gap."""
+    """A node on an engine that keeps its log: a restart is a new life of the log, without a gap."""
 
     shared = False
 
@@ -617,7 +617,7 @@ class LastingHub(Hub):
 
 
 class SharedHub(LastingHub):
-    """One node of several: its engine is away, lags behind others' writes, and goes back."""
+    """One node of several: its engine may be down, lag behind the writes of others, and go back."""
 
     shared = True
     up = True
@@ -655,7 +655,7 @@ class SharedHub(LastingHub):
         self.forget_ended()
         for stream in self.streams:
             if stream.claim is None:
-                # A gap is owed to those who got what is now lost, and to no others.
+                # A gap is owed to the streams that got what is now lost, and to no others.
                 stream.owed = stream.owed or bool(self.model.matching(stream.selector, same, stream.at))
                 stream.at = min(stream.at, same)
             stream.moved = True
@@ -676,10 +676,10 @@ class SharedHub(LastingHub):
 @pytest.mark.timeout(STEPS / 10 + 60)
 @pytest.mark.parametrize("machine", [Hub, LastingHub, SharedHub])
 def test_model(machine: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that rounds of a few members are cut, too.
+    # So that rounds of a few members are split, too.
     monkeypatch.setattr("tidewire.delivery.rounds.BATCH", 1)
-    print(f"to see the same again: MODEL_SEED={SEED} MODEL_STEPS={STEPS}")
-    # A run is a little shorter than allowed.
+    print(f"to reproduce this run: MODEL_SEED={SEED} MODEL_STEPS={STEPS}")
+    # A run takes a few steps fewer than allowed.
     examples = STEPS * 11 // (3 * 10 * PER_RUN) + 1
     hypothesis.seed(SEED)(machine)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""One node: from the engine to its streams, on a loop whose time is the tests' own."""
+"""One node, from its engine to its streams, on a loop with virtual time."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def sample(node: Node, name: str, **labels: str) -> float:
     return node.metrics.registry.get_sample_value(f"tidewire_{name}", labels) or 0.0
 
 
-# -- the beginning of a stream
+# -- the start of a stream
 
 
 @virtual
-async def test_a_fresh_stream_is_told_where_it_starts() -> None:
+async def test_a_fresh_stream_is_sent_its_position() -> None:
     async with open_node() as node:
         await publish(node, "a", "before")
         wire = await listen(node, "a")
@@ -76,7 +76,7 @@ async def test_a_fresh_stream_is_told_where_it_starts() -> None:
 
 @virtual
 async def test_a_quiet_topic_has_an_id_before_its_first_event() -> None:
-    # Else a native EventSource that is dropped would lose in silence what comes meanwhile.
+    # Otherwise a native EventSource whose connection drops would silently lose what comes in the meantime.
     async with open_node() as node:
         wire = await listen(node, "quiet")
         wire.leave()
@@ -99,7 +99,7 @@ async def test_resuming_is_exact(framing: Framing) -> None:
 
 
 @virtual
-async def test_others_events_are_neither_sent_nor_missed() -> None:
+async def test_each_stream_gets_the_events_of_its_selector_and_no_others() -> None:
     async with open_node() as node:
         wires = {
             terms: await listen(node, *terms) for terms in [("a",), ("b", "c/*"), ("**",), ("c/**", "a")]
@@ -116,7 +116,7 @@ async def test_others_events_are_neither_sent_nor_missed() -> None:
 
 
 @virtual
-async def test_where_a_stream_may_begin() -> None:
+async def test_where_a_stream_may_start() -> None:
     settings = Settings(retention_entries=6)
     clock = iter(range(0, 100_000, 10))
     async with open_node(MemoryEngine("memory", settings, lambda: next(clock)), retention_entries=6) as node:
@@ -139,7 +139,7 @@ async def test_hub_open_comes_when_asked_for() -> None:
         for since in (NOW, made[0], INVALID):
             wire = await listen(node, "a", since=since, opened=True)
             (event,) = wire.of_type("hub.open")
-            assert event.id == "", "it moves no id"
+            assert event.id == "", "it does not move the last event id"
             assert wire.everything[0] == event
             opens.append(event.json())
         assert opens == [
@@ -149,7 +149,7 @@ async def test_hub_open_comes_when_asked_for() -> None:
 
 
 @virtual
-async def test_nothing_is_left_of_a_stream_that_never_came() -> None:
+async def test_nothing_is_left_of_a_stream_that_was_lost_before_it_was_attached() -> None:
     async with open_node() as node:
         late = await ask(node, "a", attach=False)
         assert late
@@ -178,7 +178,7 @@ async def test_nothing_is_left_of_a_stream_that_never_came() -> None:
 )
 @virtual
 async def test_a_position_that_cannot_be_used(make: Any, reason: str) -> None:
-    # Attack B02: the gap comes first, and the stream goes on from its id.
+    # Attack B02: the gap comes first, and the stream continues from its id.
     async with open_node() as node:
         await publish(node, "a", *numbers(1, 5))
         claim = make(node)
@@ -253,7 +253,7 @@ async def test_a_busy_neighbour_causes_no_gap() -> None:
 
 
 @virtual
-async def test_many_publishes_make_few_writes() -> None:
+async def test_many_publishes_share_few_writes() -> None:
     async with open_node() as node:
         wires = [await listen(node, "a") for _ in range(100)]
         before = [len(wire.writes) for wire in wires]
@@ -266,7 +266,7 @@ async def test_many_publishes_make_few_writes() -> None:
 
 
 @virtual
-async def test_publishes_that_keep_coming_do_not_hold_up_the_round() -> None:
+async def test_a_steady_flow_of_publishes_does_not_hold_up_the_round() -> None:
     async with open_node() as node:
         wire = await listen(node, "a")
         drift(0.0005)
@@ -280,11 +280,11 @@ async def test_publishes_that_keep_coming_do_not_hold_up_the_round() -> None:
 
 
 @virtual
-async def test_a_round_hands_over_the_loop_and_who_leaves_meanwhile_gets_no_more() -> None:
+async def test_a_round_yields_to_the_loop_and_members_that_leave_get_no_more() -> None:
     async with open_node() as node:
         wires = [await listen(node, "a") for _ in range(10 * BATCH)]
         await quiet()
-        drift(0.003)  # a step lasts two looks at the clock
+        drift(0.003)  # a step lasts for two readings of the clock
         await publish(node, "a", "1")
         await until(lambda: any(wire.data for wire in wires))
         rest = [wire for wire in wires if not wire.data]
@@ -303,7 +303,7 @@ async def test_a_round_hands_over_the_loop_and_who_leaves_meanwhile_gets_no_more
 
 
 @virtual
-async def test_a_closed_transport_robs_nobody() -> None:
+async def test_a_closed_transport_costs_the_others_nothing() -> None:
     async with open_node() as node:
         wires = [await listen(node, "a") for _ in range(50)]
         for wire in wires[::7]:
@@ -318,7 +318,7 @@ async def test_a_closed_transport_robs_nobody() -> None:
 
 
 @virtual
-async def test_a_closed_transport_of_a_reader_robs_nobody() -> None:
+async def test_a_closed_transport_during_catch_up_costs_the_others_nothing() -> None:
     async with open_node() as node:
         made = await publish(node, "a", "1", "2")
         opened = [await ask(node, "a", since=made[0], attach=False) for _ in range(3)]
@@ -362,7 +362,7 @@ async def test_a_slow_reader_costs_its_position_and_one_join() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 @virtual
-async def test_live_paused_behind_live_without_hole_or_repeat(seed: int) -> None:
+async def test_going_from_live_to_behind_and_back_without_hole_or_repeat(seed: int) -> None:
     rng = random.Random(seed)
     async with open_node(window_entries=30) as node:
         wires = [await listen(node, *rng.choice([("a",), ("a", "b"), ("**",)])) for _ in range(12)]
@@ -391,8 +391,8 @@ async def test_live_paused_behind_live_without_hole_or_repeat(seed: int) -> None
 
 
 @virtual
-async def test_what_comes_between_a_pause_and_its_end_is_not_left_out() -> None:
-    # The last member leaves while something is pending; what comes next is pending for nobody.
+async def test_events_during_a_pause_are_not_left_out() -> None:
+    # The last member leaves while something is pending, so what comes next is not pending.
     async with open_node() as node:
         wire = await listen(node, "a")
         assert wire.subscriber
@@ -407,7 +407,7 @@ async def test_what_comes_between_a_pause_and_its_end_is_not_left_out() -> None:
 
 
 @virtual
-async def test_the_kernel_is_to_bear_a_slow_reader_until_it_is_live() -> None:
+async def test_the_kernel_tolerates_a_slow_reader_until_it_is_live() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", room=0)
         await publish(node, "a", "1")
@@ -416,12 +416,12 @@ async def test_the_kernel_is_to_bear_a_slow_reader_until_it_is_live() -> None:
         assert wire.subscriber.paused
         assert not wire.tolerates_stalls  # it may be gone
         wire.acked = 10
-        await until(lambda: wire.tolerates_stalls, 0.1)  # it took something
+        await until(lambda: wire.tolerates_stalls, 0.1)  # it received something
         wire.take(room=None)
         await quiet()
         assert wire.subscriber.live
         assert not wire.tolerates_stalls
-        # One that only fills up and empties again was slow, too, until it had caught up.
+        # A reader whose buffer only fills up and empties again is slow, too, until it has caught up.
         wire.subscriber.pause_writing()
         wire.subscriber.resume_writing()
         assert wire.tolerates_stalls
@@ -438,15 +438,15 @@ async def test_a_stuck_reader_is_ended() -> None:
         await publish(node, "a", "1", "2")
         await quiet()
 
-        def steady_goes_on() -> None:
+        def acknowledge_one_more() -> None:
             assert steady.acked is not None
             steady.acked += 1
-            asyncio.get_running_loop().call_later(1, steady_goes_on)
+            asyncio.get_running_loop().call_later(1, acknowledge_one_more)
 
-        steady_goes_on()
+        acknowledge_one_more()
         await until(lambda: stuck.aborted, 0.1)
         assert 30 <= now() - start <= 33
-        # No progress can be seen there, so it has 120 s.
+        # Its progress cannot be seen, so it has 120 s.
         await until(lambda: portable.aborted, 0.1)
         assert 120 <= now() - start <= 123
         assert not steady.ended
@@ -454,7 +454,7 @@ async def test_a_stuck_reader_is_ended() -> None:
 
 
 @virtual
-async def test_a_reader_that_took_its_last_byte_late_has_its_time_from_then() -> None:
+async def test_the_time_of_a_stuck_reader_counts_from_its_last_byte() -> None:
     async with open_node(stuck_timeout=30) as node:
         wire = await listen(node, "a", room=0)
         wire.acked = 0
@@ -472,7 +472,7 @@ async def test_a_reader_that_took_its_last_byte_late_has_its_time_from_then() ->
 
 @pytest.mark.parametrize("terms", [("a",), ("b/*",), ("**",), ("a", "b/1")])
 @virtual
-async def test_what_the_window_has_not_is_read_from_the_engine(terms: tuple[str, ...]) -> None:
+async def test_entries_no_longer_in_the_window_are_read_from_the_engine(terms: tuple[str, ...]) -> None:
     rng = random.Random(1)
     async with open_node(window_entries=10) as node:
         made = []
@@ -516,7 +516,7 @@ async def test_more_than_the_window_in_the_middle_of_a_round() -> None:
 
 
 @virtual
-async def test_more_than_retention_at_once_is_told() -> None:
+async def test_more_than_retention_at_once_is_a_gap() -> None:
     async with open_node(window_entries=5, retention_entries=5) as node:
         wire = await listen(node, "a")
         await node.append([Draft("a", str(number)) for number in range(20)])
@@ -528,7 +528,7 @@ async def test_more_than_retention_at_once_is_told() -> None:
 
 
 @virtual
-async def test_a_slow_reader_that_retention_overtakes_is_told_mid_stream() -> None:
+async def test_a_slow_reader_that_retention_overtakes_gets_a_gap_mid_stream() -> None:
     async with open_node(window_entries=5, retention_entries=20) as node:
         wire = await listen(node, "a", room=0)
         quiet_one = await listen(node, "b", room=0)
@@ -548,7 +548,7 @@ async def test_a_slow_reader_that_retention_overtakes_is_told_mid_stream() -> No
 
 
 @virtual
-async def test_readers_from_one_position_share_a_read_and_a_join() -> None:
+async def test_readers_at_the_same_position_share_a_read_and_a_join() -> None:
     engine = FakeEngine(shared=False)
     async with open_node(engine, window_entries=5) as node:
         made = await publish(node, "a", *numbers(1, 300))
@@ -590,7 +590,7 @@ async def test_the_engines_entries_keep_no_frames() -> None:
 
 
 @virtual
-async def test_only_so_many_replays_are_kept() -> None:
+async def test_the_replays_kept_are_bounded() -> None:
     async with open_node(window_entries=5) as node:
         made = await publish(node, "a", *numbers(1, 200))
         wires = [await listen(node, "a", since=position) for position in made]
@@ -601,7 +601,7 @@ async def test_only_so_many_replays_are_kept() -> None:
 
 
 @virtual
-async def test_a_slow_engine_holds_up_nobody_else() -> None:
+async def test_a_slow_engine_holds_up_only_its_own_readers() -> None:
     engine = FakeEngine(shared=False)
     async with open_node(engine, window_entries=5) as node:
         made = await publish(node, "a", *numbers(1, 50))
@@ -622,7 +622,7 @@ async def test_a_slow_engine_holds_up_nobody_else() -> None:
         assert located.everything[0].event == "hub.position"
 
 
-# -- keys, refusals, answers to a publish
+# -- publishing: keys, refusals, unknown outcomes
 
 
 @virtual
@@ -638,7 +638,7 @@ async def test_an_acknowledged_id_can_be_resumed_from_at_once() -> None:
 
 
 @virtual
-async def test_what_a_publish_may_hear() -> None:
+async def test_the_answers_to_a_publish() -> None:
     async with open_node() as node:
         first = await node.append([Draft("a", "1", key="k"), Draft("a", "2")])
         again = await node.append([Draft("a", "1", key="k")])
@@ -681,7 +681,7 @@ async def test_entries_that_never_come_leave_a_publish_unknown() -> None:
 
 
 @virtual
-async def test_only_so_many_publishes_wait() -> None:
+async def test_the_waiting_publishes_are_limited() -> None:
     engine = FakeEngine()
     async with open_node(engine, max_publishes=3) as node:
         engine.slow()
@@ -715,17 +715,17 @@ async def test_a_publish_across_a_log_that_went_back_is_unknown() -> None:
 
 
 @virtual
-async def test_the_end_is_told_and_the_stream_closed() -> None:
+async def test_the_end_is_sent_and_the_stream_closed() -> None:
     async with open_node() as node:
         plain, two = await listen(node, "a"), await listen(node, "a", "b")
         pattern = await listen(node, "a", "x/*")
         await publish(node, "a", "1")
         receipt = await end(node, "a", "sold out")
         await quiet()
-        (told,) = plain.of_type("hub.end")
-        assert (told.id, told.json()) == (str(receipt.position), {"topic": "a", "reason": "sold out"})
+        (sent,) = plain.of_type("hub.end")
+        assert (sent.id, sent.json()) == (str(receipt.position), {"topic": "a", "reason": "sold out"})
         assert plain.ended
-        assert plain.everything[-1] == told
+        assert plain.everything[-1] == sent
         assert not two.ended
         await end(node, "b")
         await quiet()
@@ -737,7 +737,7 @@ async def test_the_end_is_told_and_the_stream_closed() -> None:
 
 
 @virtual
-async def test_who_has_everything_of_an_ended_topic_is_answered_with_204() -> None:
+async def test_a_client_that_has_everything_of_an_ended_topic_gets_204() -> None:
     async with open_node() as node:
         made = await publish(node, "a", "1", "2")
         receipt = await end(node, "a")
@@ -757,7 +757,7 @@ async def test_who_has_everything_of_an_ended_topic_is_answered_with_204() -> No
 
 
 @virtual
-async def test_a_gap_at_an_ended_topic_is_told_before_its_end() -> None:
+async def test_a_gap_at_an_ended_topic_comes_before_its_end() -> None:
     async with open_node() as node:
         await publish(node, "a", "1")
         await end(node, "a")
@@ -783,11 +783,11 @@ async def test_an_ended_topic_stays_ended_beyond_retention() -> None:
 
 
 @virtual
-async def test_an_end_that_is_pending_is_not_told_early() -> None:
+async def test_an_end_that_is_pending_is_not_sent_early() -> None:
     async with open_node() as node:
         await listen(node, "a")
         await node.append([Draft("a", "1"), Draft("a", "2"), Draft("a", "sold", end=True)])
-        # Before the round: this one has what the cohort has sent, and the topic has ended.
+        # Before the round: this stream has what the cohort has sent, and the topic has ended.
         wire = await listen(node, "a", since=node.window.position(0))
         await quiet()
         assert wire.data == ["1", "2"]
@@ -811,11 +811,11 @@ async def test_an_end_while_a_reader_is_slow() -> None:
         assert len(wire.of_type("hub.end")) == 1
 
 
-# -- silence, age
+# -- heartbeats and age
 
 
 @virtual
-async def test_silence_is_filled() -> None:
+async def test_silence_is_filled_with_heartbeats() -> None:
     async with open_node(heartbeat=15) as node:
         wires = []
         for _ in range(20):
@@ -840,7 +840,7 @@ async def test_a_heartbeat_is_not_added_to_events() -> None:
 
 
 @virtual
-async def test_who_joins_late_is_not_silent_too_long() -> None:
+async def test_a_late_member_is_not_silent_for_too_long() -> None:
     async with open_node(heartbeat=15) as node:
         first = await listen(node, "a")
         await asyncio.sleep(20)
@@ -868,7 +868,7 @@ async def test_a_paused_reader_gets_no_heartbeat() -> None:
 
 
 @virtual
-async def test_the_idle_are_moved_along_before_their_position_is_trimmed() -> None:
+async def test_idle_streams_get_a_new_position_before_theirs_is_trimmed() -> None:
     async with open_node(heartbeat=15, retention_entries=100) as node:
         live = await listen(node, "idle")
         paused = await listen(node, "idle")
@@ -880,7 +880,7 @@ async def test_the_idle_are_moved_along_before_their_position_is_trimmed() -> No
             moves = positions(wire.of_type("hub.position"))
             assert moves == sorted(moves)
             assert len(moves) > 3
-            # Whenever its connection drops, its id is still kept.
+            # Whenever its connection drops, its id is still in the log.
             assert wire.last_id.offset >= node.window.floor
             assert wire.data == wire.gaps == []
             again = await listen(node, "idle", since=wire.last_id)
@@ -888,7 +888,7 @@ async def test_the_idle_are_moved_along_before_their_position_is_trimmed() -> No
 
 
 @virtual
-async def test_who_resumes_from_before_the_floor_without_loss_is_moved_along() -> None:
+async def test_a_stream_that_resumes_from_before_the_floor_without_loss_gets_a_new_position() -> None:
     async with open_node(heartbeat=15, retention_entries=10) as node:
         (position,) = await publish(node, "idle", "1")
         await publish(node, "busy", *numbers(1, 50))
@@ -917,7 +917,7 @@ async def test_streams_end_at_their_age_and_not_together() -> None:
         assert sample(node, "ended_streams_total", reason="age") == 51
 
 
-# -- the engine away, slow, or another
+# -- an engine that is down, lags or fails
 
 
 @virtual
@@ -947,7 +947,7 @@ async def test_an_outage() -> None:
         assert future.everything == []
         await publish(node2, "a", "3")
         engine.up()
-        # They find their places only after this one; it came when they were there.
+        # The streams are placed only after this event is published, but they were opened before it.
         await publish(node, "a", "4")
         await quiet()
         assert live.data == numbers(1, 4)
@@ -956,7 +956,7 @@ async def test_an_outage() -> None:
         assert {since: wire.data for since, wire in behind.items()} == {
             made[0]: numbers(2, 4),
             INVALID: numbers(2, 4),
-            NOW: numbers(2, 4),  # from when it came, by what this node knew then
+            NOW: numbers(2, 4),  # from when it was opened, by what this node knew then
             START: numbers(1, 4),
             Since("last", 1): numbers(2, 4),
             Position("other1", 1): numbers(1, 4),
@@ -973,7 +973,7 @@ async def test_a_page_that_fails_is_read_again() -> None:
         engine.slow()
         wire = await listen(node, "a", since=made[0])
         await quiet()
-        # It fails, and is up again before the reader hears of it.
+        # It fails, and is up again before the reader notices.
         engine.down()
         engine.up()
         await asyncio.sleep(5)
@@ -981,7 +981,7 @@ async def test_a_page_that_fails_is_read_again() -> None:
 
 
 @virtual
-async def test_an_engine_that_breaks_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_engine_that_fails_unexpectedly_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakeEngine):
         async def read(self, *_: Any) -> Any:
             raise RuntimeError("disk on fire")
@@ -1025,8 +1025,8 @@ async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
 
 
 @virtual
-async def test_no_engine_call_carries_what_a_client_brought() -> None:
-    # Attack B03: there is no way for it; a position is arithmetic.
+async def test_no_engine_call_carries_what_a_client_sent() -> None:
+    # Attack B03: a position is arithmetic, so it never reaches the engine.
     engine = FakeEngine()
     async with open_node(engine) as node:
         await publish(node, "a", "1")
@@ -1071,8 +1071,8 @@ async def test_a_foreign_writers_bad_field_is_dropped(where: str) -> None:
 
 
 @virtual
-async def test_a_log_that_goes_back_is_told_to_those_who_were_further() -> None:
-    # Fault F14.
+async def test_a_log_that_goes_back_is_a_gap_for_streams_that_were_further() -> None:
+    # Fault F14
     engine = FakeEngine()
     async with open_node(engine) as node:
         wires = {"live": await listen(node, "a"), "far": await listen(node, "b")}
@@ -1089,9 +1089,9 @@ async def test_a_log_that_goes_back_is_told_to_those_who_were_further() -> None:
         (gap,) = wires["live"].gaps
         assert (gap["reason"], gap["requested"]) == ("foreign", str(made[9]))
         assert positions(wires["live"].of_type("hub.gap")) == [node.window.position(6)]
-        assert wires["far"].gaps == [], "nothing of what was lost was for it"
+        assert wires["far"].gaps == [], "none of the lost events was for it"
         assert {p.life for p in after} & {p.life for p in made} == set()
-        # One that resumes, of either life.
+        # Streams that resume from positions of either life.
         for position, data, gaps in [
             (made[5], ["7b", "8b"], 0),
             (made[7], ["7b", "8b"], 1),
@@ -1151,7 +1151,7 @@ async def test_a_log_that_goes_back_while_a_page_is_read() -> None:
 
 
 @virtual
-async def test_during_an_outage_nobody_is_moved_to_another_log() -> None:
+async def test_during_an_outage_no_stream_is_moved_to_another_log() -> None:
     engine = FakeEngine()
     async with open_node(engine, heartbeat=15) as node:
         wire = await listen(node, "a")
@@ -1161,11 +1161,11 @@ async def test_during_an_outage_nobody_is_moved_to_another_log() -> None:
         node.log.reset(engine.log.state()._replace(lives=(("other1", 1),), position=Position("other1", 3)))
         await asyncio.sleep(60)
         assert heartbeats(wire) >= 3
-        assert wire.last_id == made[-1], "no id of a log that it was not judged by"
+        assert wire.last_id == made[-1], "an id of a log that has not judged it"
 
 
 @virtual
-async def test_checks_tell_a_tail_that_was_lost_unseen() -> None:
+async def test_checks_reveal_a_tail_that_was_lost_unnoticed() -> None:
     log = FakeLog()
     async with open_node(FakeEngine(log)) as node:
         made = await publish(node, "a", *numbers(1, 5))
@@ -1181,11 +1181,11 @@ async def test_checks_tell_a_tail_that_was_lost_unseen() -> None:
         assert len({str(p) for p in made + again}) == 8, "no id names two events"
 
 
-# -- any node
+# -- several nodes
 
 
 @virtual
-async def test_a_stream_that_begins_ahead_of_this_node_waits() -> None:
+async def test_a_stream_that_starts_ahead_of_this_node_waits() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", since=Since("after", 3))
         await publish(node, "a", *numbers(1, 2))
@@ -1196,7 +1196,7 @@ async def test_a_stream_that_begins_ahead_of_this_node_waits() -> None:
 
 
 @virtual
-async def test_two_nodes_have_one_log() -> None:
+async def test_two_nodes_share_one_log() -> None:
     log = FakeLog()
     async with open_node(FakeEngine(log)) as one, open_node(FakeEngine(log)) as two:
         wires = [await listen(one, "**"), await listen(two, "**")]
@@ -1245,7 +1245,7 @@ async def test_the_drain_of_a_single_node() -> None:
             retries.append(wire.decoder.retry or 0)
         assert 2000 <= min(retries) < 2500
         assert 11_000 < max(retries) <= 12_000
-        # A stream that comes too late is sent away as well.
+        # A stream that comes too late is ended as well.
         late = await listen(node, "a")
         assert late.ended
         assert late.decoder.retry
@@ -1267,12 +1267,12 @@ async def test_the_drain_of_a_shared_engine_is_spread() -> None:
         steps = [b - a for a, b in pairwise([0, *ended[:10]])]
         assert max(steps) <= 12
         retries = {wire.decoder.retry for wire in wires if wire.read()}
-        assert len(retries) > 30, "they do not come back together"
+        assert len(retries) > 30, "they must not reconnect together"
         assert all(2000 <= retry <= 2200 for retry in retries if retry)
 
 
 @virtual
-async def test_a_drain_cuts_off_the_slow() -> None:
+async def test_a_drain_cuts_off_slow_readers() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", room=0)
         await publish(node, "a", "1", "2")
@@ -1297,7 +1297,7 @@ async def test_a_publish_that_never_ends_does_not_hold_up_the_drain() -> None:
             await publishing
 
 
-# -- for programs
+# -- what programs use: counts and hooks
 
 
 @virtual
@@ -1318,7 +1318,7 @@ async def test_subscribers_are_counted() -> None:
 
 
 @virtual
-async def test_the_first_and_the_last() -> None:
+async def test_hooks_for_the_first_and_the_last_subscriber() -> None:
     calls: list[str] = []
 
     async def first(topic: str) -> None:
@@ -1330,12 +1330,12 @@ async def test_the_first_and_the_last() -> None:
         for term in ("a", "demo/*"):
             node.add_hook(TopicHook(term, first, lambda topic: calls.append(f"-{topic}")))
         await quiet()
-        assert calls == ["+a"], "those there are count"
+        assert calls == ["+a"], "subscribers that are already there count"
         wires = [await listen(node, *terms) for terms in [("a",), ("demo/1", "demo/2"), ("demo/1",), ("**",)]]
         await quiet()
         assert sorted(calls) == ["+a", "+demo/1", "+demo/2"]
         calls.clear()
-        # A pattern counts for a topic that is named, and not for each topic of a pattern.
+        # A pattern counts for a hook's topic, but not for each topic of a hook's pattern.
         early.leave()
         wires[0].leave()
         wires[1].leave()
@@ -1371,7 +1371,7 @@ async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixtur
 
 
 @virtual
-async def test_a_hook_of_no_topic_is_refused() -> None:
+async def test_a_hook_with_a_bad_topic_is_refused() -> None:
     with pytest.raises(TidewireError):
         TopicHook("a*", None, None)
 
@@ -1389,7 +1389,7 @@ async def history(
 
 @virtual
 async def test_retention_that_overtakes_a_page_of_history() -> None:
-    """What is trimmed between the pages that one answer is made of is told, and never left out in silence."""
+    """Entries trimmed between the engine's pages of one answer are reported, never left out silently."""
     log = FakeLog(checks=False)
     engine = FakeEngine(log)
     async with open_node(engine) as node:
@@ -1407,12 +1407,12 @@ async def test_retention_that_overtakes_a_page_of_history() -> None:
         page = await history(node, "a", since=parse(page["next"]))
         assert page["gap"]["reason"] == "trimmed"
         assert page["events"][0]["data"] == "22"
-        # Overtaken by its first page: judged once more.
+        # Overtaken at its first page: judged again.
         trim_after(22, 5)
         page = await history(node, "a", since=log.everything[21].position)
         assert page["gap"]["reason"] == "trimmed"
         assert page["events"][0]["data"] == "26"
-        # What was not asked for is nobody's loss.
+        # Trimmed events of other topics are not a gap.
         page = await history(node, "nobody", since=log.everything[2].position)
         assert (page["gap"], page["events"]) == (None, [])
 
@@ -1442,7 +1442,7 @@ def parse(text: str) -> Position:
 
 
 @virtual
-async def test_a_page_that_found_nothing_still_moves_on() -> None:
+async def test_a_page_that_found_nothing_still_advances() -> None:
     engine = FakeEngine(shared=False)
     async with open_node(engine) as node:
         await publish(node, "b", *numbers(1, 30))
@@ -1462,7 +1462,7 @@ async def test_a_page_that_found_nothing_still_moves_on() -> None:
 
 
 @virtual
-async def test_a_page_tells_a_gap_and_an_end() -> None:
+async def test_a_page_reports_a_gap_and_an_end() -> None:
     async with open_node(retention_entries=3) as node:
         made = await publish(node, "a", *numbers(1, 5))
         receipt = await end(node, "a", "over")
@@ -1479,7 +1479,7 @@ async def test_a_page_tells_a_gap_and_an_end() -> None:
 
 
 @virtual
-async def test_a_page_while_the_engine_is_away() -> None:
+async def test_a_page_while_the_engine_is_slow_or_down() -> None:
     engine = FakeEngine()
     async with open_node(engine, engine_timeout=4) as node:
         engine.slow()
@@ -1496,7 +1496,7 @@ async def test_a_page_while_the_engine_is_away() -> None:
 
 @virtual
 async def test_streams_opened_while_publishing() -> None:
-    # Fault F21: 1,000 streams during 2,000 events, each from the id it was told or a recent one.
+    # Fault F21: 1,000 streams during 2,000 events, each from the id it was sent or a recent one.
     rng = random.Random(21)
     async with open_node(window_entries=50) as node:
         made: list[Position] = []

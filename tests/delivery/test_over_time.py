@@ -77,7 +77,7 @@ def test_streams_end_at_their_age_and_resume_without_a_gap(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_a_slow_reader_holds_up_nobody_and_gets_everything(way: str) -> None:
+def test_a_slow_reader_does_not_hold_up_others_and_gets_everything(way: str) -> None:
     count = 100
     with served(way) as hub, slow_socket(hub, "/events/a") as slow, hub.listen("/events/a") as quick:
         quick.take(1)
@@ -89,7 +89,7 @@ def test_a_slow_reader_holds_up_nobody_and_gets_everything(way: str) -> None:
 
 
 def test_memory_stays_flat_with_readers_that_never_read() -> None:
-    # 20 MB for each of 20 readers would be 400 MB if it waited for them anywhere.
+    # 20 MB for each of 20 readers would be 400 MB if the bytes were buffered anywhere.
     with served("takeover") as hub:
         hub.publish("warm", BIG)
         before = memory(hub)
@@ -120,7 +120,7 @@ def test_a_reader_that_acknowledges_nothing_is_ended() -> None:
         assert 'reason="stuck"' in hub.ask("GET", "/metrics").body.decode()
 
 
-def test_a_reader_that_takes_a_little_all_the_time_is_not() -> None:
+def test_a_reader_that_reads_a_little_all_the_time_is_not_ended() -> None:
     with served("takeover", stuck_timeout=2) as hub, slow_socket(hub, "/events/a") as slow:
         published = threading.Event()
 
@@ -152,7 +152,7 @@ def test_history_beyond_the_window_is_exact(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_retention_is_told_as_a_gap_and_only_to_those_who_missed_something(way: str) -> None:
+def test_retention_is_a_gap_only_for_streams_that_missed_something(way: str) -> None:
     with served(way, retention_entries=100, window_entries=100) as hub:
         mine = hub.publish("mine", "1")
         other = hub.publish("other", "1")
@@ -165,7 +165,7 @@ def test_retention_is_told_as_a_gap_and_only_to_those_who_missed_something(way: 
             oldest = parse_position(body["oldest"]).offset
             assert parse_position(gap.id or "").offset == oldest - 1
             assert parse_position(listener.take(1)[0].id or "").offset == oldest
-        # Nothing of `mine` was trimmed after its position: a busy neighbour is no gap.
+        # Nothing of `mine` was trimmed after its position: a busy neighbour causes no gap.
         with hub.listen("/events/mine", {"Last-Event-ID": mine}) as listener:
             expected = hub.publish("mine", "2")
             assert listener.take(1)[0].id == expected
@@ -209,7 +209,7 @@ def test_reconnecting_all_the_time_loses_and_repeats_nothing(way: str) -> None:
         assert got == expected
 
 
-def test_a_query_that_makes_no_sense_is_no_failure_of_the_program() -> None:
+def test_a_bad_query_is_not_a_failure_of_the_program() -> None:
     with served("uvicorn", app="mounted_hub:app") as hub:
         for query in ("control=a&control=b", "control=x", "last_event_id=a&last_event_id=b"):
             answer = hub.ask("GET", f"/orders/7?{query}")

@@ -1,8 +1,8 @@
 """
-Whole servers are told to stop while streams are open; and several workers of one server refuse to start.
+Whole servers are stopped while streams are open, and several workers of one server refuse to start.
 
-Two seconds are promised for a stop, on a machine that has time. Twenty are asserted here: a server that
-waits for a stream waits for ever, or for 30 s (gunicorn).
+Two seconds are promised for a stop on an idle machine. Twenty are asserted here: a server that waited
+for its streams would wait forever, or for 30 s (gunicorn).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def start(command: str, app: str = "stopping:app", **options: Any) -> Served:
 
 @contextmanager
 def running(command: str, app: str = "stopping:app", workers: int = 1, **options: Any) -> Iterator[Served]:
-    """Run a server, and go on when all its workers have started: granian loses a signal that comes before."""
+    """Run a server, and continue once all workers have started: granian loses a signal sent before that."""
     if workers > 1:
         command += f" --workers {workers}"
         options["per_process"] = True
@@ -74,7 +74,7 @@ def running(command: str, app: str = "stopping:app", workers: int = 1, **options
 
 
 def listen(served: Served, stack: ExitStack, paths: Sequence[str]) -> list[Listener]:
-    """Open streams, and go on when each has had its first event."""
+    """Open streams, and continue once each has had its first event."""
 
     def open_one(path: str) -> Listener:
         listener = stack.enter_context(served.listen(path))
@@ -93,7 +93,7 @@ def ends(listeners: Sequence[Listener]) -> list[int]:
 
 
 def check_spread(retries: Sequence[int]) -> None:
-    """Nobody can come back before the process does, and then not all should at once."""
+    """Clients must not reconnect before the process is back, nor all at once."""
     assert all(2000 <= retry <= 12_000 for retry in retries)
     assert max(retries) - min(retries) > 5000
 
@@ -126,10 +126,10 @@ def test_a_signal_ends_all_streams(command: str, workers: int, number: int, code
         assert "Traceback" not in served.process.output
 
 
-def test_a_reader_that_takes_nothing_holds_up_no_stop() -> None:
+def test_a_reader_that_reads_nothing_does_not_hold_up_a_stop() -> None:
     """With our protocol. uvicorn alone waits for it, as it does for every other response."""
     with running(TAKEOVER, "generators:app") as served, served.listen("/stream/flood"):
-        time.sleep(0.5)  # until no buffer takes more
+        time.sleep(0.5)  # until all buffers are full
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(SOON) == -15
 
@@ -169,7 +169,7 @@ def test_a_second_signal_does_no_harm(command: str, app: str) -> None:
 
 
 def test_a_second_ctrl_c_quits_uvicorn_at_once() -> None:
-    """As its log offers it. What has not ended by then is cut off."""
+    """As its log offers. Streams that have not ended by then are cut off."""
     with running(TAKEOVER) as served, ExitStack() as stack:
         ended, cut = listen(served, stack, [ORDERS, "/own-clock"])
         served.process.send_signal(signal.SIGINT)
@@ -191,8 +191,8 @@ def test_programs_that_run_their_server_themselves(program: str, paths: list[str
         assert served.process.wait(SOON) == -15
 
 
-def test_hypercorn_tells_its_workers_nothing() -> None:
-    """Its streams go on until its graceful timeout of 3 s is over, and are cut off; but it stops."""
+def test_hypercorn_does_not_notify_its_workers() -> None:
+    """Its streams continue until its graceful timeout of 3 s is over, and are then cut off; but it stops."""
     with running(HYPERCORN) as served, ExitStack() as stack:
         listeners = listen(served, stack, [ORDERS, "/clock"])
         served.process.send_signal(signal.SIGTERM)
@@ -202,8 +202,8 @@ def test_hypercorn_tells_its_workers_nothing() -> None:
         assert served.process.wait(SOON) == 0
 
 
-def test_a_request_on_the_way_when_the_signal_comes() -> None:
-    """Its stream begins after the drain has."""
+def test_a_request_in_flight_when_the_signal_comes() -> None:
+    """Its stream starts after the drain has started."""
     with running(UVICORN) as served, ExitStack() as stack:
         listen(served, stack, ["/clock"])
         with late_streams(served):
@@ -213,7 +213,7 @@ def test_a_request_on_the_way_when_the_signal_comes() -> None:
 
 @contextmanager
 def late_streams(served: Served) -> Iterator[None]:
-    """Have two requests on the way, and read what becomes of them to its end."""
+    """Have two requests in flight, and read their streams to the end."""
     before = served.ask("GET", "/waiting").json()
     with ThreadPoolExecutor() as pool:
         late = [pool.submit(served.listen, path) for path in ("/clock?after=1", f"{ORDERS}?after=1")]
@@ -247,7 +247,7 @@ def in_thread(app: Any, **config: Any) -> Iterator[tuple[uvicorn.Server, Served]
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The program, with a hub of its own."""
+    """The program, newly imported, with its own hub."""
     monkeypatch.syspath_prepend(APPS)
     monkeypatch.delitem(sys.modules, "stopping", raising=False)
     return importlib.import_module("stopping")
@@ -255,7 +255,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("lifespan", ["on", "off"])
 def test_a_server_in_a_thread(stopping: Any, lifespan: str) -> None:
-    """With `off` the hub opens at its first use, and nobody closes it."""
+    """With `off` the hub opens at its first use, and nothing closes it."""
     with in_thread(stopping.app, lifespan=lifespan) as (server, served), ExitStack() as stack:
         hub = listen(served, stack, HUB)
         generators = listen(served, stack, GENERATORS)
@@ -264,20 +264,20 @@ def test_a_server_in_a_thread(stopping: Any, lifespan: str) -> None:
         check_spread(ends(generators))
 
 
-def test_a_request_on_the_way_when_the_server_stops(stopping: Any) -> None:
+def test_a_request_in_flight_when_the_server_stops(stopping: Any) -> None:
     with in_thread(stopping.app) as (server, served), late_streams(served):
         server.should_exit = True
 
 
 def test_limit_max_requests() -> None:
-    # Each stream that is taken over counts as a request that is done.
+    # Each stream that is taken over counts as a finished request.
     with running(f"{TAKEOVER} --limit-max-requests 50") as served, ExitStack() as stack:
         check_spread(ends(listen(served, stack, HUB)))
         assert served.process.wait(SOON) == 0
 
 
-async def test_what_a_drain_has_ended_has_ended() -> None:
-    """Whoever awaits `hub.drain()` may stop the server next."""
+async def test_after_a_drain_its_streams_have_really_ended() -> None:
+    """A program that awaits `hub.drain()` may stop the server next."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -294,7 +294,7 @@ async def test_what_a_drain_has_ended_has_ended() -> None:
 
 
 @virtual
-async def test_a_drain_waits_a_second_for_a_reader_that_takes_nothing() -> None:
+async def test_a_drain_waits_a_second_for_a_reader_that_reads_nothing() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -356,7 +356,7 @@ async def test_a_handler_is_called_once_and_ignored_signals_stay_ignored() -> No
 
 
 def test_a_memory_hub_refuses_to_be_one_of_several_workers() -> None:
-    """Each server stops then, by itself; what its exit code is, is its own affair (uvicorn's is 0)."""
+    """Each server then stops by itself. Its exit code is up to the server (uvicorn's is 0)."""
     servers = [
         (f"{UVICORN} --workers 2", "stopping:bare", 0),
         (f"{UVICORN} --workers 2", "stopping:app", 0),
@@ -365,7 +365,7 @@ def test_a_memory_hub_refuses_to_be_one_of_several_workers() -> None:
         (PROGRAM, "granian_by_spawn", 1),
     ]
     with ExitStack() as stack:
-        # All at once: each gives a worker that it may be about to replace 5 s to go.
+        # All at once: each gives a worker that it may be replacing 5 s to exit.
         started = [start(command, app) for command, app, _ in servers]
         for served in started:
             stack.enter_context(served.process)
@@ -376,7 +376,7 @@ def test_a_memory_hub_refuses_to_be_one_of_several_workers() -> None:
             assert ("Traceback" in served.process.output) == (app == "stopping:app")
 
 
-async def test_an_opening_is_one_even_if_who_asked_for_it_is_cancelled() -> None:
+async def test_a_hub_opens_once_even_if_the_first_caller_is_cancelled() -> None:
     hub = Hub()
     first, second = asyncio.create_task(hub.open()), asyncio.create_task(hub.open())
     await asyncio.sleep(0)

@@ -35,7 +35,7 @@ def made() -> tuple[Owner, Subscriber]:
     return owner, Subscriber(owner, Selector(["a"]), None, 5)
 
 
-def test_what_happens_on_the_socket_is_told() -> None:
+def test_the_owner_is_notified_of_what_happens_on_the_socket() -> None:
     owner, subscriber = made()
     subscriber.attach(RecordingWire(), "chunked")
     subscriber.pause_writing()
@@ -49,13 +49,13 @@ def test_what_happens_on_the_socket_is_told() -> None:
     assert subscriber.tick(1.0) == 8.0
 
 
-def test_it_begins_behind() -> None:
+def test_a_subscriber_starts_behind() -> None:
     _, subscriber = made()
     assert (subscriber.open, subscriber.live, subscriber.paused) == (True, False, False)
     assert (subscriber.offset, subscriber.announced) == (5, 5)
 
 
-def test_ten_thousand_of_them_are_held_at_once() -> None:
-    # No dictionary for each: that would cost more than all it holds.
+def test_a_subscriber_has_no_dictionary() -> None:
+    # There may be ten thousand subscribers, and a dictionary costs more than what it would hold.
     _, subscriber = made()
     assert not hasattr(subscriber, "__dict__")
