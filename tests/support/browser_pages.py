@@ -1,4 +1,4 @@
-"""What the browser tests ask of a demo page."""
+"""Reading a demo page, for the browser tests."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 BROWSERS: dict[str, dict[str, Any]] = {
     "chromium": {
         "names": ("chromium", "chromium-browser", "google-chrome"),
-        # As root Chromium starts only without its sandbox. The rest keeps it from calling home.
+        # As root, Chromium starts only without its sandbox. The other flags keep it off the network.
         "args": [
             "--no-sandbox",
             "--disable-gpu",
@@ -21,13 +21,13 @@ BROWSERS: dict[str, dict[str, Any]] = {
             "--disable-sync",
         ],
     },
-    # WebDriver BiDi, which a browser as Debian builds it speaks.
+    # By WebDriver BiDi, which Debian's build supports.
     "firefox": {"names": ("firefox-esr", "firefox"), "channel": "moz-firefox"},
 }
 
 
 def browser_options(name: str) -> dict[str, Any] | None:
-    """Return the arguments for Playwright's `launch`, or None where that browser is not installed."""
+    """Return the arguments for Playwright's `launch`, or None if that browser is not installed."""
     options = dict(BROWSERS[name])
     path = next(filter(None, map(shutil.which, options.pop("names"))), None)
     return {"executable_path": path, **options} if path else None

@@ -1,4 +1,4 @@
-"""Both Python clients behind one face, so that every test of one is a test of the other: `client: Client`."""
+"""Both Python clients behind one interface, so that each test runs with both: `client: Client`."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Client(Protocol):
     def history(self, url: str, topics: Any, **options: Any) -> sync.Page: ...
 
     def http(self, **options: Any) -> AbstractContextManager[Any]:
-        """Return a client of httpx2 as this one takes it."""
+        """Return an httpx2 client of the kind that this client accepts."""
 
     def within(self, function: Callable[[], Any]) -> Callable[..., Any]:
-        """Return a callback that calls a method of a stream as this client's are called."""
+        """Return a callback that calls a method of a stream, in the way this client's methods are called."""
 
 
 def follow(client: Client, server: Scripted, path: str = "/", /, **options: Any) -> Stream:
@@ -69,7 +69,7 @@ def data(events: Iterable[Event]) -> list[str]:
 
 
 def in_thread(function: Callable[[], T]) -> Callable[[], T]:
-    """Start a function in a thread; call what is returned to wait for its end and get its result."""
+    """Start a function in a thread. Call the returned function to wait for its end and get its result."""
     results: list[T] = []
     thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
     thread.start()
@@ -96,7 +96,7 @@ class SyncClient:
 
 
 class AsyncClient:
-    """The async client from a thread without a loop; its own runs in another."""
+    """The async client, used from a thread without a loop; its loop runs in another thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -148,7 +148,7 @@ class AsyncClient:
             self.run(client.aclose())
 
     def within(self, function: Callable[[], Any]) -> Callable[..., Any]:
-        # Of a stream of this client: on the loop its methods are awaited, not waited for.
+        # A method of a stream of this client: on the loop it is awaited, not waited for.
         stream: AsyncStream = function.__self__  # type: ignore[attr-defined]
         return lambda *_: getattr(stream.inner, function.__name__)()
 
@@ -223,7 +223,7 @@ def sync_client() -> Iterator[Client]:
 
 @contextmanager
 def async_client() -> Iterator[Client]:
-    """Give the async client on a loop of its own, and prove that it leaves no task behind there."""
+    """Yield the async client on its own loop, and check that it leaves no task behind there."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

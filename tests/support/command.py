@@ -1,4 +1,4 @@
-"""The real `tidewire` command as a process of its own, its output and its errors apart."""
+"""The real `tidewire` command as a separate process, with stdout and stderr apart."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Running:
 def running(
     folder: Path, *words: str | Path, env: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[Running]:
-    """Run the command while the block runs. Its output goes to files in `folder`, or where `options` say."""
+    """Run the command during the block. Its output goes to files in `folder`, unless `options` differ."""
     out, err = folder / "stdout", folder / "stderr"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(

@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 
 class Document(NamedTuple):
-    """One page; `prose` is what stands outside its blocks."""
+    """One page; `prose` is the text outside its blocks."""
 
     prose: list[str]
     anchors: list[str]
@@ -71,7 +71,7 @@ def read(page: str) -> Document:
 
 
 def anchor(heading: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
+    """Return the anchor that GitHub makes of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

@@ -1,4 +1,4 @@
-"""Which errors the modules of the package can make: status and code, read from their source."""
+"""Which errors the modules of the package can raise: status and code, read from their source."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KINDS = {
     if isinstance(kind, type) and issubclass(kind, errors.TidewireError)
 }
 
-# How the server's protocol refuses what is not even HTTP: status, code, detail.
+# How the server's protocol refuses malformed HTTP: status, code, detail.
 REFUSALS = ("RefusedRequest", "self._fail")
 
 
 def raised(*, without: tuple[str, ...]) -> set[tuple[int, str]]:
-    """Return status and code of every error made in the package, but for the modules whose path begins so."""
+    """Return status and code of every error in the package, except in modules whose path starts so."""
     return {
         error
         for path in SRC.rglob("*.py")
@@ -47,7 +47,7 @@ def calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def codes_of(call: ast.Call, tree: ast.Module) -> list[str]:
-    """Return what `code=` may be; an empty one is that of the kind."""
+    """Return the values that `code=` may have; an empty one stands for the code of the class."""
     match [keyword.value for keyword in call.keywords if keyword.arg == "code"]:
         case []:
             return [""]
@@ -56,7 +56,7 @@ def codes_of(call: ast.Call, tree: ast.Module) -> list[str]:
         case [ast.Name(name)]:
             return [code for value in assigned(name, tree) for code in words(value)]
         case [ast.JoinedStr() | ast.Attribute()]:
-            # Made of parts, each of which is raised whole elsewhere too; or what the other side said.
+            # Built from parts, each of which is raised whole elsewhere too; or a code from the other side.
             return []
         case _:
             raise AssertionError(f"line {call.lineno}: a code that cannot be read")

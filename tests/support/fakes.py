@@ -1,7 +1,7 @@
 """
-What the tests of the core put in place of an engine, a socket and the time.
+What the tests of the core use in place of an engine, a socket and time.
 
-All of it is handed in through the seams that real ones use: an `Engine`, a `Wire`, an event loop.
+All of it goes through the same seams as the real ones: an `Engine`, a `Wire`, an event loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ START = Since("start")
 
 @contextlib.asynccontextmanager
 async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
-    """Open a node on `engine` (a new memory engine if None); at the end nothing of it may be left."""
+    """Open a node on `engine` (a new memory engine if None), and check at the end that no stream is left."""
     chosen = Settings(**settings)
     node = Node(engine or MemoryEngine("memory", chosen), chosen, Metrics())
     await node.open()
@@ -61,7 +61,7 @@ def numbers(first: int, last: int) -> list[str]:
 
 
 def cohorts_of(node: Node) -> Iterator[Cohort]:
-    """Look inside: what holds between two steps is not visible from outside."""
+    """Yield the cohorts of a node: their state between two steps is not visible from outside."""
     yield from node.rounds
 
 
@@ -70,18 +70,18 @@ def cohorts_of(node: Node) -> Iterator[Cohort]:
 
 class FakeLog:
     """
-    The log behind one or more `FakeEngine`s, in plain sight.
+    The log behind one or more `FakeEngine`s, open to the tests.
 
-    Tests write to it as foreign writers do, trim it and take it back. What it
-    holds is told to every engine that follows.
+    Tests write to it as foreign writers do, trim it and make it go back. Each
+    change is reported to every engine that follows.
     """
 
     def __init__(self, *, checks: bool = True, retention: int = 1_000_000) -> None:
         self.checks = checks
         self.retention = retention
         self.lives = [(new_life(), 1)]
-        self.everything: list[Entry] = []  # what is trimmed, too
-        self.entries: list[Entry] = []  # what is kept
+        self.everything: list[Entry] = []  # trimmed entries too
+        self.entries: list[Entry] = []  # kept entries
         self.floor = 1
         self.marks: dict[str, tuple[int, bool]] = {}
         self.ends: dict[str, Position] = {}
@@ -98,7 +98,7 @@ class FakeLog:
     def write(
         self, topic: str, data: str = "", event: str = "message", retry: Any = None, end: bool = False
     ) -> Position:
-        """Add one entry, unchecked."""
+        """Add one entry, without any check."""
         position = self._add(Draft(topic, data, event, retry, end=end))
         self.tell()
         return position
@@ -124,7 +124,7 @@ class FakeLog:
 
     def _add(self, draft: Draft) -> Position:
         offset = self.head + 1
-        # Never the same twice in a row: what goes back has other checks for sure.
+        # Never the same twice in a row: after the log went back, entries have other checks for sure.
         check = f"{(offset * 7 + self.age * 31) % 100:02}" if self.checks else ""
         self._last = Position(self.lives[-1][0], offset, check)
         entry = Entry(self._last, draft.topic, draft.data, draft.event, draft.retry, draft.end, self.time)
@@ -146,7 +146,7 @@ class FakeLog:
         """Lose what is newer than offset `to`, as after a failover. `in_silence`: no node notices."""
         assert self.floor - 1 <= to <= self.head
         del self.entries[to - self.floor + 1 :]
-        self.everything = self.everything[:to]  # another list: who holds the old one keeps what was lost
+        self.everything = self.everything[:to]  # a new list: holders of the old one keep what was lost
         self.ends = {topic: position for topic, position in self.ends.items() if position.offset <= to}
         self.age += 1
         self._last = self.everything[-1].position if to else Position(self.lives[0][0], 0)
@@ -157,7 +157,7 @@ class FakeLog:
         self.tell()
 
     def begin_life(self) -> None:
-        # One that wrote nothing leaves no trace, but for the first: offset 0 stays with that.
+        # A life that wrote nothing is replaced, except the first: offset 0 belongs to it.
         if len(self.lives) > 1 and self.lives[-1][1] == self.head + 1:
             del self.lives[-1]
         self.lives.append((new_life(), self.head + 1))
@@ -179,7 +179,7 @@ class FakeLog:
         return marks
 
     def copies(self, after: int, through: int) -> list[Entry]:
-        """Return entries as an engine reads them: new objects each time, since nodes keep frames in them."""
+        """Return entries as an engine reads them: always new objects, because nodes keep frames in them."""
         first, last = max(after - self.floor + 1, 0), through - self.floor + 1
         return [
             Entry(e.position, e.topic, e.data, e.event, e.retry, e.end, e.time)
@@ -191,10 +191,10 @@ class FakeEngine:
     """
     One node's engine on a `FakeLog`.
 
-    `down()` / `up()`: an outage. `hold()` / `release()`: it lags, as a node
-    whose follower is slow. `slow()` / `fast()`: no call is answered meanwhile.
-    `late`: receipts come before the entries they name. Not `shared`: it is the
-    log's only writer, and a new life begins when it is opened.
+    `down()` / `up()`: an outage. `hold()` / `release()`: it lags behind the log.
+    `slow()` / `fast()`: no call is answered in between. `late`: receipts come
+    before the entries they name. Not `shared`: it is the log's only writer, and
+    a new life starts when it is opened.
     """
 
     durability: Durability = "process"
@@ -206,7 +206,7 @@ class FakeEngine:
         self.late = False
         self.closed = False
         self.calls: list[tuple[Any, ...]] = []
-        self.page_entries = 10_000  # looked at for one page
+        self.page_entries = 10_000  # examined for one page
         self.before_read: Callable[[int], object] = lambda after: None
         self._sink: Sink | None = None
         self._reachable = True
@@ -218,7 +218,7 @@ class FakeEngine:
         self._sink = sink
         if not self.shared:
             self.log.begin_life()
-        self._told = self.log.head
+        self._reported = self.log.head
         self._floor = self.log.floor
         self._age = self.log.age
         self.log.engines.append(self)
@@ -229,7 +229,7 @@ class FakeEngine:
         if self in self.log.engines:
             self.log.engines.remove(self)
 
-    # What tests do to it.
+    # -- what tests do to it
 
     def down(self) -> None:
         self._reachable = False
@@ -238,7 +238,7 @@ class FakeEngine:
         self._sink.available(False)
 
     def up(self) -> None:
-        """Come back: what was missed is told first, and only then that it is there."""
+        """End the outage: report what was missed first, and only then that the engine is up."""
         self._reachable = True
         self.follow()
         assert self._sink
@@ -257,7 +257,7 @@ class FakeEngine:
     def fast(self) -> None:
         self._answers.set()
 
-    # What the node does.
+    # -- what the node calls
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         self.calls.append(("append", *drafts))
@@ -275,7 +275,7 @@ class FakeEngine:
         self.before_read(after)
         found: list[Entry] = []
         through = after
-        for entry in self.log.copies(after, self._told)[: self.page_entries]:
+        for entry in self.log.copies(after, self._reported)[: self.page_entries]:
             through = entry.offset
             if selector is None or selector.matches(entry.topic):
                 found.append(entry)
@@ -299,26 +299,26 @@ class FakeEngine:
         if not self._reachable:
             raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
         if self._age != self.log.age:
-            # No answer may come from a log that the sink has not heard of.
-            self._tell()
+            # No answer may come from a log that was not reported to the sink.
+            self._report()
 
     def follow(self) -> None:
-        """Tell the sink what it has not had."""
+        """Report to the sink what it has not had."""
         if self._sink is not None and self._following and self._reachable:
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         log, sink = self.log, self._sink
         assert sink
-        if self._age != log.age or self._told < log.floor - 1:
-            # It went back, or what comes next is trimmed: there is nothing to go on from.
+        if self._age != log.age or self._reported < log.floor - 1:
+            # The log went back, or the next entry is trimmed: there is nothing to continue from.
             sink.reset(log.state())
         else:
-            if self._told < log.head:
-                sink.entries(log.copies(self._told, log.head))
+            if self._reported < log.head:
+                sink.entries(log.copies(self._reported, log.head))
             if self._floor != log.floor:
                 sink.trimmed(log.floor, log.marks_now())
-        self._told, self._floor, self._age = log.head, log.floor, log.age
+        self._reported, self._floor, self._age = log.head, log.floor, log.age
 
 
 def positions(events: Iterable[Event]) -> list[Position]:

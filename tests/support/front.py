@@ -1,4 +1,4 @@
-"""What stands between a client and its server, and breaks."""
+"""A proxy between a client and its server, for breaking connections."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection:
 
 RESET = struct.pack("ii", 1, 0)
 
-# How soon a connection sees that it is to break.
+# Seconds until a connection notices that it should break.
 TICK = 0.05
 
 
 class Front:
     """
-    Passes on every connection to a port of this machine, until it is told otherwise.
+    Passes every connection on to a port of this machine, until one of these is called:
 
         with Front(port) as front:
             ... front.url ...
             front.cut()         # reset every connection
-            front.freeze()      # leave every connection open, and pass nothing on: its peer has vanished
+            front.freeze()      # keep every connection open, but pass nothing on: the peer has vanished
             front.busy(3)       # reset every connection and answer the next three with 503
     """
 
@@ -78,7 +78,7 @@ class Front:
 
 
 class Pair:
-    """One connection of a client, and the one to the server that belongs to it."""
+    """One connection of a client, and its connection to the server."""
 
     def __init__(self, client: socket.socket, target: int) -> None:
         self.broken = threading.Event()

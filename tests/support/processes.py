@@ -31,7 +31,7 @@ AFTERMATH = 10.0
 
 
 class Process:
-    """A child process: started, listened to, stopped, and proved to have left nothing behind.
+    """A child process: started, read from, stopped, and checked to have left nothing behind.
 
         with Process([sys.executable, "-m", "tidewire", "serve", "--port", "0"]) as server:
             url = server.wait_line(r"http://[^ /]+").group()
@@ -39,8 +39,8 @@ class Process:
             assert server.stop() == 0
 
     stdout and stderr are one stream, kept in `output`. `env` is added to this process's environment (without
-    its TIDEWIRE_* variables); None as a value takes a name away. At the end of the `with` block the process
-    is stopped if it still runs, and the block fails if a process that it started outlives it.
+    its TIDEWIRE_* variables); the value None removes a name. At the end of the `with` block the process is
+    stopped if it still runs, and the block fails if a process that it started outlives it.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Process:
         self.argv = [str(word) for word in argv]
         self._lines: list[str] = []
         self._gone = False
-        # Where a hub keeps its log if it is told nothing: not among the files of whoever runs the tests.
+        # Where a hub keeps its log by default: not among the files of the person who runs the tests.
         self._data = tempfile.mkdtemp(prefix="tidewire-test-")
-        # A session of its own: what the child starts is in its process group,
-        # unless it goes out of its way, so it can be counted and ended.
+        # In a new session: processes that the child starts are in its process group,
+        # unless they leave it on purpose, so they can be counted and ended.
         self._popen = subprocess.Popen(
             self.argv,
             cwd=cwd,
@@ -113,7 +113,7 @@ class Process:
             time.sleep(POLL)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the process (not to what it started)."""
+        """Send a signal to the process, but not to those it started."""
         self._popen.send_signal(number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
@@ -132,7 +132,7 @@ class Process:
         return self.wait()
 
     def kill(self) -> None:
-        """End it and whatever it started, at once."""
+        """End it and the processes it started, at once."""
         if self._left():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ class Process:
         self._reader.join(LAST_WORDS)
 
     def _left(self) -> list[int]:
-        """Return what still runs of it. Once that is nothing, the group's number may soon be another's."""
+        """Return its processes that still run. Once there are none, the group's number may be reused."""
         members = [] if self._gone else group_members(self.pid)
         self._gone = not members and self.returncode is not None
         return members
@@ -177,13 +177,13 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def group_members(group: int) -> list[int]:
-    """Return the processes of a process group that still run (Linux; zombies run no more)."""
+    """Return the processes of a process group that still run (Linux; zombies do not count)."""
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # "pid (name) state ppid pgrp …": the name may hold spaces and parentheses.
             state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):  # gone meanwhile
+        except (OSError, ValueError):  # it has exited
             continue
         if int(pgrp) == group and state not in "ZX":
             members.append(int(stat.parent.name))

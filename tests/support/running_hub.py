@@ -14,7 +14,7 @@ from tidewire.hub import Hub
 
 
 class RunningHub:
-    """`with RunningHub() as running:` … `running.url`; `restart()` begins a new log at the same address."""
+    """`with RunningHub() as running:` … `running.url`; `restart()` starts a new log at the same address."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = {"retry": 0.5, **settings}

@@ -1,4 +1,4 @@
-"""A server that plays a script: each connection gets the next one, byte for byte, and its request is kept."""
+"""A server that plays scripts: each connection gets the next one, byte for byte; its request is kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Request:
 
 
 def answer(status: str, *headers: str, body: bytes = b"") -> list[Action]:
-    """Return the script of a whole answer, with its length."""
+    """Return the script of a complete answer with a Content-Length."""
     lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}", *headers]
     return ["\r\n".join([*lines, "", ""]).encode() + body]
 
@@ -49,7 +49,7 @@ def answer(status: str, *headers: str, body: bytes = b"") -> list[Action]:
 def stream(
     *actions: Action, headers: Iterable[str] = (), content_type: str = "text/event-stream"
 ) -> list[Action]:
-    """Return the script of an event stream that ends when its connection does."""
+    """Return the script of an event stream that ends with its connection."""
     lines = ["HTTP/1.1 200 OK", "Connection: close", f"Content-Type: {content_type}", *headers]
     return ["\r\n".join([*lines, "", ""]).encode(), *actions]
 
@@ -61,13 +61,13 @@ def chunked(*actions: Action, end: bool = True) -> list[Action]:
 
 
 def single_bytes(data: bytes) -> list[Action]:
-    """Return a script that sends each byte by itself."""
+    """Return a script that sends each byte separately."""
     return [data[i : i + 1] for i in range(len(data))]
 
 
 class Scripted:
     """
-    Serve `scripts`, one per connection in the order they come; whoever comes later is told 204.
+    Serve `scripts`, one per connection, in order; later connections get 204.
 
         with Scripted(stream(b"data: 1\\n\\n"), stream(b"data: 2\\n\\n", HOLD)) as server:
             ... server.url, server.requests ...

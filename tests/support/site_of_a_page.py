@@ -1,4 +1,4 @@
-"""A page's own server, for the tests of the browser client: an empty page, the client, streams by script."""
+"""The server of a page, for the tests of the browser client: an empty page, the client, scripted streams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CLIENT = Path(tidewire.__file__).with_name("web") / "tidewire.js"
 PAGE = b"<!doctype html><link rel=icon href=data:,><title>empty</title>"
 
-# Waits are a hundred times as short; how long they should be is told by the error event.
+# Makes waits a hundred times shorter; the error event says how long they should be.
 HURRY = """
 const sleep = globalThis.setTimeout;
 globalThis.setTimeout = (run, ms, ...rest) => sleep(run, ms / 100, ...rest);
@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
 
 class Site:
-    """`with Site() as site:` the page at `site.url`, and below `/stream/` whatever `scripts` says."""
+    """`with Site() as site:` serves the page at `site.url`, and below `/stream/` what `scripts` has."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, list[Sequence[Action]]] = {}
@@ -98,8 +98,8 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def play(self, handler: BaseHTTPRequestHandler) -> None:
-        """Play the next script of the path; one that has none left answers 204."""
-        # What came over the wire, byte for byte: the handler read it as Latin-1.
+        """Play the next script of the path; a path that has none left answers 204."""
+        # The headers byte for byte, as they came over the wire: the handler read them as Latin-1.
         headers = {name.lower(): value.encode("latin-1") for name, value in handler.headers.items()}
         body = handler.rfile.read(int(headers.get("content-length", 0)))
         self.requests[handler.path].append(Asked(handler.command, headers, body))
@@ -126,7 +126,7 @@ class Site:
 
 
 class Case:
-    """One stream at a time in a page that many tests share, each at a path of its own."""
+    """One stream at a time in a page that many tests share, each at its own path."""
 
     _numbers = itertools.count()
 
@@ -142,7 +142,7 @@ class Case:
     def listen(
         self, *scripts: Sequence[Action], url: str = "", functions: Any = None, **options: Any
     ) -> Self:
-        """Open a stream for which the server has these scripts; `functions` are options as JavaScript."""
+        """Open a stream with these scripts on the server; `functions` are options as JavaScript."""
         self.site.scripts[self.path] = list(scripts)
         self.page.evaluate(OPEN, [url or self.path, options, functions or {}])
         return self
@@ -151,7 +151,7 @@ class Case:
         return self.page.evaluate(script)
 
     def seen(self, count: int) -> list[dict[str, Any]]:
-        """Return what the page saw, when it has seen `count` things."""
+        """Return what the page has seen, once it has seen `count` things."""
         wait_until(lambda: self.run("seen.length") >= count)
         found: list[dict[str, Any]] = self.run("seen")
         return found
@@ -172,7 +172,7 @@ class Case:
         wait_until(lambda: self.run("stream.readyState") == 2)
 
     def stays_closed(self) -> None:
-        """What would take up to ten seconds does not happen."""
+        """Check that no reconnect happens, which would take up to ten seconds."""
         requests = len(self.requests)
         self.page.wait_for_timeout(100)
         assert (self.run("stream.readyState"), len(self.requests)) == (2, requests)

@@ -24,13 +24,12 @@ LOOPS = ("uvloop", "asyncio")
 
 
 class FakeSubscriber:
-    """The hub's side of the seam: it writes down what it is told."""
+    """The hub's side of the seam. It records its calls."""
 
     def __init__(self) -> None:
         self.wire: Any = None
         self.framing: str | None = None
         self.calls: list[str] = []
-        self.told = threading.Event()
 
     def attach(self, wire: Any, framing: str) -> None:
         self.wire, self.framing = wire, framing
@@ -55,9 +54,9 @@ class FakeSubscriber:
 
 class StreamApp:
     """
-    An ASGI app. `/stream` asks for the socket as a hub does, and else sends three more
+    An ASGI app. `/stream` asks for the socket as a hub does, and otherwise sends three more
     chunks the portable way; `/echo` answers with the body, `/refuse` without reading it,
-    `/slow` when told to go on, and everything else at once.
+    `/slow` once `go_on` is set, and everything else at once.
     """
 
     def __init__(self) -> None:
@@ -98,14 +97,14 @@ class StreamApp:
         taken = offer is not None and await offer.settled(self.wait)
         self.taken.append(taken)
         if taken:
-            # A seam is only as good as what happens to those who step over it.
+            # Messages that the app sends after the takeover must be dropped.
             await send({"type": "http.response.body", "body": b"swallowed", "more_body": True})
             assert (await receive())["type"] == "http.disconnect"
             self.disconnects += 1
             return
         for number in range(3):
             await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
-            await asyncio.sleep(0)  # hear of a client that left
+            await asyncio.sleep(0)  # so that the server notices a client that left
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def echo(self, receive: Any, send: Any) -> None:
@@ -136,7 +135,7 @@ PORTABLE_BODY = FIRST + b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
 
 
 class Records(logging.Handler):
-    """What the server logged at warning or above."""
+    """What the server logged at level warning or above."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""A terminal that types what a page has after its `$ `, and compares what comes with what the page shows."""
+"""A terminal that types the commands of a page (after `$ `), and compares the output with what it shows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ STREAMS = ("curl -N ",)
 
 class Terminal:
     """
-    What somebody types, in order, with port 8000 replaced by a free one and ids by those of the hub at hand.
+    Runs commands in order, with port 8000 replaced by a free one and ids by those of the running hub.
 
-    `&` puts a command into the background, `kill %1` ends it. A server in front keeps running, as in
-    another terminal. A stream in front is left by Ctrl-C once it has printed what the page shows. `pip`
-    finds what it shall install in this environment, or fails: it may ask no index.
+    `&` puts a command into the background, `kill %1` ends it. A server in the foreground keeps running,
+    as in another terminal. A stream in the foreground is ended by Ctrl-C once it has printed what the page
+    shows. `pip` must find its packages in this environment; it must not ask an index.
     """
 
     def __init__(self, folder: Path, cwd: Path | None = None) -> None:
         self._port = free_port()
         self._cwd = cwd or folder
-        # curl draws a progress meter where it does not write to a terminal.
+        # curl draws a progress meter if it does not write to a terminal.
         (folder / ".curlrc").write_text("silent\nshow-error\n")
         self._env = {
             "CURL_HOME": str(folder),
@@ -47,7 +47,7 @@ class Terminal:
             "TIDEWIRE_PORT": str(self._port),
             "TIDEWIRE_URL": f"http://127.0.0.1:{self._port}",
             "UVICORN_PORT": str(self._port),
-            # One directory for the whole page: a hub that is started again has its log.
+            # One directory for the whole page: a hub that is restarted has its log.
             "TIDEWIRE_ENGINE": f"sqlite:///{folder}/tidewire.db",
         }
         self._life = LIFE
@@ -64,7 +64,7 @@ class Terminal:
         self._stack.__exit__(kind, error, traceback)
 
     def read_out(self, block: str) -> None:
-        """Type the commands of a console block; each must print what stands below it, if anything does."""
+        """Type the commands of a console block; each must print what is shown below it, if anything."""
         for command, shown in commands(block):
             self._type(command, shown)
 
@@ -73,7 +73,7 @@ class Terminal:
         self._wait(self._jobs[-1], f"[^…]*{pattern(shown)}[^…]*")
 
     def stop_server(self) -> None:
-        """Press Ctrl-C where the server runs."""
+        """Press Ctrl-C in the server's terminal."""
         assert self._server is not None
         assert self._server.stop(signal.SIGINT) == 0, self._server.output
 
@@ -107,7 +107,7 @@ class Terminal:
             assert process.wait() == 0, process.output
 
     def _wait(self, process: Process, wanted: str) -> None:
-        """Wait until all that a process has printed is what is wanted."""
+        """Wait until the whole output of a process matches `wanted`."""
         try:
             wait_until(lambda: re.fullmatch(wanted, self._as_shown(process.output)))
         except AssertionError:
@@ -121,18 +121,18 @@ class Terminal:
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
-    """Yield each command of a console block with what is shown below it."""
+    """Yield each command of a console block, with the output shown below it."""
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")
         yield command, shown
 
 
 def pattern(shown: str) -> str:
-    """Return the regular expression of what a page shows: `…` stands for anything."""
+    """Return a regular expression for the output that a page shows; `…` stands for anything."""
     return re.escape(plain(shown)).replace("…", r"[\s\S]*")
 
 
 def plain(text: str) -> str:
-    """Return text without blanks that nobody sees, and with one time for all."""
+    """Return text without invisible blanks, and with the same time everywhere."""
     lines = (line.rstrip() for line in CLOCK.sub("12:00:00", text).strip().split("\n"))
     return "\n".join(lines)

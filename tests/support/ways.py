@@ -1,4 +1,4 @@
-"""Both ways to the socket: a hub behind each server that it is tested on, and a strict reader."""
+"""Both ways to the socket: a hub behind each server that it is tested with, and a strict reader."""
 
 from __future__ import annotations
 
