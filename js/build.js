@@ -1,7 +1,7 @@
-// Writes what is made of src: the types, and the one small module that the hub serves. Both are in git, so that
-// neither the wheel nor a user needs Node.
+// Builds from src: the types, and the one small module that the hub serves. Both are in git, so neither the
+// wheel nor a user needs Node.
 //
-//   npm run build          (or: npm run build -- FOLDER, to have them there)
+//   npm run build          (or: npm run build -- FOLDER, to write them there)
 
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
@@ -16,20 +16,21 @@ function run(tool, args, input) {
   const [name] = tool.split("@");
   const command = name === "typescript" ? "tsc" : name;
   const npm = ["exec", "--yes", `--package=${tool}`, "--", command, ...args];
-  // The npm that runs this, wherever it is.
+  // Use the npm that runs this script.
   const commandLine = [process.env.npm_execpath, ...npm];
   return execFileSync(process.execPath, commandLine, { cwd: here, input, encoding: "utf8", stdio: ["pipe", "pipe", "inherit"] });
 }
 
 run("typescript@5.9.3", ["--project", ".", "--outDir", types]);
 const bundle = run("esbuild@0.25.12", ["src/tidewire.js", "--bundle", "--minify-syntax", "--minify-whitespace", "--format=esm"]);
-// It makes the module a tenth smaller still. These names are its own: no user and no server sees them, and tabs
-// talk only to tabs with the same version of it.
-const own = [
-  "asked back blocks bye failed fixed follow full granted grown hear hide hurry lead leading leave live look",
-  "opened over patience restart show start state stop tell term terms urlFor wants",
+// Terser makes the module another tenth smaller. It may shorten these property names: they are internal, and
+// tabs talk only to tabs with the same version of the module.
+const internal = [
+  "allTopics announce back blocks broadcast bye carried check epoch failed fixed follow full hear hide lead leading",
+  "leave live opened over requested restart retryNow show start state stepDown stop timeout topicsByTab",
+  "topicsChanged urlFor",
 ];
-const names = `builtins=true,regex=/^(${own.join(" ").replaceAll(" ", "|")})$/`;
+const names = `builtins=true,regex=/^(${internal.join(" ").replaceAll(" ", "|")})$/`;
 const compress = "passes=3,ecma=2022,unsafe_arrows=true";
 const shorten = ["--module", "--compress", compress, "--mangle", "--mangle-props", names];
 run("terser@5.44.1", [...shorten, "--output", served], bundle);

@@ -1,12 +1,12 @@
-// One connection: a request, what it is answered, and what is read until it ends.
+// One connection: a request, its answer, and what is read until it ends.
 
 /** @import { Block, Decoder } from "./decoder.js" */
 
-// Request Timeout, Too Early, Too Many Requests: the client's fault by number, but it passes.
-const LATER = [408, 425, 429];
+// Request Timeout, Too Early, Too Many Requests: 4xx, but they may succeed later.
+const TRANSIENT = [408, 425, 429];
 
 /**
- * How a connection ended; `final` where another one would end the same way.
+ * How a connection ended. `final` if another one would end the same way.
  *
  * @typedef {object} Outcome
  * @property {string} reason as in `Failure`
@@ -17,19 +17,19 @@ const LATER = [408, 425, 429];
  */
 
 /**
- * Who wants the connection. `wait` is called whenever something is awaited; `read` with the blocks of every
- * chunk, and it may hold up the reading by its promise.
+ * The user of a connection. `wait` is called before each wait for the server; `read` with the blocks of each
+ * chunk. Reading pauses until the promise of `read` resolves.
  *
  * @typedef {object} Client
  * @property {Decoder} decoder
- * @property {AbortSignal} signal whose reason is the `Outcome`
- * @property {(heartbeat: number) => void} opened with the seconds between two signs of life; 0 is not known
+ * @property {AbortSignal} signal its reason is the `Outcome`
+ * @property {(heartbeat: number) => void} opened with the seconds between two heartbeats; 0 if unknown
  * @property {() => void} wait
  * @property {(blocks: Block[], origin: string) => unknown} read
  */
 
 /**
- * Connect, read to the end and tell how it was. Never throws.
+ * Connect, read to the end and return how it ended. Never throws.
  *
  * @param {string} url
  * @param {RequestInit} init
@@ -62,14 +62,14 @@ async function read(response, url, { decoder, signal, wait, read }) {
   for (;;) {
     wait();
     const { value } = (await reader?.read()) ?? {};
-    // What will not be handed out must not count as read.
+    // Bytes that will not be dispatched must not count as read.
     if (!value || signal.aborted) return;
     await read(decoder.feed(value), origin);
   }
 }
 
 /**
- * Say why an answer is no stream; that of one is its end.
+ * Return why an answer is not a stream; for a stream, the outcome of its end.
  *
  * @param {Response} response
  * @param {Record<string, string>} headers
@@ -80,5 +80,5 @@ async function refusal(response, headers) {
   if (status === 204) return { reason: "done", final: true };
   if (status === 200) return /^text\/event-stream\s*(;|$)/i.test(type) ? { reason: "end" } : { reason: "type", final: true };
   const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;
-  return { reason: "status", message: problem?.detail, final: status < 500 && !LATER.includes(status) };
+  return { reason: "status", message: problem?.detail, final: status < 500 && !TRANSIENT.includes(status) };
 }

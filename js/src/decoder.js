@@ -1,12 +1,11 @@
-// The text/event-stream format. No I/O: bytes in, events out, however the bytes are cut.
+// The text/event-stream format. No I/O: bytes in, events out, however the bytes are split.
 //
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 const LIMIT = 16 * 1024 * 1024;
 
 /**
- * What a block of a stream says. `topic` is a field of Tidewire's own, written where a stream may
- * carry more than one.
+ * A block of a stream. `topic` is Tidewire's own field; it is sent if a stream may have more than one topic.
  *
  * @typedef {{ type: string, data: string, lastEventId: string, topic?: string }} Block
  *
@@ -16,13 +15,13 @@ const LIMIT = 16 * 1024 * 1024;
 /**
  * Turn the bytes of a text/event-stream into blocks.
  *
- * @param {string} [lastEventId] where the stream goes on
+ * @param {string} [lastEventId] where the stream continues
  */
 export function decoder(lastEventId = "") {
   let text = new TextDecoder();
-  /** Pieces of the line without an end yet, joined once. @type {string[]} */
+  /** Pieces of an unfinished line, joined once. @type {string[]} */
   let tail = [];
-  let held = 0; // characters in them
+  let held = 0; // characters in `tail`
   let afterCR = false;
   let id = "";
   let type = "";
@@ -30,16 +29,16 @@ export function decoder(lastEventId = "") {
   let topic;
   /** @type {string[] | undefined} */
   let data;
-  let size = 0; // characters of data without a blank line yet
+  let size = 0; // characters of data in the unfinished block
 
   const self = {
     lastEventId,
-    /** The reconnection time that the server asked for, in milliseconds. @type {number | undefined} */
+    /** The server's reconnection time, in milliseconds. @type {number | undefined} */
     retry: undefined,
 
-    /** Begin a new connection: what was half read is dropped, `lastEventId` and `retry` stay. */
+    /** Start a new connection: drop an unfinished block, keep `lastEventId` and `retry`. */
     reset() {
-      // It strips the one byte order mark that the standard strips; nobody else may.
+      // TextDecoder strips the one byte order mark that the standard says to strip.
       text = new TextDecoder();
       tail = [];
       held = 0;
@@ -49,7 +48,7 @@ export function decoder(lastEventId = "") {
     },
 
     /**
-     * Return the blocks that end in this chunk. Throws a RangeError on one of more than 16 MiB.
+     * Return the blocks that end in this chunk. Throws a RangeError if one is larger than 16 MiB.
      *
      * @param {Uint8Array} chunk
      * @returns {Block[]}
@@ -57,7 +56,7 @@ export function decoder(lastEventId = "") {
     feed(chunk) {
       let more = text.decode(chunk, { stream: true });
       if (!more) return [];
-      // A CR ended its line already, so that nobody waits for the LF that may follow.
+      // A CR ends its line at once; an LF that follows in the next chunk is skipped.
       if (afterCR && more[0] === "\n") more = more.slice(1);
       afterCR = more ? more.endsWith("\r") : false;
       const lines = more.split(/\r\n|\n|\r/);
@@ -91,7 +90,7 @@ export function decoder(lastEventId = "") {
     if (text) field(text);
     else {
       // "Set the last event ID string of the event source to the value of the last event
-      // ID buffer": also where no data means no event.
+      // ID buffer": even if there is no data and so no event.
       self.lastEventId = id;
       if (data) blocks.push({ type: type || "message", data: data.join("\n"), lastEventId: id, topic });
       clear();

@@ -1,9 +1,9 @@
-// What a stream dispatches.
+// The events that a stream dispatches.
 
 /** @import { Block } from "./decoder.js" */
 
 /**
- * An event of the stream: a MessageEvent with its topic, where the stream names it.
+ * An event of the stream: a MessageEvent with its topic, if the server sends it.
  *
  * @template [T=any]
  * @extends {MessageEvent<string>}
@@ -16,7 +16,7 @@ export class StreamEvent extends MessageEvent {
   }
 
   /**
-   * Return the data, read as JSON.
+   * Return the data parsed as JSON.
    * @returns {T}
    */
   json() {
@@ -27,22 +27,22 @@ export class StreamEvent extends MessageEvent {
 /**
  * Why there is no stream now. `reason` is one of
  *
- * - `status`: an answer other than 200; `type`: one that is no text/event-stream
- * - `end`: the server ended the stream; `done`: it did so for good (204, or every topic has ended)
- * - `network`: no answer, or the connection broke; `silent`: nothing came for too long
- * - `size`: an event of more than 16 MiB; `request`: it could not be made
+ * - `status`: the status is not 200; `type`: the content type is not text/event-stream
+ * - `end`: the server ended the stream; `done`: for good (204, or all topics have ended)
+ * - `network`: no answer, or the connection broke; `silent`: nothing was received for too long
+ * - `size`: an event is larger than 16 MiB; `request`: the request could not be made
  *
  * @typedef {object} Failure
  * @property {string} reason
- * @property {string} [message] more about it, for people
+ * @property {string} [message] details, for people
  * @property {number} [status] of the answer, if there was one
- * @property {Record<string, string>} [headers] of the answer, by their names in lower case
+ * @property {Record<string, string>} [headers] of the answer, with names in lower case
  * @property {boolean} final whether the stream is closed now
- * @property {number} failures attempts that failed in a row
+ * @property {number} failures failed attempts in a row
  * @property {number} delay milliseconds until the next attempt
  */
 
-/** @typedef {Event & Failure} StreamError The stream broke, or could not begin. */
+/** @typedef {Event & Failure} StreamError The stream broke, or could not be opened. */
 
 /** @type {(failure: Failure) => StreamError} */
 export const streamError = (failure) => Object.assign(new Event("error"), failure);

@@ -1,9 +1,9 @@
-// What a tab missed before it came to a shared connection: pages of the hub's history.
+// Events that a tab missed before it joined a shared connection: pages of the hub's history.
 
 /** @import { Block } from "./decoder.js" */
 
 /**
- * Return a page of what came after `since`, a position or `now`. Throws where there are none.
+ * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
  *
  * @param {string} url
  * @param {RequestInit} init

@@ -1,23 +1,23 @@
-// What happens to the page around a stream.
+// Events of the page around a stream, and its storage.
 
-/** Whether nobody can see the page. */
+/** Whether the page is hidden. */
 export const hidden = () => globalThis.document?.visibilityState === "hidden";
 
 /**
- * Call back on every change, until the signal is aborted.
+ * Call back on each change, until the signal is aborted.
  *
  * @param {AbortSignal} signal
  * @param {object} changes
- * @param {() => void} changes.leave the page goes away, for good or for a while, or is frozen
- * @param {() => void} changes.back it is here again
- * @param {() => void} changes.show it is in sight again, or has a network again
+ * @param {() => void} changes.leave the page is unloaded, cached or frozen
+ * @param {() => void} changes.back the page is active again
+ * @param {() => void} changes.show the page is visible or online again
  * @param {() => void} changes.hide
  */
 export function watchPage(signal, { leave, back, show, hide }) {
   /** @type {(target: EventTarget | undefined, type: string, listener: () => void) => void} */
   const on = (target, type, listener) => target?.addEventListener?.(type, listener, { signal });
   const { document } = globalThis;
-  // An open connection would outlast the page, and keep it out of the browser's cache of pages.
+  // An open connection would keep the page out of the back/forward cache.
   on(globalThis, "pagehide", leave);
   on(globalThis, "pageshow", back);
   on(globalThis, "online", show);
@@ -27,13 +27,13 @@ export function watchPage(signal, { leave, back, show, hide }) {
 }
 
 /**
- * Read from the page's own memory, which a reload does not empty, and write to it. Nothing where it is forbidden: a
- * reload begins anew then.
+ * Read an item of the tab's storage, which survives a reload, after writing it if there is a value. Without access
+ * to the storage return null.
  *
  * @param {string} key
  * @param {string} [value]
  */
-export function memory(key, value) {
+export function stored(key, value) {
   try {
     if (value !== undefined) sessionStorage.setItem(key, value);
     return sessionStorage.getItem(key);

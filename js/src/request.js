@@ -1,15 +1,15 @@
-// What is asked for: the URL, and what fetch() is told with each attempt.
+// The request: its URL, and the options of fetch() for each attempt.
 
 /**
- * What a function for headers or body is told: how many attempts failed in a row before this one.
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
  *
  * @typedef {{ failures: number }} Attempt
  *
  * @typedef {object} RequestOptions
  * @property {boolean} [withCredentials] send cookies to other origins too
- * @property {RequestCredentials} [credentials] the same with all of fetch()'s choices
+ * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
  * @property {HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>)} [headers] or a function
- *   that makes them for each attempt
+ *   that returns them for each attempt
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
@@ -29,27 +29,27 @@ function parse(text) {
 }
 
 /**
- * Read what a stream is made with. Throws a SyntaxError where `address` is no URL, and a TypeError for headers
- * that no request can carry.
+ * Return the request for a stream. Throws a SyntaxError if `address` is not a URL, and a TypeError if a header
+ * cannot be sent.
  *
  * @param {string | URL} address
  * @param {RequestOptions} options
  */
 export function streamRequest(address, options) {
-  const { method, headers: made, body: content } = options;
+  const { method, headers: given, body: content } = options;
   const url = parse(address);
   for (const topic of options.topics ?? []) url.searchParams.append("topic", topic);
   const credentials = options.credentials ?? (options.withCredentials ? "include" : "same-origin");
-  const fixed = typeof made === "function" ? undefined : [...new Headers(made)];
+  const fixed = typeof given === "function" ? undefined : [...new Headers(given)];
 
   return {
     url: url.href,
     topics: url.searchParams.getAll("topic"),
     credentials,
-    /** The headers that go with every attempt; undefined where a function makes them. */
+    /** The headers of every attempt; undefined if a function returns them. */
     fixed,
 
-    /** Return the URL for other topics. @param {string[]} topics */
+    /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics) {
       const other = new URL(url);
       other.searchParams.delete("topic");
@@ -58,19 +58,19 @@ export function streamRequest(address, options) {
     },
 
     /**
-     * Return what fetch() is told.
+     * Return the options for fetch().
      *
      * @param {Attempt} attempt
      * @param {string} lastEventId
      * @returns {Promise<RequestInit>}
      */
     async init(attempt, lastEventId) {
-      const headers = new Headers(typeof made === "function" ? await made(attempt) : made);
+      const headers = new Headers(typeof given === "function" ? await given(attempt) : given);
       const body = typeof content === "function" ? await content(attempt) : content;
       headers.set("Accept", "text/event-stream");
-      // Another origin's server may not allow this one, and need not know it.
+      // A server of another origin may not allow this header in CORS.
       if (url.origin === (globalThis.location ?? url).origin) headers.set("Tidewire-Client", `js/${VERSION}`);
-      // "the UTF-8 encoding of the last event ID": fetch takes header text byte by byte.
+      // "the UTF-8 encoding of the last event ID": fetch() sends each character of a header as one byte.
       const id = String.fromCharCode(...new TextEncoder().encode(lastEventId));
       if (id) headers.set("Last-Event-ID", id);
       return { method, headers, body, credentials, cache: "no-store" };

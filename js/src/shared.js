@@ -1,50 +1,50 @@
-// The source of a tab that shares its connection: its own one while it leads, else what the leader hands on.
+// The source of a tab that shares a connection: its own connection while it leads, else the leader's broadcasts.
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Failure } from "./events.js" */
 /** @import { StreamRequest } from "./request.js" */
 /** @import { Sink } from "./source.js" */
-/** @import { State, Word } from "./tabs.js" */
+/** @import { Message, State } from "./tabs.js" */
 import { history } from "./history.js";
 import { VERSION } from "./request.js";
 import { ownSource } from "./source.js";
 import { joinTabs } from "./tabs.js";
 import { concerns, covers, isBefore } from "./topics.js";
 
-// What stands at a position that may have been reached before.
-const ASIDE = ["hub.gap", "hub.auth", "hub.error"];
+// Their ids may be positions that were reached before, so they are never dropped as repeated.
+const NEVER_REPEATED = ["hub.gap", "hub.auth", "hub.error"];
 
 /**
- * @param {string | true} account who may share it
+ * @param {string | true} account only tabs with the same account share the connection
  * @param {StreamRequest} request
  * @param {Sink} sink
  */
 export function sharedSource(account, request, sink) {
   const { topics, credentials, fixed } = request;
   const name = JSON.stringify(["tidewire", VERSION, request.urlFor([]), !topics.length, account, credentials, fixed]);
-  const asking = {
+  const sharedRequest = {
     ...request,
     /** The URL for the topics of all tabs. */
     get url() {
-      asked = tabs ? tabs.terms() : topics;
-      return request.urlFor(asked);
+      requested = tabs ? tabs.allTopics() : topics;
+      return request.urlFor(requested);
     },
   };
-  const own = ownSource(asking, { opened, take: hand, failed });
+  const own = ownSource(sharedRequest, { opened, take: passOn, failed });
   /** @type {ReturnType<typeof joinTabs> | undefined} */
   let tabs;
-  /** Topics of the connection that stands, or stood last. @type {string[]} */
-  let granted = [];
-  /** Topics of this tab that go on. */
-  let going = topics;
-  let asked = topics;
+  /** Topics of the open connection, or of the last one. @type {string[]} */
+  let carried = [];
+  /** Topics of this tab that have not ended. */
+  let remaining = topics;
+  let requested = topics;
   let joined = false;
   let joining = new AbortController();
-  /** What is heard waits here until this tab has caught up. */
-  let line = Promise.resolve();
+  /** Broadcasts wait for this until this tab has caught up. */
+  let caughtUp = Promise.resolve();
 
   const self = {
-    /** The newest id that was heard, of any topic. */
+    /** The newest id received, of any topic. */
     lastEventId: "",
 
     get role() {
@@ -56,7 +56,7 @@ export function sharedSource(account, request, sink) {
     start(lastEventId) {
       self.lastEventId = lastEventId;
       joined = false;
-      tabs = joinTabs(name, topics, { lead, rest: own.stop, state, grown, follow });
+      tabs = joinTabs(name, topics, { lead, stepDown: own.stop, state, topicsChanged, follow });
     },
 
     stop() {
@@ -66,12 +66,12 @@ export function sharedSource(account, request, sink) {
       tabs = undefined;
     },
 
-    hurry() {
-      own.hurry();
-      tabs?.ask();
+    retryNow() {
+      own.retryNow();
+      tabs?.announce();
     },
 
-    hide: () => tabs?.tell(),
+    hide: () => tabs?.broadcast(),
   };
   return self;
 
@@ -85,71 +85,70 @@ export function sharedSource(account, request, sink) {
   }
 
   function opened() {
-    granted = asked;
+    carried = requested;
     sink.opened();
-    tabs?.tell();
-    grown();
+    tabs?.broadcast();
+    topicsChanged();
   }
 
-  function grown() {
-    if (tabs && own.live && !covers(granted, tabs.terms())) own.restart();
+  function topicsChanged() {
+    if (tabs && own.live && !covers(carried, tabs.allTopics())) own.restart();
   }
 
   function state() {
-    const { live, patience } = own;
-    return { live, patience, granted, asked, lastEventId: self.lastEventId };
+    const { live, timeout } = own;
+    return { live, timeout, carried, requested, lastEventId: self.lastEventId };
   }
 
   /** @type {(blocks: Block[], origin: string) => unknown} */
-  function hand(blocks, origin) {
-    if (blocks.length) tabs?.tell({ blocks, origin });
+  function passOn(blocks, origin) {
+    if (blocks.length) tabs?.broadcast({ blocks, origin });
     return take(blocks, origin);
   }
 
   /** @param {Failure} failure */
   function failed(failure) {
-    tabs?.tell({ failure });
-    return suffer(failure);
+    tabs?.broadcast({ failure });
+    return report(failure);
   }
 
   // -- following
 
-  /** @param {Word} word */
+  /** @param {Message} message */
   function follow({ failure, blocks, origin = "", ...state }) {
-    ({ asked } = state);
-    if (state.live) heed(state);
-    if (failure) suffer(failure);
+    ({ requested } = state);
+    if (state.live) join(state);
+    if (failure) report(failure);
     const { signal } = joining;
-    // What waited for a history that was given up comes once more, from the connection that this tab has now.
-    if (blocks && joined) line = line.then(() => void (signal.aborted || take(blocks, origin)));
+    // If catching up was given up, these blocks come again over the connection that this tab has then.
+    if (blocks && joined) caughtUp = caughtUp.then(() => void (signal.aborted || take(blocks, origin)));
   }
 
   /** @param {State} state */
-  function heed(state) {
-    ({ granted } = state);
-    if (!covers(granted, topics)) joined = false;
+  function join(state) {
+    ({ carried } = state);
+    if (!covers(carried, topics)) joined = false;
     else if (joined) sink.opened();
     else {
       joined = true;
       joining = new AbortController();
-      line = catchUp(state.lastEventId, joining.signal);
+      caughtUp = catchUp(state.lastEventId, joining.signal);
     }
   }
 
   /**
-   * Whose topics were granted before is not struck by the refusal of others': who asked for them leaves, and the
-   * connection goes on.
+   * Report a failure, unless it refuses only the topics of other tabs: those tabs leave, and the connection continues.
    *
    * @param {Failure} failure
    */
-  function suffer(failure) {
-    return (failure.final && !covers(granted, asked) && covers(granted, topics)) || sink.failed(failure);
+  function report(failure) {
+    return (failure.final && !covers(carried, requested) && covers(carried, topics)) || sink.failed(failure);
   }
 
-  /** Read what came before, while what comes now waits. @type {(leaders: string, signal: AbortSignal) => Promise<void>} */
+  /** Read what was missed, while broadcasts wait. @type {(leaders: string, signal: AbortSignal) => Promise<void>} */
   async function catchUp(leaders, signal) {
     try {
-      // Without topics all listen to the same, and who is new begins where the leader is.
+      // Without topics all tabs listen to the same stream, and a new one starts at the leader's position.
       if (topics.length || !["", leaders].includes(self.lastEventId)) await readHistory(signal);
       else self.lastEventId = leaders;
       if (signal.aborted) return;
@@ -172,7 +171,7 @@ export function sharedSource(account, request, sink) {
     }
   }
 
-  /** Where no history is told, a connection of its own misses nothing. */
+  /** Without a history, only its own connection lets this tab miss nothing. */
   function goAlone() {
     self.stop();
     own.start(self.lastEventId);
@@ -184,17 +183,17 @@ export function sharedSource(account, request, sink) {
   function take(blocks, origin) {
     const mine = blocks.filter((block) => {
       const { type, lastEventId, data } = block;
-      if (!ASIDE.includes(type) && isBefore(lastEventId, self.lastEventId)) return false;
+      if (!NEVER_REPEATED.includes(type) && isBefore(lastEventId, self.lastEventId)) return false;
       self.lastEventId = lastEventId;
-      if (type === "hub.end") going = going.filter((topic) => topic !== JSON.parse(data).topic);
+      if (type === "hub.end") remaining = remaining.filter((topic) => topic !== JSON.parse(data).topic);
       return concerns(topics, block);
     });
     const taken = sink.take(mine, origin);
-    if (tabs && topics.length && !going.length) done();
+    if (tabs && topics.length && !remaining.length) done();
     return taken;
   }
 
-  /** Alone, the server would say so. */
+  /** All topics of this tab have ended. Without sharing the server would answer 204. */
   function done() {
     sink.failed({ reason: "done", final: true, failures: 0, delay: 0 });
   }

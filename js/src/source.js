@@ -1,10 +1,10 @@
-// One connection after another: asks, reads, waits and asks again.
+// One connection after another: connect, read, wait and connect again.
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Outcome } from "./connection.js" */
 /** @import { Failure } from "./events.js" */
 /** @import { StreamRequest } from "./request.js" */
-import { weigh } from "./backoff.js";
+import { backoff } from "./backoff.js";
 import { connect } from "./connection.js";
 import { decoder as decode } from "./decoder.js";
 import { watchdog } from "./watchdog.js";
@@ -12,7 +12,8 @@ import { watchdog } from "./watchdog.js";
 const OPENING = 60_000;
 
 /**
- * Who is told. `take` may hold up the reading by its promise; `failed` says whether to go on after all.
+ * The user of a source. Reading pauses until the promise of `take` resolves. If `failed` returns true, the source
+ * continues even after a final failure.
  *
  * @typedef {object} Sink
  * @property {() => void} opened
@@ -27,7 +28,7 @@ const OPENING = 60_000;
 export function ownSource(request, sink) {
   const decoder = decode();
   let failures = 0;
-  /** When the connection was opened, and whether anything came since. */
+  /** When the connection was opened, and whether anything was received since. */
   let opened = 0;
   let received = false;
   let attempt = new AbortController();
@@ -39,8 +40,8 @@ export function ownSource(request, sink) {
     role: "solo",
     /** Whether a connection is open. */
     live: false,
-    /** How long the server may be silent, in milliseconds; 0 is as long as it likes. */
-    patience: 0,
+    /** How long the server may be silent, in milliseconds; 0 means forever. */
+    timeout: 0,
 
     get lastEventId() {
       return decoder.lastEventId;
@@ -59,15 +60,15 @@ export function ownSource(request, sink) {
       wake();
     },
 
-    /** Connect anew, and tell nobody. */
+    /** Reconnect without reporting a failure. */
     restart() {
       attempt.abort({ reason: "restart" });
     },
 
-    /** Something changed: do not wait to try again, and look whether the connection lives. */
-    hurry() {
+    /** End a wait between attempts, and check whether an open connection is alive. */
+    retryNow() {
       wake();
-      dog.look();
+      dog.check();
     },
 
     hide() {},
@@ -81,7 +82,7 @@ export function ownSource(request, sink) {
       if (over.aborted) return;
       self.live = false;
       if (outcome.reason === "restart") continue;
-      const failure = weighed(outcome);
+      const failure = failureOf(outcome);
       if (!sink.failed(failure) && failure.final) return;
       if (!over.aborted) await sleep(failure.delay);
     }
@@ -91,10 +92,10 @@ export function ownSource(request, sink) {
    * @param {Outcome} outcome
    * @returns {Failure}
    */
-  function weighed(outcome) {
-    const weight = weigh(outcome, opened && Date.now() - opened, received, failures, decoder.retry);
-    ({ failures } = weight);
-    return { ...outcome, ...weight, final: !!outcome.final };
+  function failureOf(outcome) {
+    const next = backoff(outcome, opened && Date.now() - opened, received, failures, decoder.retry);
+    ({ failures } = next);
+    return { ...outcome, ...next, final: !!outcome.final };
   }
 
   /**
@@ -103,12 +104,12 @@ export function ownSource(request, sink) {
    */
   async function connectOnce(over) {
     const current = (attempt = new AbortController());
-    const mine = (dog = watchdog(() => current.abort({ reason: "silent" }), self.patience || OPENING));
+    const mine = (dog = watchdog(() => current.abort({ reason: "silent" }), self.timeout || OPENING));
     opened = 0;
     received = false;
     try {
       const { url } = request;
-      // fetch() reports a scheme that can never work as one more network error.
+      // fetch() reports an unsupported scheme as a network error.
       if (!/^https?:/.test(url)) return { reason: "request", final: true };
       return await connect(url, await request.init({ failures }, decoder.lastEventId), {
         decoder,
@@ -117,13 +118,13 @@ export function ownSource(request, sink) {
         opened(heartbeat) {
           opened = Date.now();
           mine.stop();
-          mine.patience = self.patience = 2500 * heartbeat;
+          mine.timeout = self.timeout = 2500 * heartbeat;
           self.live = true;
           sink.opened();
         },
         read(blocks, origin) {
           received = true;
-          // While nobody reads, nobody can say whether the server speaks.
+          // While reading is paused, we cannot know whether the server is silent.
           mine.stop();
           return sink.take(blocks, origin);
         },

@@ -1,10 +1,10 @@
-// The stream that a page holds: an EventSource to look at, with a source of its own or a shared one behind.
+// The stream that a page uses: an EventSource on the outside, with its own or a shared connection inside.
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Failure, StreamError } from "./events.js" */
 /** @import { RequestOptions } from "./request.js" */
 import { StreamEvent, streamError } from "./events.js";
-import { memory, watchPage } from "./page.js";
+import { stored, watchPage } from "./page.js";
 import { eventQueue } from "./queue.js";
 import { streamRequest } from "./request.js";
 import { sharedSource } from "./shared.js";
@@ -14,21 +14,21 @@ const CONNECTING = 0;
 const OPEN = 1;
 const CLOSED = 2;
 
-// How the hub speaks of the stream itself: of no interest to a loop over its events.
-const SILENT = ["hub.position", "hub.open"];
+// Events about the stream itself. A loop over the events does not get them.
+const NOT_ITERATED = ["hub.position", "hub.open"];
 
 /**
  * @typedef {object} StreamOptions
- * @property {string} [lastEventId] go on after this event
- * @property {string} [persist] keep the position across a reload of the page, under this name
- * @property {boolean | string} [share] one connection for all tabs of this origin that ask for the same and give the
- *   same account
+ * @property {string} [lastEventId] continue after this event
+ * @property {string} [persist] keep the position across reloads of the page, under this name
+ * @property {boolean | string} [share] use one connection for all tabs of this origin with the same request and
+ *   account; a string is the account
  *
  * @typedef {RequestOptions & StreamOptions} Options
  */
 
 /**
- * What a listener is given for a type of event; `M` says what the data of which type is, as JSON.
+ * The event that a listener gets for an event type. `M` maps event types to the types of their JSON data.
  *
  * @template {Record<string, any>} M
  * @template {string} K
@@ -72,7 +72,7 @@ export class EventStream extends EventTarget {
   #closed = new AbortController();
 
   /**
-   * Throws a SyntaxError where `url` is none, and a TypeError for headers that no request can carry.
+   * Throws a SyntaxError if `url` is not a URL, and a TypeError if a header cannot be sent.
    *
    * @param {string | URL} url
    * @param {Options} [options]
@@ -88,24 +88,24 @@ export class EventStream extends EventTarget {
     };
     this.url = request.url;
     this.withCredentials = request.credentials === "include";
-    // Without locks (an insecure origin, a server-side runtime) each has a connection of its own.
+    // Without locks (insecure origins, server-side runtimes) each stream has its own connection.
     this.#source =
       share && globalThis.navigator?.locks
         ? sharedSource(share, request, sink)
         : ownSource(request, sink);
     this.#key = persist && `tidewire ${persist}`;
-    this.#lastEventId = lastEventId || (this.#key && memory(this.#key)) || "";
+    this.#lastEventId = lastEventId || (this.#key && stored(this.#key)) || "";
     watchPage(this.#closed.signal, {
       leave: () => this.#leave(),
       back: () => this.#back(),
       show: () => this.reconnect(),
       hide: () => this.#source.hide(),
     });
-    // Called by a listener, so that what a handler throws is the page's affair and not ours.
+    // Called by a listener, so that an error in a handler is reported and does not stop the stream.
     for (const type of /** @type {const} */ (["open", "message", "error"])) {
       this.addEventListener(type, (/** @type {any} */ event) => this[`on${type}`]?.(event));
     }
-    // What is wrong with a URL or a header is told by an event, which nobody can hear yet.
+    // Start later: the first event may be an error, and the page has no listener yet.
     queueMicrotask(() => this.#begin());
   }
 
@@ -113,31 +113,30 @@ export class EventStream extends EventTarget {
     return this.#state;
   }
 
-  /** The id of the newest event that was handed out: where a new stream would go on. */
+  /** The id of the newest event dispatched. A new stream can continue from it. */
   get lastEventId() {
     return this.#lastEventId;
   }
 
-  /** Whose connection it is: this tab's alone (`solo`), or one that it holds for others (`leader`) or hears (`follower`). */
+  /** `solo` with a connection for this tab only; in a shared connection `leader` (this tab holds it) or `follower`. */
   get role() {
     return this.#source.role;
   }
 
-  /** Leave for good. No event tells of it, and none comes after it. */
+  /** Close the stream for good. No event is dispatched for that or after it. */
   close() {
     this.#finish();
     for (const queue of this.#queues) queue.return();
   }
 
-  /** Try again now instead of waiting, and look whether an open connection still lives. */
+  /** Try again now instead of waiting, and check whether an open connection is still alive. */
   reconnect() {
-    this.#source.hurry();
+    this.#source.retryNow();
   }
 
   /**
-   * Return the events from now on, for `for await`. Reading from the server stops while
-   * `buffer` of them wait to be taken. A shared connection does not stop for one tab: there the loop ends with a
-   * RangeError.
+   * Return the events from now on, for `for await`. Reading from the server pauses while `buffer` events are unread.
+   * A shared connection does not pause for one tab; there the loop ends with a RangeError.
    *
    * @param {{ buffer?: number }} [options]
    * @returns {AsyncIterableIterator<StreamEvent<M[string]>>}
@@ -157,7 +156,7 @@ export class EventStream extends EventTarget {
   }
 
   /**
-   * Listen to one type of event, or to `*`: a CustomEvent whose `detail` is the event, whatever its type.
+   * Listen to one event type, or to all of them with `*`: a CustomEvent whose `detail` is the event.
    *
    * @template {string} K
    * @param {K} type
@@ -168,7 +167,7 @@ export class EventStream extends EventTarget {
     super.addEventListener(type, /** @type {EventListener} */ (listener), options);
   }
 
-  // -- its life
+  // -- opening and closing
 
   #begin() {
     if (this.#state !== CLOSED) this.#source.start(this.#lastEventId);
@@ -217,24 +216,24 @@ export class EventStream extends EventTarget {
     for (const block of blocks) {
       if (this.#state === CLOSED) return;
       this.#lastEventId = block.lastEventId;
-      this.#hand(new StreamEvent({ ...block, origin }));
+      this.#dispatch(new StreamEvent({ ...block, origin }));
     }
     this.#lastEventId = this.#source.lastEventId;
-    if (this.#key) memory(this.#key, this.#lastEventId);
-    return this.#makeRoom();
+    if (this.#key) stored(this.#key, this.#lastEventId);
+    return this.#waitForRoom();
   }
 
   /** @param {StreamEvent} event */
-  #hand(event) {
+  #dispatch(event) {
     const { type } = event;
     this.dispatchEvent(event);
     if (/^hub\.(gap|end)$/.test(type)) this.dispatchEvent(new CustomEvent(type.slice(4), { detail: event.json() }));
-    if (SILENT.includes(type)) return;
+    if (NOT_ITERATED.includes(type)) return;
     this.dispatchEvent(new CustomEvent("*", { detail: event }));
     for (const queue of this.#queues) queue.push(event);
   }
 
-  async #makeRoom() {
+  async #waitForRoom() {
     const full = () => [...this.#queues].filter((queue) => queue.full());
     while (this.role === "solo" && full().length) await new Promise((done) => (this.#room = done));
     for (const queue of full()) queue.end(new RangeError("too far behind"));

@@ -1,11 +1,11 @@
-// The tabs that share a connection: which of them leads, and what they tell each other.
+// The tabs that share a connection: which of them leads, and the messages between them.
 //
-// The tab that holds a Web Lock leads: it has the connection, asks for the topics of all tabs and hands on
-// every block. When it closes or crashes, the browser gives the lock to another. A tab in sight takes the
-// lead from one that is hidden, and any tab takes it from one that does not answer.
+// The tab that holds a Web Lock leads: it has the connection, requests the topics of all tabs and broadcasts
+// every block. When it closes or crashes, the browser gives the lock to another tab. A visible tab takes the
+// lead from a hidden one, and any tab takes it from one that does not answer.
 //
-// Each lead has a term, later than those before it, so that nobody listens to a leader of yesterday. A new
-// leader goes on from its own position; the other tabs drop what they have had already.
+// Each leader has an epoch, later than those before it, so that tabs ignore an old leader. A new leader
+// continues from its own position; the other tabs drop what they have received already.
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Failure } from "./events.js" */
@@ -15,85 +15,83 @@ import { watchdog } from "./watchdog.js";
 const ANSWER = 2000;
 
 /**
- * How the leader's connection is: whether it is open, which topics it carries or carried last, and which ones it
- * asked for since.
+ * The state of the leader's connection: whether it is open, the server's timeout, the topics that it carries or
+ * carried last, and those that it requested since.
  *
- * @typedef {{ live: boolean, patience: number, granted: string[], asked: string[], lastEventId: string }} State
+ * @typedef {{ live: boolean, timeout: number, carried: string[], requested: string[], lastEventId: string }} State
  *
- * What the leader says: how it is, and what came of late.
+ * A message of the leader: its state, and what has happened.
  *
- * @typedef {State & { blocks?: Block[], origin?: string, failure?: Failure }} Word
+ * @typedef {State & { blocks?: Block[], origin?: string, failure?: Failure }} Message
  *
- * What a tab does when it leads, and when it does not any more.
- *
- * @typedef {object} Part
- * @property {() => void} lead
- * @property {() => void} rest
+ * @typedef {object} Callbacks
+ * @property {() => void} lead this tab leads now
+ * @property {() => void} stepDown this tab does not lead any more
  * @property {() => State} state
- * @property {() => void} grown another tab may want more topics
- * @property {(word: Word) => void} follow
+ * @property {() => void} topicsChanged another tab may want more topics
+ * @property {(message: Message) => void} follow
  */
 
 /**
- * @param {string} name of the lock and the channel: the same for those who may share
+ * @param {string} name of the lock and the channel: the same for tabs that may share
  * @param {string[]} topics
- * @param {Part} part
+ * @param {Callbacks} callbacks
  */
-export function joinTabs(name, topics, part) {
+export function joinTabs(name, topics, callbacks) {
   const me = Math.random();
   const channel = new BroadcastChannel(name);
-  const doubt = watchdog(() => campaign(true), ANSWER);
-  const silence = watchdog(() => self.ask());
-  /** Each tab and its topics. @type {Record<string, string[]>} */
-  let wants = {};
+  const answer = watchdog(() => acquireLock(true), ANSWER);
+  const silence = watchdog(() => self.announce());
+  /** @type {Record<string, string[]>} */
+  let topicsByTab = {};
   let leader = me;
-  let term = 0;
+  let epoch = 0;
   let gone = false;
   let queue = new AbortController();
   /** @type {(value?: unknown) => void} */
-  let resign = () => {};
+  let releaseLock = () => {};
 
   const self = {
     /** Whether this tab holds the connection. */
     leading: false,
 
     /** Return the topics of all tabs. */
-    terms: () => [...new Set(Object.values(wants).flat())],
+    allTopics: () => [...new Set(Object.values(topicsByTab).flat())],
 
-    /** Tell the leader that this tab is here. One that does not answer has lost its place. */
-    ask() {
+    /** Announce this tab to the leader. A leader that does not answer is replaced. */
+    announce() {
       if (self.leading) return;
       post({ topics });
-      doubt.hear();
+      answer.hear();
     },
 
-    /** Tell the others how it is, if this tab leads. @param {Partial<Word>} [news] */
-    tell(news) {
-      if (self.leading) post({ term, wants, hidden: hidden(), ...part.state(), ...news });
+    /** If this tab leads, send its state to the others. @param {Partial<Message>} [news] */
+    broadcast(news) {
+      if (self.leading) post({ epoch, topicsByTab, hidden: hidden(), ...callbacks.state(), ...news });
     },
 
     leave() {
       post({ bye: true });
       gone = true;
       queue.abort();
-      rest();
-      resign();
+      stepDown();
+      releaseLock();
       channel.close();
     },
   };
 
   channel.onmessage = ({ data }) => {
     const { from, topics, bye } = data;
-    if (bye) delete wants[from];
+    if (bye) delete topicsByTab[from];
     else if (!topics) follow(data);
     else {
-      wants[from] = topics;
-      if (self.leading) part.grown();
-      self.tell();
+      topicsByTab[from] = topics;
+      if (self.leading) callbacks.topicsChanged();
+      self.broadcast();
     }
   };
-  self.ask();
-  campaign();
+  self.announce();
+  acquireLock();
   return self;
 
   /** @param {object} message */
@@ -101,53 +99,53 @@ export function joinTabs(name, topics, part) {
     if (!gone) channel.postMessage({ from: me, ...message });
   }
 
-  /** Wait for the lock, or take it from whoever has it. @param {boolean} [steal] */
-  async function campaign(steal) {
+  /** Wait for the lock, or steal it from its holder. @param {boolean} [steal] */
+  async function acquireLock(steal) {
     queue.abort();
     const { signal } = (queue = new AbortController());
-    // It fails for one who leaves the queue, and for one who is robbed of the lock.
+    // It fails for a tab that leaves the queue, and for one whose lock is stolen.
     await navigator.locks.request(name, steal ? { steal } : { signal }, () => lead(steal)).catch(() => {});
     if (signal.aborted) return;
-    rest();
-    campaign();
+    stepDown();
+    acquireLock();
   }
 
-  /** @param {boolean} [robbed] whether who led before may be there still */
-  function lead(robbed) {
+  /** @param {boolean} [stolen] whether the last leader may still be there */
+  function lead(stolen) {
     if (gone) return;
-    rest();
-    if (!robbed) delete wants[leader];
-    wants[me] = topics;
+    stepDown();
+    if (!stolen) delete topicsByTab[leader];
+    topicsByTab[me] = topics;
     leader = me;
-    term = Math.max(Date.now(), term + 1);
+    epoch = Math.max(Date.now(), epoch + 1);
     self.leading = true;
-    part.lead();
-    self.tell();
-    return new Promise((done) => (resign = done));
+    callbacks.lead();
+    self.broadcast();
+    return new Promise((done) => (releaseLock = done));
   }
 
-  function rest() {
-    doubt.stop();
+  function stepDown() {
+    answer.stop();
     silence.stop();
-    if (self.leading) part.rest();
+    if (self.leading) callbacks.stepDown();
     self.leading = false;
   }
 
-  /** @param {any} word */
-  function follow(word) {
-    if (word.term < term) return;
-    rest();
-    ({ term, wants, from: leader } = word);
-    // A little more patient than the leader, who tells what it notices.
-    silence.patience = 1.2 * word.patience;
+  /** @param {any} message */
+  function follow(message) {
+    if (message.epoch < epoch) return;
+    stepDown();
+    ({ epoch, topicsByTab, from: leader } = message);
+    // A little longer than the leader waits, since the leader reports a silent server.
+    silence.timeout = 1.2 * message.timeout;
     silence.hear();
-    if (!wants[me]) self.ask();
-    if (word.hidden && !hidden()) setTimeout(takeOver, 100 * Math.random(), term);
-    part.follow(word);
+    if (!topicsByTab[me]) self.announce();
+    if (message.hidden && !hidden()) setTimeout(takeOver, 100 * Math.random(), epoch);
+    callbacks.follow(message);
   }
 
-  /** Several tabs may be in sight: the first takes it. @param {number} from */
+  /** Several tabs may be visible: only the first takes over. @param {number} from */
   function takeOver(from) {
-    if (!gone && term === from && !hidden()) campaign(true);
+    if (!gone && epoch === from && !hidden()) acquireLock(true);
   }
 }

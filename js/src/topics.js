@@ -1,9 +1,9 @@
-// Which of a shared connection's events are this tab's: by topic, and by position.
+// Which events of a shared connection are for this tab: by topic, and by position.
 
 /** @import { Block } from "./decoder.js" */
 
 /**
- * Whether a topic is the term, or a pattern matches it: `*` is one whole level, a last `**` one or more.
+ * Whether a term (a topic or pattern) matches a topic. `*` matches one level, a last `**` one or more.
  *
  * @param {string} term
  * @param {string} topic
@@ -17,25 +17,25 @@ export function matches(term, topic) {
   );
 }
 
-/** Whether all of these topics are among the terms. @type {(terms: string[], topics: string[]) => boolean} */
+/** Whether all topics are among the terms. @type {(terms: string[], topics: string[]) => boolean} */
 export const covers = (terms, topics) => topics.every((topic) => terms.includes(topic));
 
 /**
- * Whether a block of a shared connection concerns one who listens to these topics. A block without a topic
- * belongs to all: a stream of one topic does not name it.
+ * Whether a block of a shared connection is for a tab with these topics. A block without a topic is for all tabs: a
+ * stream of one topic does not send it.
  *
  * @param {string[]} mine
  * @param {Block} block
  */
 export function concerns(mine, { type, topic, data }) {
-  // What the hub says of a gap or an end names the topics, or the one, in its data.
-  const said = /^hub\.(gap|end)$/.test(type) ? JSON.parse(data) : {};
-  const topics = said.topics ?? [said.topic ?? topic];
+  // The hub's events for a gap and an end have their topics, or topic, in the data.
+  const fields = /^hub\.(gap|end)$/.test(type) ? JSON.parse(data) : {};
+  const topics = fields.topics ?? [fields.topic ?? topic];
   return !mine.length || topics.some((/** @type {string} */ one) => !one || mine.some((term) => matches(term, one)));
 }
 
 /**
- * Whether an id is a position at or before another one of the same life of the log.
+ * Whether an id is a position at or before another one in the same life of the log.
  *
  * @param {string} id
  * @param {string} mine

@@ -1,12 +1,12 @@
-// Notices silence: of a server that promised to speak, or of the tab that holds the connection.
+// Notices silence: of a server that sends heartbeats, or of the tab that holds the connection.
 
 /**
- * Return a watchdog that calls `bark` when nothing was heard for `patience` milliseconds; 0 is for ever. A
- * machine that slept gets a moment on waking, for what came meanwhile is still to be read.
+ * Return a watchdog that calls `bark` if nothing was heard for `timeout` milliseconds; 0 means never. After the
+ * machine slept it waits a second more, since what arrived in the meantime has not been read yet.
  *
  * @param {() => void} bark
  */
-export function watchdog(bark, patience = 0) {
+export function watchdog(bark, timeout = 0) {
   let heard = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -22,24 +22,24 @@ export function watchdog(bark, patience = 0) {
     timer = setTimeout(() => {
       timer = undefined;
       const now = Date.now();
-      const left = heard + self.patience - now;
-      if (left > 0) sleep(Math.min(left, self.patience));
+      const left = heard + self.timeout - now;
+      if (left > 0) sleep(Math.min(left, self.timeout));
       else if (!last && now > due + 1000) sleep(1000, true);
       else bark();
     }, ms);
   };
 
   const self = {
-    patience,
+    timeout,
     stop,
-    /** Something was heard, or is to be awaited from now on. */
+    /** Something was heard, or the wait for it starts now. */
     hear() {
       heard = Date.now();
-      if (self.patience && !timer) sleep(self.patience);
+      if (self.timeout && !timer) sleep(self.timeout);
     },
-    /** The page was away, and its timers with it: look now. */
-    look() {
-      if (timer && Date.now() > heard + self.patience) sleep(1000, true);
+    /** The page was suspended, and its timers with it: check now. */
+    check() {
+      if (timer && Date.now() > heard + self.timeout) sleep(1000, true);
     },
   };
   return self;

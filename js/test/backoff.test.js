@@ -1,23 +1,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { weigh } from "../src/backoff.js";
+import { backoff } from "../src/backoff.js";
 
-const many = (...args) => Array.from({ length: 200 }, () => weigh(...args).delay);
+const many = (...args) => Array.from({ length: 200 }, () => backoff(...args).delay);
 const end = { reason: "end" };
 const network = { reason: "network" };
 
-test("a stream that ended in good order is asked for again after retry:, with no backoff", () => {
+test("after a clean end it waits retry:, without backoff", () => {
   for (const delay of many(end, 1000, true, 0, 2000)) assert.ok(delay >= 2000 && delay <= 2200);
-  assert.equal(weigh(end, 1000, true, 3, 2000).failures, 3);
+  assert.equal(backoff(end, 1000, true, 3, 2000).failures, 3);
 });
 
-test("one that ends at once and empty may do so once", () => {
-  assert.equal(weigh(end, 10, false, 0, 1000).failures, 1);
+test("an empty stream may end once without backoff", () => {
+  assert.equal(backoff(end, 10, false, 0, 1000).failures, 1);
   assert.ok(Math.max(...many(end, 10, false, 4, 1000)) > 2000);
 });
 
-test("failures wait longer and longer, up to a cap, spread over all of it", () => {
+test("after failures it waits longer each time, up to a cap, with full jitter", () => {
   for (let failures = 0; failures < 60; failures += 1) {
     const delays = many(network, 0, false, failures, 1000);
     const most = Math.min(31_000, 1000 * 2 ** (failures + 1));
@@ -27,18 +27,18 @@ test("failures wait longer and longer, up to a cap, spread over all of it", () =
   }
 });
 
-test("only a connection that lived for long ends a row of failures", () => {
-  assert.equal(weigh(network, 29_000, true, 5, 1000).failures, 6);
-  assert.equal(weigh(network, 31_000, true, 5, 1000).failures, 1);
+test("only a stable connection resets the count of failures", () => {
+  assert.equal(backoff(network, 29_000, true, 5, 1000).failures, 6);
+  assert.equal(backoff(network, 31_000, true, 5, 1000).failures, 1);
 });
 
-test("retry: counts between half a second and five minutes; three seconds without it", () => {
+test("retry: is limited to half a second and five minutes; without it, three seconds", () => {
   for (const [retry, base] of [[0, 500], [9e15, 300_000], [undefined, 3000]]) {
     for (const delay of many(end, 0, true, 0, retry)) assert.ok(delay >= base && delay <= 1.1 * base);
   }
 });
 
-test("Retry-After is waited for, in seconds or as a date, for an hour at most", () => {
+test("Retry-After is obeyed, in seconds or as a date, up to an hour", () => {
   const after = (value) => ({ reason: "status", headers: { "retry-after": value } });
   for (const delay of many(after("120"), 0, false, 0, 1000)) assert.ok(delay >= 120_000 && delay <= 121_000);
   const date = new Date(Date.now() + 90_000).toUTCString();

@@ -1,4 +1,4 @@
-// The vectors that the Python decoder reads too, cut at every position.
+// The test vectors of the Python decoder, split at every position.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { decoder } from "../src/tidewire.js";
 const vectors = JSON.parse(readFileSync(new URL("../../tests/vectors/event_stream.json", import.meta.url), "utf8"));
 const bytes = (text) => new TextEncoder().encode(text);
 
-function cuts(given) {
+function splits(given) {
   const whole = Buffer.concat(given);
   const every = (size) =>
     Array.from({ length: Math.ceil(whole.length / size) }, (_, index) => whole.subarray(index * size, (index + 1) * size));
@@ -20,7 +20,7 @@ function cuts(given) {
 for (const vector of vectors) {
   test(vector.name, () => {
     const given = vector.chunks_b64.map((chunk) => Buffer.from(chunk, "base64"));
-    for (const [index, chunks] of cuts(given).entries()) {
+    for (const [index, chunks] of splits(given).entries()) {
       const one = decoder(vector.initial_last_event_id ?? "");
       const events = [];
       const counts = chunks.map((chunk) => {
@@ -35,7 +35,7 @@ for (const vector of vectors) {
   });
 }
 
-test("the topic is a field of ours", () => {
+test("topic: is Tidewire's own field", () => {
   const [first, second] = decoder().feed(bytes("topic: orders/7\ndata: 1\n\ndata: 2\n\n"));
   assert.equal(first.topic, "orders/7");
   assert.equal(second.topic, undefined);
@@ -49,7 +49,7 @@ test("a line in many pieces takes linear time", () => {
   assert.equal(one.feed(bytes("\n\n"))[0].data.length, 10_000_000);
 });
 
-test("more than 16 MiB are refused, and what comes after a reset is read", () => {
+test("more than 16 MiB are refused, and reading continues after a reset", () => {
   for (const field of ["data: ", ": "]) {
     const one = decoder();
     const block = new Uint8Array(1024 * 1024).fill(97);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { concerns, isBefore, matches } from "../src/topics.js";
 
-test("patterns match as the hub's do", () => {
+test("patterns match as in the hub", () => {
   for (const [term, topic, expected] of [
     ["a", "a", true],
     ["a", "a/b", false],
@@ -23,7 +23,7 @@ test("patterns match as the hub's do", () => {
   }
 });
 
-test("a block is for those who listen to its topic, and to all without one", () => {
+test("a block is for the tabs with its topic, and for all tabs if it has none", () => {
   const block = (type, data, topic) => ({ type, data, topic, lastEventId: "" });
   assert.ok(concerns(["a"], block("message", "", "a")));
   assert.ok(!concerns(["a"], block("message", "", "b")));

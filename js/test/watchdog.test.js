@@ -3,15 +3,15 @@ import { test } from "node:test";
 
 import { watchdog } from "../src/watchdog.js";
 
-/** Timers and Date under control; returns the moments at which it barked. */
-function watched(t, patience) {
+/** Mock timers and Date; `barked` holds the times at which the watchdog barked. */
+function watched(t, timeout) {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
   const barked = [];
-  const dog = watchdog(() => barked.push(Date.now() - 1_000_000), patience);
+  const dog = watchdog(() => barked.push(Date.now() - 1_000_000), timeout);
   return { dog, barked, pass: (ms) => t.mock.timers.tick(ms) };
 }
 
-test("it barks after so long a silence, and not before", (t) => {
+test("it barks after that long a silence, not before", (t) => {
   const { dog, barked, pass } = watched(t, 1000);
   dog.hear();
   pass(800);
@@ -22,21 +22,21 @@ test("it barks after so long a silence, and not before", (t) => {
   assert.deepEqual(barked, [1800]);
 });
 
-test("stopped, or without patience, it never does", (t) => {
+test("stopped, or without a timeout, it never barks", (t) => {
   const { dog, barked, pass } = watched(t, 1000);
   dog.hear();
   dog.stop();
   pass(5000);
-  dog.patience = 0;
+  dog.timeout = 0;
   dog.hear();
   pass(5000);
   assert.deepEqual(barked, []);
 });
 
-test("a machine that slept gets a moment to read what came meanwhile", (t) => {
+test("after the machine slept, there is time to read what arrived in the meantime", (t) => {
   const { dog, barked, pass } = watched(t, 1000);
   dog.hear();
-  t.mock.timers.setTime(1_060_000); // its timers slept with it, and run now
+  t.mock.timers.setTime(1_060_000); // its timers slept too, and run now
   assert.deepEqual(barked, []);
   pass(500);
   dog.hear();
@@ -46,15 +46,15 @@ test("a machine that slept gets a moment to read what came meanwhile", (t) => {
   assert.equal(barked.length, 1);
 });
 
-test("looked at after a sleep, it needs a second and no more", (t) => {
+test("checked after a sleep, it waits one second more", (t) => {
   const { dog, barked, pass } = watched(t, 10_000);
   dog.hear();
   pass(5000);
-  dog.look();
+  dog.check();
   pass(1000);
   assert.deepEqual(barked, []);
   t.mock.timers.setTime(1_060_000);
-  dog.look();
+  dog.check();
   pass(1000);
   assert.equal(barked.length, 1);
 });

@@ -1,13 +1,13 @@
 /**
- * Return the failures in a row after a connection, and how long to wait.
+ * Return the number of failures in a row after a connection, and how long to wait.
  *
- * @param {{ reason: string, headers?: Record<string, string> }} outcome how it ended
- * @param {number} lived milliseconds from its opening
- * @param {boolean} received whether anything came
+ * @param {{ reason: string, headers?: Record<string, string> }} outcome how the connection ended
+ * @param {number} lived milliseconds for which it was open
+ * @param {boolean} received whether anything was received
  * @param {number} failures in a row before it
- * @param {number | undefined} retry what the server asked for
+ * @param {number | undefined} retry the server's `retry:`
  */
-export function weigh({ reason, headers }: {
+export function backoff({ reason, headers }: {
     reason: string;
     headers?: Record<string, string>;
 }, lived: number, received: boolean, failures: number, retry: number | undefined): {

@@ -1,5 +1,5 @@
 /**
- * How a connection ended; `final` where another one would end the same way.
+ * How a connection ended. `final` if another one would end the same way.
  *
  * @typedef {object} Outcome
  * @property {string} reason as in `Failure`
@@ -9,18 +9,18 @@
  * @property {Record<string, string>} [headers]
  */
 /**
- * Who wants the connection. `wait` is called whenever something is awaited; `read` with the blocks of every
- * chunk, and it may hold up the reading by its promise.
+ * The user of a connection. `wait` is called before each wait for the server; `read` with the blocks of each
+ * chunk. Reading pauses until the promise of `read` resolves.
  *
  * @typedef {object} Client
  * @property {Decoder} decoder
- * @property {AbortSignal} signal whose reason is the `Outcome`
- * @property {(heartbeat: number) => void} opened with the seconds between two signs of life; 0 is not known
+ * @property {AbortSignal} signal its reason is the `Outcome`
+ * @property {(heartbeat: number) => void} opened with the seconds between two heartbeats; 0 if unknown
  * @property {() => void} wait
  * @property {(blocks: Block[], origin: string) => unknown} read
  */
 /**
- * Connect, read to the end and tell how it was. Never throws.
+ * Connect, read to the end and return how it ended. Never throws.
  *
  * @param {string} url
  * @param {RequestInit} init
@@ -29,7 +29,7 @@
  */
 export function connect(url: string, init: RequestInit, client: Client): Promise<Outcome>;
 /**
- * How a connection ended; `final` where another one would end the same way.
+ * How a connection ended. `final` if another one would end the same way.
  */
 export type Outcome = {
     /**
@@ -42,17 +42,17 @@ export type Outcome = {
     headers?: Record<string, string> | undefined;
 };
 /**
- * Who wants the connection. `wait` is called whenever something is awaited; `read` with the blocks of every
- * chunk, and it may hold up the reading by its promise.
+ * The user of a connection. `wait` is called before each wait for the server; `read` with the blocks of each
+ * chunk. Reading pauses until the promise of `read` resolves.
  */
 export type Client = {
     decoder: Decoder;
     /**
-     * whose reason is the `Outcome`
+     * its reason is the `Outcome`
      */
     signal: AbortSignal;
     /**
-     * with the seconds between two signs of life; 0 is not known
+     * with the seconds between two heartbeats; 0 if unknown
      */
     opened: (heartbeat: number) => void;
     wait: () => void;

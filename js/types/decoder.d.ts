@@ -1,6 +1,5 @@
 /**
- * What a block of a stream says. `topic` is a field of Tidewire's own, written where a stream may
- * carry more than one.
+ * A block of a stream. `topic` is Tidewire's own field; it is sent if a stream may have more than one topic.
  *
  * @typedef {{ type: string, data: string, lastEventId: string, topic?: string }} Block
  *
@@ -9,16 +8,16 @@
 /**
  * Turn the bytes of a text/event-stream into blocks.
  *
- * @param {string} [lastEventId] where the stream goes on
+ * @param {string} [lastEventId] where the stream continues
  */
 export function decoder(lastEventId?: string): {
     lastEventId: string;
-    /** The reconnection time that the server asked for, in milliseconds. @type {number | undefined} */
+    /** The server's reconnection time, in milliseconds. @type {number | undefined} */
     retry: number | undefined;
-    /** Begin a new connection: what was half read is dropped, `lastEventId` and `retry` stay. */
+    /** Start a new connection: drop an unfinished block, keep `lastEventId` and `retry`. */
     reset(): void;
     /**
-     * Return the blocks that end in this chunk. Throws a RangeError on one of more than 16 MiB.
+     * Return the blocks that end in this chunk. Throws a RangeError if one is larger than 16 MiB.
      *
      * @param {Uint8Array} chunk
      * @returns {Block[]}
@@ -26,8 +25,7 @@ export function decoder(lastEventId?: string): {
     feed(chunk: Uint8Array): Block[];
 };
 /**
- * What a block of a stream says. `topic` is a field of Tidewire's own, written where a stream may
- * carry more than one.
+ * A block of a stream. `topic` is Tidewire's own field; it is sent if a stream may have more than one topic.
  */
 export type Block = {
     type: string;
@@ -36,7 +34,6 @@ export type Block = {
     topic?: string;
 };
 /**
- * What a block of a stream says. `topic` is a field of Tidewire's own, written where a stream may
- * carry more than one.
+ * A block of a stream. `topic` is Tidewire's own field; it is sent if a stream may have more than one topic.
  */
 export type Decoder = ReturnType<typeof decoder>;

@@ -1,6 +1,6 @@
 /** @import { Block } from "./decoder.js" */
 /**
- * Return a page of what came after `since`, a position or `now`. Throws where there are none.
+ * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
  *
  * @param {string} url
  * @param {RequestInit} init

@@ -1,11 +1,11 @@
 /**
- * Call back on every change, until the signal is aborted.
+ * Call back on each change, until the signal is aborted.
  *
  * @param {AbortSignal} signal
  * @param {object} changes
- * @param {() => void} changes.leave the page goes away, for good or for a while, or is frozen
- * @param {() => void} changes.back it is here again
- * @param {() => void} changes.show it is in sight again, or has a network again
+ * @param {() => void} changes.leave the page is unloaded, cached or frozen
+ * @param {() => void} changes.back the page is active again
+ * @param {() => void} changes.show the page is visible or online again
  * @param {() => void} changes.hide
  */
 export function watchPage(signal: AbortSignal, { leave, back, show, hide }: {
@@ -15,11 +15,11 @@ export function watchPage(signal: AbortSignal, { leave, back, show, hide }: {
     hide: () => void;
 }): void;
 /**
- * Read from the page's own memory, which a reload does not empty, and write to it. Nothing where it is forbidden: a
- * reload begins anew then.
+ * Read an item of the tab's storage, which survives a reload, after writing it if there is a value. Without access
+ * to the storage return null.
  *
  * @param {string} key
  * @param {string} [value]
  */
-export function memory(key: string, value?: string): string | null;
+export function stored(key: string, value?: string): string | null;
 export function hidden(): boolean;

@@ -1,9 +1,9 @@
 /** @import { StreamEvent } from "./events.js" */
 /**
- * Return what a loop iterates over: `push` gives it an event, `end` ends it after the events that it still has.
+ * Return an iterator for a loop. `push` adds an event; `end` ends the loop after the events in the queue.
  *
  * @param {number} limit
- * @param {() => void} changed called when there may be room again, and when the loop is left
+ * @param {() => void} changed called when an event was read, and when the loop is left
  */
 export function eventQueue(limit: number, changed: () => void): {
     over: boolean;

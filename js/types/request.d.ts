@@ -1,6 +1,6 @@
 /**
- * Read what a stream is made with. Throws a SyntaxError where `address` is no URL, and a TypeError for headers
- * that no request can carry.
+ * Return the request for a stream. Throws a SyntaxError if `address` is not a URL, and a TypeError if a header
+ * cannot be sent.
  *
  * @param {string | URL} address
  * @param {RequestOptions} options
@@ -9,12 +9,12 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
     url: string;
     topics: string[];
     credentials: RequestCredentials;
-    /** The headers that go with every attempt; undefined where a function makes them. */
+    /** The headers of every attempt; undefined if a function returns them. */
     fixed: [string, string][] | undefined;
-    /** Return the URL for other topics. @param {string[]} topics */
+    /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics: string[]): string;
     /**
-     * Return what fetch() is told.
+     * Return the options for fetch().
      *
      * @param {Attempt} attempt
      * @param {string} lastEventId
@@ -23,15 +23,15 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
     init(attempt: Attempt, lastEventId: string): Promise<RequestInit>;
 };
 /**
- * What a function for headers or body is told: how many attempts failed in a row before this one.
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
  *
  * @typedef {{ failures: number }} Attempt
  *
  * @typedef {object} RequestOptions
  * @property {boolean} [withCredentials] send cookies to other origins too
- * @property {RequestCredentials} [credentials] the same with all of fetch()'s choices
+ * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
  * @property {HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>)} [headers] or a function
- *   that makes them for each attempt
+ *   that returns them for each attempt
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
@@ -40,13 +40,13 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
  */
 export const VERSION: "0.1.0";
 /**
- * What a function for headers or body is told: how many attempts failed in a row before this one.
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
  */
 export type Attempt = {
     failures: number;
 };
 /**
- * What a function for headers or body is told: how many attempts failed in a row before this one.
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
  */
 export type RequestOptions = {
     /**
@@ -54,12 +54,12 @@ export type RequestOptions = {
      */
     withCredentials?: boolean | undefined;
     /**
-     * the same with all of fetch()'s choices
+     * instead, any value that fetch() accepts
      */
     credentials?: RequestCredentials | undefined;
     /**
      * or a function
-     * that makes them for each attempt
+     * that returns them for each attempt
      */
     headers?: HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>) | undefined;
     method?: string | undefined;
@@ -73,6 +73,6 @@ export type RequestOptions = {
     topics?: string[] | undefined;
 };
 /**
- * What a function for headers or body is told: how many attempts failed in a row before this one.
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
  */
 export type StreamRequest = ReturnType<typeof streamRequest>;

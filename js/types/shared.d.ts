@@ -1,16 +1,16 @@
 /**
- * @param {string | true} account who may share it
+ * @param {string | true} account only tabs with the same account share the connection
  * @param {StreamRequest} request
  * @param {Sink} sink
  */
 export function sharedSource(account: string | true, request: StreamRequest, sink: Sink): {
-    /** The newest id that was heard, of any topic. */
+    /** The newest id received, of any topic. */
     lastEventId: string;
     readonly role: "solo" | "leader" | "follower";
     /** @param {string} lastEventId */
     start(lastEventId: string): void;
     stop(): void;
-    hurry(): void;
+    retryNow(): void;
     hide: () => void | undefined;
 };
 import type { StreamRequest } from "./request.js";

@@ -1,5 +1,6 @@
 /**
- * Who is told. `take` may hold up the reading by its promise; `failed` says whether to go on after all.
+ * The user of a source. Reading pauses until the promise of `take` resolves. If `failed` returns true, the source
+ * continues even after a final failure.
  *
  * @typedef {object} Sink
  * @property {() => void} opened
@@ -14,20 +15,21 @@ export function ownSource(request: StreamRequest, sink: Sink): {
     role: string;
     /** Whether a connection is open. */
     live: boolean;
-    /** How long the server may be silent, in milliseconds; 0 is as long as it likes. */
-    patience: number;
+    /** How long the server may be silent, in milliseconds; 0 means forever. */
+    timeout: number;
     readonly lastEventId: string;
     /** @param {string} lastEventId */
     start(lastEventId: string): void;
     stop(): void;
-    /** Connect anew, and tell nobody. */
+    /** Reconnect without reporting a failure. */
     restart(): void;
-    /** Something changed: do not wait to try again, and look whether the connection lives. */
-    hurry(): void;
+    /** End a wait between attempts, and check whether an open connection is alive. */
+    retryNow(): void;
     hide(): void;
 };
 /**
- * Who is told. `take` may hold up the reading by its promise; `failed` says whether to go on after all.
+ * The user of a source. Reading pauses until the promise of `take` resolves. If `failed` returns true, the source
+ * continues even after a final failure.
  */
 export type Sink = {
     opened: () => void;

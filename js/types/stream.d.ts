@@ -1,14 +1,14 @@
 /**
  * @typedef {object} StreamOptions
- * @property {string} [lastEventId] go on after this event
- * @property {string} [persist] keep the position across a reload of the page, under this name
- * @property {boolean | string} [share] one connection for all tabs of this origin that ask for the same and give the
- *   same account
+ * @property {string} [lastEventId] continue after this event
+ * @property {string} [persist] keep the position across reloads of the page, under this name
+ * @property {boolean | string} [share] use one connection for all tabs of this origin with the same request and
+ *   account; a string is the account
  *
  * @typedef {RequestOptions & StreamOptions} Options
  */
 /**
- * What a listener is given for a type of event; `M` says what the data of which type is, as JSON.
+ * The event that a listener gets for an event type. `M` maps event types to the types of their JSON data.
  *
  * @template {Record<string, any>} M
  * @template {string} K
@@ -28,7 +28,7 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
     static OPEN: number;
     static CLOSED: number;
     /**
-     * Throws a SyntaxError where `url` is none, and a TypeError for headers that no request can carry.
+     * Throws a SyntaxError if `url` is not a URL, and a TypeError if a header cannot be sent.
      *
      * @param {string | URL} url
      * @param {Options} [options]
@@ -46,18 +46,17 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
     url: string;
     withCredentials: boolean;
     get readyState(): 0 | 2 | 1;
-    /** The id of the newest event that was handed out: where a new stream would go on. */
+    /** The id of the newest event dispatched. A new stream can continue from it. */
     get lastEventId(): string;
-    /** Whose connection it is: this tab's alone (`solo`), or one that it holds for others (`leader`) or hears (`follower`). */
+    /** `solo` with a connection for this tab only; in a shared connection `leader` (this tab holds it) or `follower`. */
     get role(): string;
-    /** Leave for good. No event tells of it, and none comes after it. */
+    /** Close the stream for good. No event is dispatched for that or after it. */
     close(): void;
-    /** Try again now instead of waiting, and look whether an open connection still lives. */
+    /** Try again now instead of waiting, and check whether an open connection is still alive. */
     reconnect(): void;
     /**
-     * Return the events from now on, for `for await`. Reading from the server stops while
-     * `buffer` of them wait to be taken. A shared connection does not stop for one tab: there the loop ends with a
-     * RangeError.
+     * Return the events from now on, for `for await`. Reading from the server pauses while `buffer` events are unread.
+     * A shared connection does not pause for one tab; there the loop ends with a RangeError.
      *
      * @param {{ buffer?: number }} [options]
      * @returns {AsyncIterableIterator<StreamEvent<M[string]>>}
@@ -66,7 +65,7 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
         buffer?: number;
     }): AsyncIterableIterator<StreamEvent<M[string]>>;
     /**
-     * Listen to one type of event, or to `*`: a CustomEvent whose `detail` is the event, whatever its type.
+     * Listen to one event type, or to all of them with `*`: a CustomEvent whose `detail` is the event.
      *
      * @template {string} K
      * @param {K} type
@@ -79,22 +78,22 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
 }
 export type StreamOptions = {
     /**
-     * go on after this event
+     * continue after this event
      */
     lastEventId?: string | undefined;
     /**
-     * keep the position across a reload of the page, under this name
+     * keep the position across reloads of the page, under this name
      */
     persist?: string | undefined;
     /**
-     * one connection for all tabs of this origin that ask for the same and give the
-     * same account
+     * use one connection for all tabs of this origin with the same request and
+     * account; a string is the account
      */
     share?: string | boolean | undefined;
 };
 export type Options = RequestOptions & StreamOptions;
 /**
- * What a listener is given for a type of event; `M` says what the data of which type is, as JSON.
+ * The event that a listener gets for an event type. `M` maps event types to the types of their JSON data.
  */
 export type EventOf<M extends Record<string, any>, K extends string> = K extends "open" ? Event : K extends "error" ? StreamError : K extends "*" ? CustomEvent<StreamEvent<M[string]>> : K extends "gap" | "end" ? CustomEvent<Record<string, any>> : StreamEvent<M[K]>;
 import { StreamEvent } from "./events.js";

@@ -1,69 +1,74 @@
 /**
- * How the leader's connection is: whether it is open, which topics it carries or carried last, and which ones it
- * asked for since.
+ * The state of the leader's connection: whether it is open, the server's timeout, the topics that it carries or
+ * carried last, and those that it requested since.
  *
- * @typedef {{ live: boolean, patience: number, granted: string[], asked: string[], lastEventId: string }} State
+ * @typedef {{ live: boolean, timeout: number, carried: string[], requested: string[], lastEventId: string }} State
  *
- * What the leader says: how it is, and what came of late.
+ * A message of the leader: its state, and what has happened.
  *
- * @typedef {State & { blocks?: Block[], origin?: string, failure?: Failure }} Word
+ * @typedef {State & { blocks?: Block[], origin?: string, failure?: Failure }} Message
  *
- * What a tab does when it leads, and when it does not any more.
- *
- * @typedef {object} Part
- * @property {() => void} lead
- * @property {() => void} rest
+ * @typedef {object} Callbacks
+ * @property {() => void} lead this tab leads now
+ * @property {() => void} stepDown this tab does not lead any more
  * @property {() => State} state
- * @property {() => void} grown another tab may want more topics
- * @property {(word: Word) => void} follow
+ * @property {() => void} topicsChanged another tab may want more topics
+ * @property {(message: Message) => void} follow
  */
 /**
- * @param {string} name of the lock and the channel: the same for those who may share
+ * @param {string} name of the lock and the channel: the same for tabs that may share
  * @param {string[]} topics
- * @param {Part} part
+ * @param {Callbacks} callbacks
  */
-export function joinTabs(name: string, topics: string[], part: Part): {
+export function joinTabs(name: string, topics: string[], callbacks: Callbacks): {
     /** Whether this tab holds the connection. */
     leading: boolean;
     /** Return the topics of all tabs. */
-    terms: () => string[];
-    /** Tell the leader that this tab is here. One that does not answer has lost its place. */
-    ask(): void;
-    /** Tell the others how it is, if this tab leads. @param {Partial<Word>} [news] */
-    tell(news?: Partial<Word>): void;
+    allTopics: () => string[];
+    /** Announce this tab to the leader. A leader that does not answer is replaced. */
+    announce(): void;
+    /** If this tab leads, send its state to the others. @param {Partial<Message>} [news] */
+    broadcast(news?: Partial<Message>): void;
     leave(): void;
 };
 /**
- * What the leader says: how it is, and what came of late.
+ * A message of the leader: its state, and what has happened.
  */
 export type State = {
     live: boolean;
-    patience: number;
-    granted: string[];
-    asked: string[];
+    timeout: number;
+    carried: string[];
+    requested: string[];
     lastEventId: string;
 };
 /**
- * What a tab does when it leads, and when it does not any more.
+ * The state of the leader's connection: whether it is open, the server's timeout, the topics that it carries or
+ * carried last, and those that it requested since.
  */
-export type Word = State & {
+export type Message = State & {
     blocks?: Block[];
     origin?: string;
     failure?: Failure;
 };
 /**
- * How the leader's connection is: whether it is open, which topics it carries or carried last, and which ones it
- * asked for since.
+ * The state of the leader's connection: whether it is open, the server's timeout, the topics that it carries or
+ * carried last, and those that it requested since.
  */
-export type Part = {
+export type Callbacks = {
+    /**
+     * this tab leads now
+     */
     lead: () => void;
-    rest: () => void;
+    /**
+     * this tab does not lead any more
+     */
+    stepDown: () => void;
     state: () => State;
     /**
      * another tab may want more topics
      */
-    grown: () => void;
-    follow: (word: Word) => void;
+    topicsChanged: () => void;
+    follow: (message: Message) => void;
 };
 import type { Block } from "./decoder.js";
 import type { Failure } from "./events.js";

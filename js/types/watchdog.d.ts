@@ -1,14 +1,14 @@
 /**
- * Return a watchdog that calls `bark` when nothing was heard for `patience` milliseconds; 0 is for ever. A
- * machine that slept gets a moment on waking, for what came meanwhile is still to be read.
+ * Return a watchdog that calls `bark` if nothing was heard for `timeout` milliseconds; 0 means never. After the
+ * machine slept it waits a second more, since what arrived in the meantime has not been read yet.
  *
  * @param {() => void} bark
  */
-export function watchdog(bark: () => void, patience?: number): {
-    patience: number;
+export function watchdog(bark: () => void, timeout?: number): {
+    timeout: number;
     stop: () => void;
-    /** Something was heard, or is to be awaited from now on. */
+    /** Something was heard, or the wait for it starts now. */
     hear(): void;
-    /** The page was away, and its timers with it: look now. */
-    look(): void;
+    /** The page was suspended, and its timers with it: check now. */
+    check(): void;
 };

@@ -1,7 +1,7 @@
 """
 The browser client by the lines of docs/reference/client-behaviour.md: each test has the number of its line.
 
-Linear time is measured in js/test, where every vector is cut at every position too.
+Linear time is measured in js/test, where every vector is also split at every position.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Site]:
-    """Another origin."""
+    """A server of another origin."""
     with Site() as site:
         yield site
 
@@ -79,14 +79,14 @@ def test_A1_to_A4_and_A13_the_request(case: Case) -> None:
         assert request["tidewire-client"] == f"js/{tidewire.__version__}".encode()
 
 
-def test_A5_an_id_goes_out_as_utf_8(case: Case) -> None:
+def test_A5_an_id_is_sent_as_utf_8(case: Case) -> None:
     case.listen(
         stream("id: …\ndata: 1\n\n".encode()), stream("id: …\ndata: 1\n\n".encode()), stream(b":\n\n", HOLD)
     )
     assert ids(case, 3) == [None, "…".encode(), "…".encode()]
 
 
-def test_A6_to_A9_which_id_goes_out(case: Case) -> None:
+def test_A6_to_A9_which_id_is_sent(case: Case) -> None:
     case.listen(
         stream(b"id: 1\ndata: 1\n\nid\ndata: reset\n\n"),  # A6
         stream(b"id: 2\ndata: 2\n\nid: a\0b\ndata: kept\n\n"),  # A7
@@ -104,13 +104,13 @@ def test_A10_a_given_id_counts_as_received(case: Case) -> None:
     assert ids(case, 1) == [b"a.7"]
 
 
-def test_A11_own_headers_go_with_every_request(case: Case) -> None:
+def test_A11_headers_are_sent_with_every_request(case: Case) -> None:
     case.listen(stream(), stream(b":\n\n", HOLD), headers={"X-Page": "orders"})
     wait_until(lambda: [request["x-page"] for request in case.requests] == [b"orders"] * 2)
 
 
 @pytest.mark.parametrize("method", ["POST", "REPORT"])
-def test_A12_method_and_body_go_with_every_request(case: Case, method: str) -> None:
+def test_A12_method_and_body_are_sent_with_every_request(case: Case, method: str) -> None:
     case.listen(
         stream(),
         stream(b":\n\n", HOLD),
@@ -124,7 +124,7 @@ def test_A12_method_and_body_go_with_every_request(case: Case, method: str) -> N
         assert request["content-type"] == b"application/json"
 
 
-def test_A15_cookies_of_another_origin_only_if_asked_for(case: Case, other: Site) -> None:
+def test_A15_cookies_are_sent_to_another_origin_only_on_request(case: Case, other: Site) -> None:
     elsewhere = Case(case.page, other)
     case.page.context.add_cookies([{"name": "who", "value": "ada", "url": other.url}])
     for options in ({}, {"withCredentials": True}, {"credentials": "omit"}):
@@ -134,11 +134,11 @@ def test_A15_cookies_of_another_origin_only_if_asked_for(case: Case, other: Site
         assert elsewhere.seen(1)[0]["type"] == "open"
         assert elsewhere.run("stream.withCredentials") == ("withCredentials" in options)
         elsewhere.run("stream.close()")
-    # Cookies know no ports: to the browser this other origin is the same site.
+    # Cookies ignore ports: to the browser the other origin is the same site.
     assert [request["cookie"] for request in elsewhere.requests] == [None, b"who=ada", None]
 
 
-def test_A16_headers_and_body_may_be_made_for_every_attempt(case: Case) -> None:
+def test_A16_functions_for_headers_and_body_are_called_for_every_attempt(case: Case) -> None:
     functions = {
         "headers": "async ({ failures }) => ({ 'X-Page': `after ${failures}` })",
         "body": "({ failures }) => `body ${failures}`",
@@ -151,14 +151,14 @@ def test_A16_headers_and_body_may_be_made_for_every_attempt(case: Case) -> None:
     assert [request.body for request in case.requests] == [b"body 0", b"body 1", b"body 2"]
 
 
-def test_A16_a_function_that_fails_is_asked_again(case: Case) -> None:
+def test_A16_a_function_that_fails_is_called_again(case: Case) -> None:
     functions = {"headers": "({ failures }) => failures ? {} : Promise.reject(new Error('no token'))"}
     case.listen(stream(b":\n\n", HOLD), functions=functions)
     failed, opened = case.seen(2)
     assert (failed["reason"], failed["state"], opened["type"]) == ("request", 0, "open")
 
 
-def test_A17_what_cannot_be_asked_for_throws(case: Case) -> None:
+def test_A17_a_request_that_cannot_be_made_throws(case: Case) -> None:
     run = """async () => {
       const { EventStream } = await import("/tidewire.js");
       const tried = (...given) => {
@@ -211,14 +211,14 @@ def test_B6_another_status_is_final(case: Case, status: int) -> None:
     case.stays_closed()
 
 
-def test_B7_204_on_a_reconnection_ends_it(case: Case) -> None:
+def test_B7_204_on_a_reconnection_is_final(case: Case) -> None:
     case.listen(stream(b"data: 1\n\n"))
     assert case.types(4) == ["open", "message", "error", "error"]
     case.stays_closed()
     assert len(case.requests) == 2
 
 
-def test_B8_what_may_pass_is_waited_out(case: Case) -> None:
+def test_B8_transient_statuses_are_retried(case: Case) -> None:
     passing = [408, 425, 429, 500, 502, 503, 504]
     case.listen(*(answer(f"{status} Later") for status in passing), stream(b"data: on\n\n", HOLD))
     errors = case.errors(len(passing))
@@ -228,13 +228,13 @@ def test_B8_what_may_pass_is_waited_out(case: Case) -> None:
     assert case.data(1) == ["on"]
 
 
-def test_B8_retry_after_is_waited_for(case: Case) -> None:
+def test_B8_retry_after_is_obeyed(case: Case) -> None:
     case.listen(answer("429 Too Many", "Retry-After: 120"), stream(b":\n\n", HOLD))
     assert 120_000 <= case.errors(1)[0]["delay"] <= 123_000
     assert case.types(2) == ["error", "open"]
 
 
-def test_B9_a_network_error_is_waited_out(case: Case) -> None:
+def test_B9_a_network_error_is_retried(case: Case) -> None:
     case.listen(url=f"http://127.0.0.1:{free_port()}/")
     for error in case.errors(2)[:2]:
         assert (error["reason"], error["status"], error["state"]) == ("network", None, 0)
@@ -247,7 +247,7 @@ def test_B10_an_impossible_scheme_is_final(case: Case) -> None:
         assert [(one["reason"], one["state"]) for one in case.seen(1)] == [("request", 2)]
 
 
-def test_B11_the_error_says_what_was_answered(case: Case) -> None:
+def test_B11_the_error_has_the_details_of_the_answer(case: Case) -> None:
     problem = b'{"status":403,"code":"forbidden","detail":"not for you"}'
     script = answer("403 Forbidden", "Content-Type: application/problem+json", "X-Why: because", body=problem)
     run = """async (url) => {
@@ -261,19 +261,19 @@ def test_B11_the_error_says_what_was_answered(case: Case) -> None:
     assert case.page.evaluate(run, case.path) == ["not for you", 403, "because", 1, True, False]
 
 
-def test_B12_an_empty_stream_is_asked_for_again(case: Case) -> None:
+def test_B12_after_an_empty_stream_it_reconnects(case: Case) -> None:
     case.listen(answer("200 OK", "Content-Type: text/event-stream"), stream(b":\n\n", HOLD))
     assert case.types(3) == ["open", "error", "open"]
 
 
 # -- C. redirects
 #
-# Firefox keeps the connection of a redirected request when the page leaves the stream. So that none is left
-# over for the tests behind, the servers end these.
+# Firefox keeps the connection of a redirected request when the page closes the stream. The servers end these
+# connections, so that none is left over for the next tests.
 
 
 @pytest.mark.parametrize("status", MOVED)
-def test_C1_C2_and_C7_a_redirect_is_followed_each_time(case: Case, status: int) -> None:
+def test_C1_C2_and_C7_a_redirect_is_followed_for_each_request(case: Case, status: int) -> None:
     target = Case(case.page, case.site)
     bye = threading.Event()
     case.site.scripts[target.path] = [stream(b"id: 7\ndata: 1\n\n"), stream(b"data: 2\n\n", bye)]
@@ -344,10 +344,10 @@ def test_C9_endless_redirects_are_a_network_error(case: Case) -> None:
     assert case.errors(1)[0]["reason"] == "network"
 
 
-# -- D. the end of a stream, and coming back
+# -- D. the end of a stream, and reconnecting
 
 
-def test_D1_D2_and_D10_a_stream_that_ends_is_asked_for_again(case: Case) -> None:
+def test_D1_D2_and_D10_after_the_end_of_a_stream_it_reconnects(case: Case) -> None:
     case.listen(stream(b"id: 1\ndata: 1\n\n"), stream(b"id: 2\ndata: 2\n\n", HOLD))
     found = [(one["type"], one["data"], one["state"], one["reason"]) for one in case.seen(5)]
     assert found == [
@@ -359,20 +359,20 @@ def test_D1_D2_and_D10_a_stream_that_ends_is_asked_for_again(case: Case) -> None
     ]
 
 
-def test_D3_to_D6_the_server_says_when(case: Case) -> None:
+def test_D3_to_D6_the_server_sets_the_wait(case: Case) -> None:
     case.listen(
         stream(b"data: 1\n\n"),  # D3: three seconds
         stream(b"retry:07000\ndata: 2\n\n"),
         stream(b"retry: soon\ndata: 3\n\n"),  # D5: it persists
-        stream(b"retry: 0\ndata: 4\n\n"),  # no hot loop
+        stream(b"retry: 0\ndata: 4\n\n"),  # not a busy loop
         stream(b":\n\n", HOLD),
     )
     assert case.data(4) == ["1", "2", "3", "4"]
     for error, wait in zip(case.errors(4), (3000, 7000, 7000, 500), strict=True):
-        assert wait <= error["delay"] <= 1.1 * wait  # D6: no backoff after a good end
+        assert wait <= error["delay"] <= 1.1 * wait  # D6: no backoff after a clean end
 
 
-def test_D7_it_waits_longer_while_nothing_gets_better(case: Case) -> None:
+def test_D7_it_waits_longer_while_attempts_fail(case: Case) -> None:
     case.listen(stream(b"retry: 500\n\n"), *[answer("503 Busy"), chunked(b"data: cut off", end=False)] * 3)
     delays = [error["delay"] for error in case.errors(7)][1:]
     for number, delay in enumerate(delays, 1):
@@ -398,7 +398,7 @@ def test_D12_reconnect_does_not_wait(case: Case) -> None:
     assert case.types(2) == ["error", "open"]
 
 
-def test_D13_a_server_that_fell_silent_is_left(case: Case) -> None:
+def test_D13_after_silence_it_reconnects(case: Case) -> None:
     trickle = threading.Event()
     case.listen(
         stream(b": hello\n\n", trickle, b":", HOLD, headers=["Tidewire-Heartbeat: 0.4"]),
@@ -428,7 +428,7 @@ def test_D14_closed_in_a_handler_it_stays_closed(case: Case, when: str) -> None:
     }[when]
 
 
-def test_D14_closed_while_it_waits_it_stays_closed(case: Case) -> None:
+def test_D14_closed_during_a_wait_it_stays_closed(case: Case) -> None:
     case.listen(stream(b"retry: 300000\ndata: 1\n\n"), stream(b"data: never\n\n"))
     case.errors(1)
     case.run("stream.close()")
@@ -436,7 +436,7 @@ def test_D14_closed_while_it_waits_it_stays_closed(case: Case) -> None:
     assert len(case.requests) == 1
 
 
-def test_D16_a_loop_goes_on_over_connections(case: Case) -> None:
+def test_D16_a_loop_continues_over_connections(case: Case) -> None:
     go_on = threading.Event()
     scripts = [stream(go_on, f"id: {number}\ndata: {number}\n\n".encode()) for number in range(1, 5)]
     case.listen(*scripts)
@@ -447,7 +447,7 @@ def test_D16_a_loop_goes_on_over_connections(case: Case) -> None:
     assert case.run("taken") == [1, 2, 3, 4]
 
 
-def test_D16_a_loop_that_does_not_take_stops_the_reading(case: Case) -> None:
+def test_D16_a_loop_that_does_not_read_pauses_the_connection(case: Case) -> None:
     block = "".join(f"data: {number}\n\n" for number in range(10)).encode()
     go_on = threading.Event()
     case.listen(stream(b":\n\n", go_on, block, HOLD))
@@ -478,7 +478,7 @@ def test_D16_an_error_ends_a_loop(case: Case) -> None:
 # -- E. reading bytes
 
 
-def test_E1_chunks_mean_nothing(case: Case) -> None:
+def test_E1_how_bytes_are_split_does_not_matter(case: Case) -> None:
     body = "\ufeffid: é\r\nevent: tick\r\ndata: 😀\r\n\r\ndata: 2\r\n\r\n".encode()
     case.listen([*stream(), *single_bytes(body), HOLD])
     assert [(one["type"], one["data"], one["id"]) for one in case.seen(3)[1:]] == [
@@ -487,7 +487,7 @@ def test_E1_chunks_mean_nothing(case: Case) -> None:
     ]
 
 
-def test_E1_a_crlf_may_be_cut_anywhere(case: Case) -> None:
+def test_E1_a_crlf_may_be_split_anywhere(case: Case) -> None:
     body = b"data: 1\r\n\r\ndata: 2\r\n\r\n"
     for at in range(1, len(body)):
         pause = threading.Event()
@@ -503,7 +503,7 @@ def test_E2_a_last_cr_is_enough(case: Case) -> None:
     assert case.data(1) == ["1"]
 
 
-def test_E3_a_body_without_a_length_comes_as_it_comes(case: Case) -> None:
+def test_E3_a_body_without_a_length_is_read_as_it_arrives(case: Case) -> None:
     go_on = threading.Event()
     case.listen(stream(b"data: 1\n\n", go_on, b"data: 2\n\n", HOLD))
     assert case.data(1) == ["1"]
@@ -533,19 +533,19 @@ def test_E5_and_E6_large_events_and_many(case: Case) -> None:
     ]
 
 
-def test_E5_too_large_an_event_is_told(case: Case) -> None:
+def test_E5_an_event_that_is_too_large_is_an_error(case: Case) -> None:
     case.listen(stream(b"data: " + b"a" * (17 * 1024 * 1024), HOLD))
     (error,) = case.errors(1)
     assert (error["reason"], error["final"]) == ("size", True)
     case.stays_closed()
 
 
-def test_E7_and_E8_what_is_no_stream_ends_nothing(case: Case) -> None:
+def test_E7_and_E8_a_body_that_is_not_a_stream_is_ignored(case: Case) -> None:
     case.listen(stream(b'{"error":"oops"}\n\n<html>\n\ndata: \xff\xfe\n\n', HOLD))
     assert case.data(1) == ["\ufffd\ufffd"]
 
 
-# -- F. what the page holds
+# -- F. the interface
 
 
 def test_F1_and_F3_it_has_the_shape_of_an_event_source(case: Case) -> None:
@@ -579,7 +579,7 @@ def test_F1_and_F3_it_has_the_shape_of_an_event_source(case: Case) -> None:
     }
 
 
-def test_F2_close_tells_nobody(case: Case) -> None:
+def test_F2_close_dispatches_no_event(case: Case) -> None:
     case.listen(stream(b"data: 1\n\n", HOLD))
     case.seen(2)
     case.run("stream.close(); stream.close()")
@@ -587,7 +587,7 @@ def test_F2_close_tells_nobody(case: Case) -> None:
     assert case.types(2) == ["open", "message"]
 
 
-def test_F4_what_a_message_carries(case: Case) -> None:
+def test_F4_the_fields_of_a_message(case: Case) -> None:
     run = """async (path) => {
       const { EventStream } = await import("/tidewire.js");
       globalThis.stream = new EventStream(path);
@@ -610,13 +610,13 @@ def test_F4_what_a_message_carries(case: Case) -> None:
     }
 
 
-def test_F5_events_of_reserved_names_are_messages(case: Case) -> None:
+def test_F5_events_named_open_and_error_are_messages(case: Case) -> None:
     case.listen(stream(b"event: error\ndata: not ours\n\nevent: open\ndata: nor this\n\n", HOLD))
     found = [(one["type"], one["data"], one["state"]) for one in case.seen(3)]
     assert found == [("open", None, 1), ("error", "not ours", 1), ("open", "nor this", 1)]
 
 
-def test_F10_a_page_that_was_away_goes_on(case: Case) -> None:
+def test_F10_a_page_that_was_cached_resumes(case: Case) -> None:
     case.listen(stream(b"id: 7\ndata: 1\n\n", HOLD), stream(b"id: 8\ndata: 2\n\n", HOLD))
     case.data(1)
     case.run("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
@@ -627,8 +627,8 @@ def test_F10_a_page_that_was_away_goes_on(case: Case) -> None:
     assert case.types(4) == ["open", "message", "open", "message"]
 
 
-def test_F11_an_id_goes_to_another_origin(case: Case, other: Site) -> None:
-    """A short, plain id needs no question before it from a native EventSource. Of fetch() every id does."""
+def test_F11_an_id_is_sent_to_another_origin(case: Case, other: Site) -> None:
+    """With a short, plain id a native EventSource needs no preflight. fetch() needs one for every id."""
     first = stream(b"retry: 10\nid: aK3x9Q.1042\ndata: 1\n\n", headers=allowed(case))
     second = stream(b"data: 2\n\n", HOLD, headers=allowed(case))
     native = Case(case.page, other)
@@ -648,17 +648,17 @@ def test_F11_an_id_goes_to_another_origin(case: Case, other: Site) -> None:
     assert ours.requests[-1]["last-event-id"] == b"aK3x9Q.1042"
 
 
-def test_F12_a_refusal_by_cors_is_no_stream(case: Case, other: Site) -> None:
-    # fetch() does not say what it was, so it cannot be told from a network that is down.
+def test_F12_a_refusal_by_cors_is_a_network_error(case: Case, other: Site) -> None:
+    # fetch() reports it like a network that is down.
     elsewhere = Case(case.page, other)
     elsewhere.listen(stream(b"data: 1\n\n", HOLD), url=other.url + elsewhere.path)
     assert [(one["type"], one["reason"]) for one in elsewhere.seen(1)][:1] == [("error", "network")]
 
 
-# -- ours
+# -- what EventSource does not have
 
 
-def test_a_star_hears_every_type(case: Case) -> None:
+def test_a_star_listener_gets_every_type(case: Case) -> None:
     go_on = threading.Event()
     case.listen(
         stream(
@@ -690,7 +690,7 @@ def test_a_star_hears_every_type(case: Case) -> None:
     ]
 
 
-def test_coming_online_and_into_sight_it_does_not_wait(case: Case) -> None:
+def test_when_the_page_is_online_or_visible_it_does_not_wait(case: Case) -> None:
     case.listen(*[answer("503 Busy", "Retry-After: 3600")] * 2, stream(b":\n\n", HOLD))
     for number, event in enumerate(
         ["dispatchEvent(new Event('online'))", "document.dispatchEvent(new Event('visibilitychange'))"], 1
@@ -700,7 +700,7 @@ def test_coming_online_and_into_sight_it_does_not_wait(case: Case) -> None:
     assert case.types(3) == ["error", "error", "open"]
 
 
-def test_a_position_outlives_a_reload(case: Case) -> None:
+def test_a_position_survives_a_reload(case: Case) -> None:
     case.listen(stream(b"id: 7\ndata: 1\n\n", HOLD), persist="orders")
     case.data(1)
     case.page.reload()

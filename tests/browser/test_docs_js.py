@@ -1,4 +1,4 @@
-"""The JavaScript in the documentation runs in a browser, against the program that its page shows."""
+"""The JavaScript in the documentation runs in a browser, with the program that its page shows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ HTMX = "docs/how-to/htmx.md"
 GENERATORS = "docs/how-to/generators.md"
 STATE = "docs/how-to/state.md"
 
-# What the pages promise of browsers has its tests with each of them. Here it is about typing errors.
+# Other tests check each browser. These check that the code in the pages runs.
 in_a_browser = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 
-# Two hooks and a render of one component: what React does with the hook is what is tested, not React.
+# Two hooks and a render function for one component, in place of React: the hook is tested, not React.
 REACT_LIKE = """
 let state, effect, draw;
 export const useState = (first) => [(state ??= first), (next) => {
@@ -74,25 +74,25 @@ def run(page: Page, url: str, file: str, after: str = "", number: int = 0) -> No
 
 
 def wait(page: Page, predicate: Callable[[], object]) -> None:
-    """Wait, and let Playwright tell of what happens meanwhile."""
+    """Wait, and let Playwright dispatch the page's events in the meantime."""
 
-    def look() -> object:
+    def poll() -> object:
         page.wait_for_timeout(10)
         return predicate()
 
-    wait_until(look)
+    wait_until(poll)
 
 
 @in_a_browser
 @pytest.mark.parametrize(
-    ("file", "number", "topic", "said"),
+    ("file", "number", "topic", "expected"),
     [
         (README, 0, "news", "{id} hello"),
         (BROWSER, 0, "orders/7", "{id} hello"),
         (BROWSER, 1, "orders/7", "leader hello"),
     ],
 )
-def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: str, said: str) -> None:
+def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: str, expected: str) -> None:
     hub = Hub(per_process=True)
     console: list[str] = []
     with serving(with_page(hub.app)) as url:
@@ -102,7 +102,7 @@ def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: 
         receipt = publish(url, topic, "hello")
         wait(page, lambda: console)
         page.close()
-    assert console == [said.format(**receipt)]
+    assert console == [expected.format(**receipt)]
 
 
 @in_a_browser

@@ -1,4 +1,4 @@
-"""A native EventSource misses nothing, even if it had no event yet when its connection broke."""
+"""A native EventSource misses nothing, even if its connection broke before its first event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTEN = """
 
 
 class Relay:
-    """A stretch of wire between browser and hub, which can be cut."""
+    """A relay between browser and hub that can cut the connections."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -40,9 +40,9 @@ class Relay:
         self._threads[0].start()
 
     def cut(self) -> None:
-        """Reset every connection that goes through."""
+        """Reset every connection through the relay."""
         for one in self._sockets:
-            with contextlib.suppress(OSError):  # closed by its other end already
+            with contextlib.suppress(OSError):  # the other end has closed it already
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.shutdown(socket.SHUT_RDWR)
         self._sockets = []

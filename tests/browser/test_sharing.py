@@ -1,4 +1,4 @@
-"""One connection for all tabs, counted at a real hub, and what becomes of it when tabs and servers go."""
+"""One connection for all tabs, counted at a real hub, while tabs and servers come and go."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async (options) => {
 
 
 class Hub:
-    """The hub of sharing_app.py, as a process of its own."""
+    """The hub of sharing_app.py, as a process."""
 
     def __init__(self) -> None:
         server = [sys.executable, "-m", "uvicorn", "sharing_app:app", "--port", "0"]
@@ -63,7 +63,7 @@ def hub() -> Iterator[Hub]:
 
 
 class Tabs:
-    """Tabs of one browser, at the empty page."""
+    """Tabs of one browser, with an empty page."""
 
     def __init__(self, context: BrowserContext, hub: Hub) -> None:
         self.context = context
@@ -102,7 +102,7 @@ class Tabs:
         page.close()
 
     def expect(self, *data: object) -> None:
-        """Each tab has had exactly this, and was told of no gap."""
+        """Assert that each tab received exactly these events and no gap."""
         expected = [str(one) for one in data]
         for page in self.pages:
             wait_until(lambda page=page: len(page.evaluate("got")) >= len(expected))
@@ -116,7 +116,7 @@ def tabs(browser: Browser, hub: Hub) -> Iterator[Tabs]:
     yield tabs
     asked = tabs.asked
     context.close()
-    assert asked == {hub.url.removeprefix("http://")}  # nothing from outside
+    assert asked == {hub.url.removeprefix("http://")}  # no requests to other servers
     wait_until(lambda: hub.streams() == 0)
 
 
@@ -138,7 +138,7 @@ def test_when_the_leader_closes_nothing_is_missed_or_repeated(tabs: Tabs, hub: H
     wait_until(tabs.settled)
 
 
-def test_a_tab_in_sight_takes_the_lead_from_a_hidden_one(tabs: Tabs, hub: Hub) -> None:
+def test_a_visible_tab_takes_the_lead_from_a_hidden_one(tabs: Tabs, hub: Hub) -> None:
     leader, other = tabs.open(2)
     hub.publish(1)
     tabs.expect(1)
@@ -174,16 +174,18 @@ def test_a_leader_that_hangs_is_replaced(tabs: Tabs, hub: Hub) -> None:
     tabs.expect(1)
     leader.evaluate("setTimeout(() => { const end = Date.now() + 4000; while (Date.now() < end); }, 0); 0")
     hub.publish(2)
-    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it asks, and nobody answers
+    other.evaluate(
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )  # it announces itself and gets no answer
     wait_until(lambda: other.evaluate("stream.role") == "leader")
     hub.publish(3)
     tabs.expect(1, 2, 3)
     wait_until(lambda: sorted(tabs.roles()) == ["follower", "leader"])
 
 
-def test_each_tab_has_its_topics_of_one_stream(tabs: Tabs, hub: Hub) -> None:
+def test_each_tab_gets_its_topics_from_one_stream(tabs: Tabs, hub: Hub) -> None:
     (first,) = tabs.open(topics=("a",))
-    hub.publish("early", topic="b")  # nobody listens to it yet
+    hub.publish("early", topic="b")  # no tab listens to it yet
     hub.publish("a1", topic="a")
     (second,) = tabs.open(topics=("b", "c/*"))
     hub.publish("a2", topic="a")
@@ -198,7 +200,7 @@ def test_each_tab_has_its_topics_of_one_stream(tabs: Tabs, hub: Hub) -> None:
     wait_until(lambda: second.evaluate("got") == ["b1", "c1", "b2"])
 
 
-def test_a_refused_topic_is_its_own_tab_s_affair(tabs: Tabs, hub: Hub) -> None:
+def test_a_refused_topic_fails_only_its_own_tab(tabs: Tabs, hub: Hub) -> None:
     (first,) = tabs.open(topics=("a",))
     bad = tabs.context.new_page()
     bad.goto(f"{hub.url}/")
@@ -245,13 +247,13 @@ def test_a_reloaded_tab_gets_what_it_missed(tabs: Tabs, hub: Hub) -> None:
     wait_until(tabs.settled)
 
 
-def test_a_server_that_stops_and_goes_on(tabs: Tabs, hub: Hub) -> None:
+def test_a_server_that_is_suspended_for_a_while(tabs: Tabs, hub: Hub) -> None:
     tabs.open(3)
     hub.publish(1)
     tabs.expect(1)
     os.kill(hub.process.pid, signal.SIGSTOP)
     try:
-        # Half-open: nothing is told by the network, and the leader notices the silence.
+        # The connection is half-open: the network reports nothing, and the leader notices the silence.
         for page in tabs.pages:
             wait_until(lambda page=page: "silent" in page.evaluate("reasons"))
     finally:
@@ -264,7 +266,7 @@ def test_offline_and_back(tabs: Tabs, hub: Hub) -> None:
     tabs.open(2)
     hub.publish(1)
     tabs.expect(1)
-    # Playwright cuts no open stream; a page that comes back must not wait for its backoff.
+    # Playwright does not cut open streams. A page that is online again must not wait for its backoff.
     tabs.context.set_offline(True)
     tabs.leader().evaluate("stream.reconnect()")
     tabs.context.set_offline(False)
@@ -280,12 +282,12 @@ def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
     os.killpg(group, signal.SIGSTOP)
     try:
         hub.publish(2)
-        time.sleep(4)  # four heartbeats, and more than the patience of two and a half
+        time.sleep(4)  # four heartbeats, more than the timeout of two and a half
     finally:
         os.killpg(group, signal.SIGCONT)
     hub.publish(3)
     tabs.expect(1, 2, 3)
-    # What came meanwhile was there to be read: no reason to connect anew.
+    # What arrived in the meantime was read first, so there was no reason to reconnect.
     assert [page.evaluate("reasons") for page in tabs.pages] == [[], []]
 
 
@@ -295,7 +297,7 @@ def browser_group() -> int:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             head, _, rest = stat.read_text().rpartition(")")
-        except OSError:  # gone meanwhile
+        except OSError:  # it has exited
             continue
         pid, _, names[int(stat.parent.name)] = head.partition(" (")
         parents[int(pid)] = int(rest.split()[1])

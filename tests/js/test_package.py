@@ -1,4 +1,4 @@
-"""What is made of js/src is up to date, and the npm package is what bundlers and TypeScript expect."""
+"""The files built from js/src are up to date, and the npm package is what bundlers and TypeScript expect."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PUBLINT = "publint@0.3.25"
 ATTW = "@arethetypeswrong/cli@0.18.5"
 
 
-def test_what_is_built_is_up_to_date(tmp_path: Path) -> None:
+def test_built_files_are_up_to_date(tmp_path: Path) -> None:
     run_npm("run", "build", "--", str(tmp_path))
     built = {path.name: path.read_text() for path in tmp_path.iterdir()}
     kept = {path.name: path.read_text() for path in (JS / "types").iterdir()}
     kept["tidewire.js"] = (JS.parent / "src/tidewire/web/tidewire.js").read_text()
-    assert built == kept, "build it anew: npm run build, in js"
+    assert built == kept, "build again: npm run build, in js"
 
 
-def test_what_the_package_holds() -> None:
+def test_the_files_of_the_package() -> None:
     (package,) = json.loads(run_npm("pack", "--dry-run", "--json"))
     held = {file["path"] for file in package["files"]}
     sources = {f"src/{path.name}" for path in (JS / "src").iterdir()}
@@ -30,7 +30,7 @@ def test_what_the_package_holds() -> None:
 
 
 def packed(folder: Path) -> Path:
-    """Return the package as npm packs it."""
+    """Return the package, made by npm pack."""
     run_npm("pack", "--pack-destination", str(folder))
     (found,) = folder.glob("*.tgz")
     return found
@@ -44,6 +44,6 @@ def test_publint(tmp_path: Path) -> None:
 
 
 def test_are_the_types_wrong(tmp_path: Path) -> None:
-    # It unpacks what npm packs; the rule left out is about programs that cannot load modules.
+    # It reads the package itself. The profile skips programs that cannot load ES modules.
     command = ("attw", str(packed(tmp_path)), "--profile", "esm-only")
     run_npm("exec", "--yes", f"--package={ATTW}", "--", *command)

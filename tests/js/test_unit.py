@@ -1,4 +1,4 @@
-"""The browser client's own tests, in Node: js/test, with the vectors cut at every position among them."""
+"""The tests of the browser client in js/test, run by Node."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ TESTS = sorted(JS.glob("test/*.test.js"))
 
 
 def test_js_unit() -> None:
-    said = run_node("--test", *TESTS)
-    assert re.search(r"^# fail 0$", said, re.MULTILINE), said
-    passed = re.search(r"^# pass (\d+)$", said, re.MULTILINE)
+    output = run_node("--test", *TESTS)
+    assert re.search(r"^# fail 0$", output, re.MULTILINE), output
+    passed = re.search(r"^# pass (\d+)$", output, re.MULTILINE)
     assert passed
-    assert int(passed[1]) > 160, said
+    assert int(passed[1]) > 160, output
