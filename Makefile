@@ -1,19 +1,20 @@
 # On a fresh machine with Python 3.11 or newer:
 #
-#   make demo      serve the demo; its address is printed
-#   make test      run every test, in real browsers too
-#   make coverage  run the tests without browsers, and say which lines of src they reached
-#   make lint      ruff and mypy --strict
+#   make demo      serve the demo and print its URL
+#   make test      run all tests, including those in real browsers
+#   make coverage  run the tests without browsers and report which lines of src they reach
+#   make lint      run ruff and mypy --strict
 #   make format    fix what ruff can fix
-#   make bench     measure, beside other servers
-#   make faults    kill it, fill and stall its disk, cut its network, and count what is lost
-#   make soak      come and go for half an hour: nothing may grow
+#   make bench     benchmark Tidewire and other servers
+#   make faults    kill the hub, fill and stall its disk, cut its network, and count lost events
+#   make soak      connect and disconnect clients for half an hour and look for leaks
+#   make clean     delete .venv and all build and test output
 #
-# Each installs what it needs into .venv, and as root what it needs from Debian.
-# ARGS goes to the command behind: make test ARGS="tests/test_hub.py -k resume"
+# Each target installs what it needs into .venv, and as root also packages from Debian.
+# ARGS is passed to the command: make test ARGS="tests/test_hub.py -k resume"
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-# Most tests wait for servers and browsers: one more than two cores have.
+# Most tests wait for servers and browsers, so use one job more than two cores.
 JOBS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -23,14 +24,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
 
-# A file's tests stay in one process: they share that file's servers and browsers.
+# The tests of a file run in one process: they share servers and browsers.
 test: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr curl iproute2 nftables || \
-		echo "without them tests in browsers and network namespaces are skipped" >&2
+		echo "without them, tests in browsers and network namespaces are skipped" >&2
 	@echo "Running the tests in $(JOBS) processes: up to ten minutes on two cores that have nothing else to do"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-# The report is written whatever the tests say; their exit code is this target's.
+# The report is written even if tests fail. The exit code is that of the tests.
 coverage: .venv/.installed-dev
 	@$(BIN)/coverage erase
 	@status=0; \
@@ -48,13 +49,13 @@ format: .venv/.installed-dev
 	$(BIN)/ruff format
 
 bench: .venv/.installed-bench
-	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them Nchan is left out" >&2
+	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them, Nchan is skipped" >&2
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# What needs root (mounts, network namespaces) is skipped without it, and said so.
+# Without root, faults that need it (mounts, network namespaces) are skipped with a message.
 faults: .venv/.installed
 	@scripts/apt-install e2fsprogs faketime iproute2 nftables strace || \
-		echo "without them some faults are skipped" >&2
+		echo "without them, some faults are skipped" >&2
 	$(BIN)/python -m faults --tier full $(ARGS)
 
 soak: .venv/.installed
@@ -63,13 +64,13 @@ soak: .venv/.installed
 clean:
 	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-# The stamps make a second run start at once, and a changed pyproject.toml install again.
+# With these stamp files a second run starts at once, and a changed pyproject.toml installs again.
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Tidewire needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+		echo "Tidewire needs Python 3.11 or newer; set one with make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		scripts/apt-install $$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
-	@echo "Making .venv"
+	@echo "Creating .venv"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --upgrade "pip>=25.1"
 	@touch $@
@@ -85,6 +86,6 @@ clean:
 	@touch $@ .venv/.installed
 
 .venv/.installed-bench: .venv/.made pyproject.toml
-	@echo "Installing Tidewire and what is measured beside it into .venv"
+	@echo "Installing Tidewire and the packages for its benchmarks into .venv"
 	@$(PIP) install --editable . --group bench
 	@touch $@ .venv/.installed

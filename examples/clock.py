@@ -1,4 +1,4 @@
-"""A stream straight from a generator: no log, no topic. curl -N localhost:8000/clock"""
+"""A stream from a generator, without a log or a topic. curl -N localhost:8000/clock"""
 
 import asyncio
 import time

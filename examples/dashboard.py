@@ -1,4 +1,4 @@
-"""A state, then its changes: GET /state, and EventSource("/changes?last_event_id=" + state.position)."""
+"""A state, then its changes: GET /state, then EventSource("/changes?last_event_id=" + state.position)."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ app = FastAPI(lifespan=hub.lifespan)
 state = {"visitors": 0}
 
 
-@hub.on_first("dashboard")  # nobody looks: nothing is made
+@hub.on_first("dashboard")  # without viewers nothing is produced
 async def produce(topic: str):
     while hub.subscribers(topic):
         state["visitors"] += 1
@@ -21,7 +21,7 @@ async def produce(topic: str):
 
 @app.get("/state")
 async def read():
-    # First the position, then the state: what comes between is in both.
+    # First the position, then the state: a change in between is in both, so none is missed.
     return {"position": str(await hub.head()), "state": state}
 
 

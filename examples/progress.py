@@ -14,7 +14,7 @@ async def work(name: str):
     for percent in range(0, 101, 20):
         await hub.publish(f"jobs/{name}", {"percent": percent})
         await asyncio.sleep(0.1)
-    await hub.end(f"jobs/{name}", "done")  # streams close, and nobody reconnects
+    await hub.end(f"jobs/{name}", "done")  # streams close, and clients do not reconnect
 
 
 @app.post("/jobs/{name}")

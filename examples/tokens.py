@@ -1,4 +1,4 @@
-"""An answer of a language model, token by token. curl -N 'localhost:8000/answer?question=why'"""
+"""The answer of a language model, token by token. curl -N 'localhost:8000/answer?question=why'"""
 
 import time
 
@@ -10,7 +10,7 @@ app = FastAPI()
 
 
 def model(question: str):
-    """Stand in for a model's own client, which is often a plain generator like this."""
+    """Stand in for the client of a model, which is often a plain generator like this one."""
     for word in f"You ask {question}? Because the sea follows the moon.".split():
         time.sleep(0.1)
         yield word

@@ -14,28 +14,28 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 # Paragraphs.
 INTRODUCTION = [
     "# Settings",
-    "What a hub and its server can be told. `tidewire serve` takes each as a flag and as an environment "
-    "variable, a program gives it to its hub by name: `Hub(heartbeat=5)`. Times are seconds, sizes bytes. "
-    "What is not allowed is refused at the start, in a sentence that says what is.",
-    "This page is made from the table in `tidewire.settings`, by `python scripts/settings_page.py`.",
+    "The settings of a hub and its server. Each is an option and an environment variable of "
+    "`tidewire serve`, and a keyword of `Hub`: `Hub(heartbeat=5)`. Times are in seconds, sizes in bytes. "
+    "An invalid value is refused at the start, with a message that says what is valid.",
+    "This page is generated from the table in `tidewire.settings` by `python scripts/settings_page.py`.",
 ]
 
-# The first setting of each part of the page, with the part's title and what holds for all of it.
+# The first setting of each part of the page, with the title of the part and its introduction.
 PARTS = {
     "retry": ("Streams", ""),
     "window_entries": ("The log", ""),
     "max_event": ("Publishing", ""),
     "head_timeout": (
         "Requests",
-        "The server judges the heads of requests. These settings hold under `tidewire serve`; uvicorn with "
-        "our [protocol](../explanation/takeover.md) has their defaults, another server has its own limits. "
-        "`body_timeout` is the hub's too and holds everywhere.",
+        "The server limits the heads of requests. These settings apply under `tidewire serve`. uvicorn "
+        "with our [protocol](../explanation/takeover.md) uses their defaults; other servers have their own "
+        "limits. `body_timeout` is also used by the hub and applies everywhere.",
     ),
 }
 
 WIDTH = 120
 
-# Units from the largest on.
+# Units, the largest first.
 SECONDS = ((3600, "h"), (60, "min"))
 BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -52,11 +52,11 @@ def page() -> str:
 
 
 def setting(name: str, item: Field[Any]) -> str:
-    flag, variable = f"--{name.replace('_', '-')}", f"TIDEWIRE_{name.upper()}"
+    option, variable = f"--{name.replace('_', '-')}", f"TIDEWIRE_{name.upper()}"
     facts = [
         f"Default: {', '.join(default(name, item))}",
         f"Why: {item.metadata['why']}",
-        f"Flag and variable: `{flag}`, `{variable}`",
+        f"Option and variable: `{option}`, `{variable}`",
     ]
     listed = "".join(wrapped(f"- {fact}", indent="  ") for fact in facts)
     return f"### {name}\n\n{wrapped(item.metadata['help'])}\n{listed}"
@@ -65,11 +65,11 @@ def setting(name: str, item: Field[Any]) -> str:
 def default(name: str, item: Field[Any]) -> list[str]:
     off, least = item.metadata["off"], item.metadata["least"]
     if off and item.default == 0:
-        return [f"0, which is {off}"]
-    said = [amount(name, cast(float, item.default))]
+        return [f"0, which means {off}"]
+    texts = [amount(name, cast(float, item.default))]
     if least > 1 or (least and is_time(name)):
-        said.append(f"at least {amount(name, least)}")
-    return [*said, f"0 is {off}"] if off else said
+        texts.append(f"at least {amount(name, least)}")
+    return [*texts, f"0 means {off}"] if off else texts
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -80,9 +80,9 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def amount(name: str, value: float) -> str:
-    """Return a value with its unit, in the largest unit that leaves it whole."""
+    """Return a value with its unit: the largest one in which it is a whole number."""
     if name.endswith("_rate"):
-        return f"{value:,g} a second"
+        return f"{value:,g} per second"
     if is_time(name):
         return in_units(value, SECONDS, "s")
     if ROWS[name].metadata["help"].startswith("Bytes"):

@@ -1,4 +1,4 @@
-"""The code in the documentation runs: programs, commands, JSON. JavaScript does in tests/browser."""
+"""The code in the documentation runs: programs, commands, JSON. JavaScript is tested in tests/browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Program = dict[str, Any]
 # Checked here or in tests/browser/test_docs_js.py.
 CHECKED = {"", "console", "html", "http", "js", "json", "python"}
 
-# For programs that the tests do not install: proxies, and the commands of Docker.
+# For programs that the tests do not install: proxies and Docker.
 UNCHECKED = {"nginx", "haproxy", "caddy", "sh"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
@@ -43,7 +43,7 @@ def test_every_language_is_known() -> None:
 
 
 def is_sketch(block: Block) -> bool:
-    """Explanations show how something is built, not a program."""
+    """Whether a block is from an explanation, which shows how something is built and not a program."""
     return block.page.startswith("docs/explanation/")
 
 
@@ -51,7 +51,7 @@ PROGRAMS = [block for block in blocks("python") if not is_sketch(block)]
 
 
 def run(block: Block, text: str | None = None) -> Program:
-    """Run a block as a program of its own and return its names."""
+    """Run a block as a program and return its names."""
     program: Program = {"__name__": "main"}
     exec(compile(text or block.text, block.place, "exec"), program)
     return program
@@ -106,7 +106,7 @@ def check_state(program: Program, url: str) -> None:
         assert next(iter(stream)).json() == {"id": "7", "status": "paid"}
 
 
-# What is asked of each program that can be served, by the place where it stands.
+# The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
     f"{TUTORIAL}#in-your-own-program": check_orders,
@@ -133,26 +133,26 @@ async def check_stopping(program: Program) -> None:
         assert program["hub"].node.draining
 
 
-async def check_told(program: Program) -> None:
+async def check_customer_is_told(program: Program) -> None:
     await asyncio.to_thread(program["test_the_customer_is_told"])
 
 
-async def check_admitted(program: Program) -> None:
+async def check_contract(program: Program) -> None:
     suite = program["TestMemory"]()
     tests = [name for name in dir(suite) if name.startswith("test_") and getattr(suite, name)]
     assert len(tests) > 40
     await asyncio.to_thread(suite.test_pages)
 
 
-# The same for what has coroutines to call.
+# The check of each program that has coroutines to call.
 CALLED = {
     "docs/how-to/fastapi.md#publish": check_publishing,
     "docs/how-to/stopping.md#stop-cleanly": check_stopping,
-    "docs/reference/testing.md#a-program-and-its-subscribers": check_told,
-    "docs/reference/testing.md#admit-an-engine": check_admitted,
+    "docs/reference/testing.md#a-program-and-its-subscribers": check_customer_is_told,
+    "docs/reference/testing.md#admit-an-engine": check_contract,
 }
 
-# What connects to a hub or a model has tests of its own, in this file or in tests/test_client_docs.py.
+# Programs that connect to a hub or a model have other tests, below or in tests/client/test_foreign.py.
 CLIENT_PAGE = "docs/reference/python-client.md"
 CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "docs/how-to/llm.md")}
 
@@ -174,10 +174,10 @@ def test_every_check_has_its_program() -> None:
     assert {*SERVED, *CALLED} <= {block.place for block in PROGRAMS}
 
 
-def test_what_the_client_page_says_is_printed(
+def test_the_programs_of_the_client_page_print_what_it_says(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # one of them keeps its position in a file
+    monkeypatch.chdir(tmp_path)  # one of them writes a position file
     with serving(Hub(per_process=True).app) as url:
         receipt = publish(url, "orders/7", {"status": "paid"}, event="status")
         end(url, "orders/7")
@@ -212,7 +212,7 @@ def test_the_event_of_the_reference_can_be_published() -> None:
     assert (draft.topic, draft.event, draft.key) == ("orders/7", "status", "paid-7")
 
 
-def test_the_line_of_an_export_is_a_real_one(tmp_path: Path) -> None:
+def test_the_line_of_an_export_is_real(tmp_path: Path) -> None:
     (block,) = blocks("json", "docs/reference/cli.md")
     path = tmp_path / "log.db"
     task = Import(str(path))
@@ -222,7 +222,7 @@ def test_the_line_of_an_export_is_a_real_one(tmp_path: Path) -> None:
     assert {**line, "id": "q7Zp2K.42"} == json.loads(block.text)
 
 
-def test_the_page_of_history_is_a_real_one() -> None:
+def test_the_page_of_history_is_real() -> None:
     (block,) = [item for item in blocks("json") if item.section == "a-page-of-history"]
     with serving(Hub(per_process=True).app) as url:
         publish(url, "news", "hello")

@@ -1,4 +1,4 @@
-"""Every program in examples/ runs, and does what its first line says."""
+"""Every program in examples/ runs and does what its docstring says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation says is so: links, settings, options, error codes, events, signatures."""
+"""The documentation is correct: links, settings, options, error codes, events, signatures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLI = "docs/reference/cli.md"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_have_targets(page: str) -> None:
     for link in links(page):
         if link.startswith("https://"):
             continue
@@ -60,7 +60,7 @@ def test_what_a_contributor_is_led_to_is_there() -> None:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text("utf-8")), f"{path} has no {name}"
 
 
-def test_the_readme_leads_to_every_page() -> None:
+def test_the_readme_links_every_page() -> None:
     assert set(PAGES) - {"README.md"} <= set(links("README.md"))
 
 
@@ -77,26 +77,28 @@ def settings_page() -> Any:
     return script
 
 
-def test_settings_are_those_of_the_table() -> None:
+def test_the_settings_page_is_up_to_date() -> None:
     script = settings_page()
-    assert script.PAGE.read_text("utf-8") == script.page(), "write it anew: python scripts/settings_page.py"
+    assert script.PAGE.read_text("utf-8") == script.page(), (
+        "generate it again: python scripts/settings_page.py"
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "text"),
     [
         ("retry", "2 s, at least 0.5 s"),
         ("max_age_portable", "10 min, at least 1 s"),
         ("retention_age", "24 h, at least 1 s"),
         ("window_bytes", "64 MiB, at least 1 KiB"),
         ("window_entries", "10,000"),
-        ("stream_rate", "200 a second, 0 is no limit"),
-        ("max_streams", "0, which is 80 % of the descriptor limit"),
+        ("stream_rate", "200 per second, 0 means no limit"),
+        ("max_streams", "0, which means 80 % of the descriptor limit"),
     ],
 )
-def test_defaults_are_readable(name: str, said: str) -> None:
+def test_defaults_are_readable(name: str, text: str) -> None:
     part = settings_page().page().partition(f"### {name}\n")[2].partition("###")[0]
-    assert f"- Default: {said}\n" in part
+    assert f"- Default: {text}\n" in part
 
 
 # -- the command line
@@ -115,7 +117,7 @@ COMMANDS = {name: command_of(name) for name in main.list_commands(click.Context(
 
 
 def options(command: click.Command) -> list[click.Option]:
-    """Return the options of a command, and of all below it."""
+    """Return the options of a command and of its subcommands."""
     own = [item for item in command.params if isinstance(item, click.Option)]
     below = command.commands.values() if isinstance(command, click.Group) else ()
     return [*own, *(option for item in below for option in options(item))]
@@ -126,7 +128,7 @@ def names(command: click.Command) -> set[str]:
 
 
 def sections(page: str) -> dict[str, str]:
-    """Return the text below each heading of the second level."""
+    """Return the text below each second-level heading."""
     parts = re.split(r"^## (.+)\n", "\n".join(read(page).prose), flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -135,7 +137,7 @@ def sections(page: str) -> dict[str, str]:
 def test_options_exist(page: str) -> None:
     known = {name for command in [main, uvicorn.main, *COMMANDS.values()] for name in names(command)}
     benchmarks = (ROOT / "benchmarks" / "run.py").read_text()
-    # (What is `sh` is for other programs.)
+    # (`sh` blocks are for other programs.)
     shown = [block.text for block in read(page).blocks if block.language != "sh"]
     text = "\n".join([*code_spans(page), *shown])
     assert set(OPTION.findall(text)) <= known | set(re.findall(r'"(--[a-z-]+)"', benchmarks))
@@ -155,9 +157,9 @@ def test_options_belong_to_their_command(page: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_in_the_reference(name: str) -> None:
-    said = set(ANY_OPTION.findall(sections(CLI)[name]))
+    documented = set(ANY_OPTION.findall(sections(CLI)[name]))
     for option in options(COMMANDS[name]):
-        assert option.name in ROWS or set(option.opts) <= said
+        assert option.name in ROWS or set(option.opts) <= documented
 
 
 def test_variables_exist() -> None:
@@ -175,8 +177,8 @@ def test_variables_exist() -> None:
     ],
 )
 def test_exit_codes(section: str, codes: str) -> None:
-    said = re.findall(r"^\| ([0-9]+) \|", sections(CLI)[section], re.MULTILINE)
-    assert said == re.findall(r"^  ([0-9]+) ", codes, re.MULTILINE)
+    documented = re.findall(r"^\| ([0-9]+) \|", sections(CLI)[section], re.MULTILINE)
+    assert documented == re.findall(r"^  ([0-9]+) ", codes, re.MULTILINE)
 
 
 def test_make_targets_exist() -> None:
@@ -192,7 +194,7 @@ def test_every_example_is_in_the_list() -> None:
 
 # -- errors
 
-# What no request to a hub meets: who asks it, who starts it, and the demo with a surface of its own.
+# Modules whose errors are not answers of a hub: clients, start-up, and the demo with its own routes.
 NO_ANSWERS = (
     "cli/",
     "client/",
@@ -206,7 +208,7 @@ NO_ANSWERS = (
     "workers",
 )
 
-# Raised by the same modules as the answers, and by no request.
+# Errors of the other modules that no request can cause.
 FOR_PROGRAMS = {
     "invalid_comment",
     "invalid_data",
@@ -220,7 +222,7 @@ FOR_PROGRAMS = {
 
 
 def documented(page: str, *header: str) -> set[tuple[str, ...]]:
-    """Return what stands left of the codes in a page's tables, and the codes."""
+    """Return the columns left of the codes in a page's tables, and each code."""
     rows = [row for table in tables(page, *header) for row in table]
     return {(*row[:-2], code) for row in rows for code in re.findall(r"`([a-z0-9_]+)`", row[-2])}
 
@@ -231,11 +233,11 @@ def test_every_answer_is_documented() -> None:
 
 
 def test_every_other_error_is_documented() -> None:
-    said = documented(LIBRARY, "code", "when") | documented(PYTHON, "code", "when")
+    listed = documented(LIBRARY, "code", "when") | documented(PYTHON, "code", "when")
     answers = {code for _, code in documented(HTTP, "status", "code", "when")}
     made = {code for _, code in raised(without=("demo/",))}
-    passed_on = {"not_a_stream", "redirected"}  # made without one of the kinds' names
-    assert made - answers == {code for (code,) in said} - passed_on
+    passed_on = {"not_a_stream", "redirected"}  # made without an error class's name
+    assert made - answers == {code for (code,) in listed} - passed_on
 
 
 def test_statuses_are_those_of_http() -> None:
@@ -255,7 +257,7 @@ def test_head_by_value() -> None:
 
 @cache
 def event_types() -> set[str]:
-    """Return the types of all events that the hub makes."""
+    """Return the types of all events of the hub itself."""
     made = {hub_events.END}
     for path in SRC.rglob("*.py"):
         for call in calls(ast.parse(path.read_text("utf-8"))):
@@ -293,7 +295,7 @@ Signature = list[tuple[str, Any, object]]
 
 
 def shown_calls(page: str) -> list[str]:
-    """Return what is shown as a call with its parameters, defaults and all."""
+    """Return the calls that a page shows with their parameters and defaults."""
     spans = [span for span in code_spans(page) if re.fullmatch(r"(await )?[A-Za-z_]+\(.*\)", span)]
     return [span for span in spans if "=" in span and "Event(" not in span]
 
