@@ -98,9 +98,9 @@ def ask(client: Client, url: str, key: str = "secret", **options: Any) -> Any:
 
 def test_the_tokens_of_a_model(client: Client, theirs: str) -> None:
     with ask(client, theirs) as events:
-        said = [event.data for event in events]
-    assert said.pop() == "[DONE]"
-    assert [json.loads(item)["choices"][0]["delta"]["content"] for item in said] == TOKENS
+        received = [event.data for event in events]
+    assert received.pop() == "[DONE]"
+    assert [json.loads(item)["choices"][0]["delta"]["content"] for item in received] == TOKENS
 
 
 def test_the_error_of_a_wrong_key_has_the_headers_of_the_answer(client: Client, theirs: str) -> None:
@@ -111,8 +111,8 @@ def test_the_error_of_a_wrong_key_has_the_headers_of_the_answer(client: Client, 
 
 def test_a_busy_model_is_retried(client: Client) -> None:
     busy = answer("429 Too Many Requests", "Retry-After: 0", "Content-Type: application/json", body=b"{}")
-    said = stream(b'data: {"a": 1}\n\ndata: [DONE]\n\n')
-    with Scripted(busy, answer("529 Overloaded"), said) as server:
+    received = stream(b'data: {"a": 1}\n\ndata: [DONE]\n\n')
+    with Scripted(busy, answer("529 Overloaded"), received) as server:
         policy = Policy(retry=0.02, reconnect=False, attempts=4)
         assert data(ask(client, server.url, reconnect=policy)) == ['{"a": 1}', "[DONE]"]
     assert len({request.body for request in server.requests}) == 1
@@ -156,8 +156,8 @@ def program(number: int) -> dict[str, Any]:
 
 def test_the_page_on_models_reads_one(theirs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "secret")
-    said = program(0)["tokens"](theirs + "/v1/chat/completions", "Why is there a tide?")
-    assert "".join(said) == "".join(TOKENS)
+    received = program(0)["tokens"](theirs + "/v1/chat/completions", "Why is there a tide?")
+    assert "".join(received) == "".join(TOKENS)
 
 
 def test_the_page_on_models_relays_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_the_page_on_models_relays_an_answer(monkeypatch: pytest.MonkeyPatch) ->
     with Scripted(script) as model:
         monkeypatch.setenv("MODEL_URL", model.url)
         with serving(program(1)["app"]) as url:
-            said = list(sync.connect(f"{url}/answer?question=why", reconnect=False))
-    assert [event.event for event in said] == ["token"] * len(TOKENS) + ["done"]
-    assert [event.json()["content"] for event in said[:-1]] == TOKENS
+            received = list(sync.connect(f"{url}/answer?question=why", reconnect=False))
+    assert [event.event for event in received] == ["token"] * len(TOKENS) + ["done"]
+    assert [event.json()["content"] for event in received[:-1]] == TOKENS
     assert orjson.loads(model.requests[0].body)["messages"][0]["content"] == "why"

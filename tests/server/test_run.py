@@ -430,6 +430,13 @@ def test_every_setting_is_a_flag_and_a_variable() -> None:
         assert f"TIDEWIRE_{name.upper()}" in help
 
 
+def test_help_lists_the_settings_after_the_options() -> None:
+    help = CliRunner().invoke(main, ["serve", "--help"]).stdout
+    options, _, settings = help.partition("\nSettings:\n")
+    assert options.count("\n  --engine ") == 1
+    assert re.findall(r"^  --([a-z-]+)", settings, re.MULTILINE) == [name.replace("_", "-") for name in ROWS]
+
+
 def test_settings_reach_the_hub_and_the_protocol() -> None:
     environment = {"TIDEWIRE_HEARTBEAT": "7", "TIDEWIRE_MAX_URL_BYTES": "256"}
     with Served("--retry", "3", env=environment) as server:
