@@ -82,7 +82,7 @@ def first_ack(outcome: Outcome, moment: float) -> float:
 
 
 def broken_fsync(context: Context) -> Result:
-    """F5: one fsync fails with EIO. What it should have made durable may be lost; later ones hide that."""
+    """F5: one fsync fails with EIO. What it should have made durable may be lost; later fsyncs hide that."""
     scale, log = scale_of(context), context.folder / "strace"
     with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
         work.steady(scale.before)

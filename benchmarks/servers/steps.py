@@ -2,7 +2,7 @@
 The steps from the naive server to ours, one at a time, for docs/explanation/fan-out.md.
 
 Three plain ASGI programs that differ only in what a subscriber is. What they leave out (slow readers,
-resume, heartbeats) would only make them slower.
+resume, heartbeats) would only add to their cost.
 """
 
 from __future__ import annotations

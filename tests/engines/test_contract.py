@@ -88,7 +88,7 @@ class Open(MemoryEngine):
 
 
 class Ahead(MemoryEngine):
-    """A page says that it looked through everything, however few entries it returns."""
+    """A page reports that it is complete through the head, however few entries it returns."""
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         return (await super().read(after, limit, selector))._replace(through=self.head)

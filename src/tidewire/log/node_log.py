@@ -23,7 +23,7 @@ from .engine import Engine
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from .window import Verdict, Window
 
-# Pages looked through for one page of history; beyond them the page says `more`.
+# Pages read from the engine for one page of history, at most; if there is more, the page says `more`.
 HISTORY_PAGES = 16
 
 
@@ -280,7 +280,7 @@ class NodeLog:
         events = [entry.as_event() for entry in entries]
         return {
             "events": [{"id": e.id, "topic": e.topic, "event": e.event, "data": e.data} for e in events],
-            # Not the position of the last event: the page may have looked through many others after it.
+            # Not the position of the last event: the page may have read many other entries after it.
             "next": str(self.window.position(after)),
             "head": str(self.window.position(self.window.head)),
             "more": after < self.window.head,

@@ -124,13 +124,13 @@ def quick_check(db: sqlite3.Connection, path: str) -> None:
 
 
 def checkpoint(db: sqlite3.Connection) -> int:
-    """Move what no reader or writer is using of the WAL into the file. Return the pages in the WAL."""
+    """Move the part of the WAL that nothing reads or writes into the file. Return the pages in the WAL."""
     _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(pages)
 
 
 def restart_wal(db: sqlite3.Connection) -> None:
-    """Wait briefly until no reader uses the WAL. Otherwise readers that take turns let it grow forever."""
+    """Restart the WAL, after a brief wait for its readers: overlapping ones could keep it growing forever."""
     db.execute(f"PRAGMA busy_timeout = {READERS_TIMEOUT}")
     try:
         db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()

@@ -218,7 +218,7 @@ class SQLiteEngine:
 
 
 class LoopListener:
-    """Passes what the writer reports on to the event loop, in order."""
+    """Passes the writer's reports on to the event loop, in order."""
 
     def __init__(self, engine: SQLiteEngine) -> None:
         self._engine = engine

@@ -1,5 +1,5 @@
 """
-The lock that keeps a log file to one process: two hubs on one log would give two events the same id.
+The lock that gives a log file to one process only: two hubs on one log would give two events the same id.
 
 It is on a separate file beside the log. SQLite's own locks are on the log itself,
 and a process that closed any descriptor of that file would lose them.

@@ -347,7 +347,7 @@ class LogFile:
     # -- the file
 
     def checkpoint(self) -> None:
-        """Move what no reader is using of the WAL into the file; for a long WAL, wait for the readers."""
+        """Move the part of the WAL that nothing reads into the file; for a long WAL, wait for its readers."""
         if checkpoint(self._db) > LONG_WAL:
             restart_wal(self._db)
 

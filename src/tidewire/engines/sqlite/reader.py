@@ -201,7 +201,7 @@ class Reader:
 
     def newest_matching(self, selector: Selector, floor: int, head: int) -> tuple[list[int], int]:
         """
-        Return offsets of the newest events that `selector` matches, complete down to the second value.
+        Return the offsets of the newest events that `selector` matches, and the lowest offset searched.
 
         It reads a few thousand entries at most; there may be more matches below.
         """

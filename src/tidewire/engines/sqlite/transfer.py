@@ -124,7 +124,7 @@ class Line(NamedTuple):
 
 
 class Times:
-    """The original times of entries, except that they never go backwards and are never later than now."""
+    """Keeps the original times of entries, but never lets them go backwards or beyond now."""
 
     def begin(self, newest: float) -> Clock:
         """Return the log's clock; `newest` is the time of its newest entry."""
@@ -157,8 +157,8 @@ class Import:
         """
         Store all lines of `file`.
 
-        Raises what is wrong with the first bad line; the lines before it are
-        stored. Raises `StartRefused` if the log cannot be opened, and
+        Raises an error that names the line if one is bad; the lines before it
+        are stored. Raises `StartRefused` if the log cannot be opened, and
         `StoreFull` if the disk is full.
         """
         lines = read_lines(file)
@@ -202,7 +202,7 @@ class Import:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """Yield the lines of `file` that are not blank. Raises what is wrong with a line, with its number."""
+    """Yield the lines of `file` that are not blank. Raises an error that names the line if one is bad."""
     number = 0
     while text := file.readline(MAX_LINE + 1):
         number += 1

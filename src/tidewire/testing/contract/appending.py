@@ -104,7 +104,7 @@ class Appending(Base):
 
 
 async def append(log: OpenLog, *drafts: Draft) -> Position:
-    """Append in a separate coroutine: a refusal is raised there, at whatever moment the engine raises it."""
+    """Append in a separate coroutine: a refusal is raised there, whenever the engine raises it."""
     return (await log.engine.append(drafts))[0].position
 
 
