@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.fakes import (
+    INVALID,
     NOW,
     START,
     FakeEngine,
@@ -21,12 +22,15 @@ from support.fakes import (
     cohorts_of,
     drift,
     end,
+    heartbeats,
     listen,
+    now,
     numbers,
     open_node,
     positions,
     publish,
     quiet,
+    sample,
     until,
     virtual,
 )
@@ -43,21 +47,6 @@ from tidewire.log.entries import Draft, Since
 from tidewire.position import Position
 from tidewire.settings import Settings
 from tidewire.topics import Selector
-
-INVALID = Since("invalid")
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def heartbeats(wire: RecordingWire) -> int:
-    return sum(item == Comment("") for item in wire.read())
-
-
-def sample(node: Node, name: str, **labels: str) -> float:
-    return node.metrics.registry.get_sample_value(f"tidewire_{name}", labels) or 0.0
-
 
 # -- the start of a stream
 

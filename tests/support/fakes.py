@@ -15,7 +15,7 @@ from tidewire.delivery.cohort import Cohort
 from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
-from tidewire.event_stream import Event
+from tidewire.event_stream import Comment, Event
 from tidewire.log.engine import Durability, Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from tidewire.metrics import Metrics
@@ -27,6 +27,7 @@ from tidewire.topics import Selector
 
 NOW = Since("now")
 START = Since("start")
+INVALID = Since("invalid")
 
 
 # -- the node
@@ -58,6 +59,21 @@ async def end(node: Node, topic: str, reason: str = "ended") -> Receipt:
 def numbers(first: int, last: int) -> list[str]:
     """Return the numbers from `first` to `last` as data of events."""
     return [str(number) for number in range(first, last + 1)]
+
+
+def now() -> float:
+    """Return the time of the running loop."""
+    return asyncio.get_running_loop().time()
+
+
+def sample(node: Node, name: str, **labels: str) -> float:
+    """Return the value of a node's metric `tidewire_<name>`."""
+    return node.metrics.registry.get_sample_value(f"tidewire_{name}", labels) or 0.0
+
+
+def heartbeats(wire: RecordingWire) -> int:
+    """Return how many heartbeats a stream has had."""
+    return sum(item == Comment("") for item in wire.read())
 
 
 def cohorts_of(node: Node) -> Iterator[Cohort]:
