@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 from typing import Any
 
@@ -30,8 +29,7 @@ from support.fakes import (
     virtual,
 )
 from tidewire.delivery.node import Node
-from tidewire.delivery.topic_hooks import TopicHook
-from tidewire.errors import KeyConflict, TidewireError, TopicEnded, Unavailable, Unknown
+from tidewire.errors import KeyConflict, TopicEnded, Unavailable, Unknown
 from tidewire.log.entries import Draft, Since
 from tidewire.position import Position
 from tidewire.topics import Selector
@@ -383,85 +381,6 @@ async def test_two_nodes_share_one_log() -> None:
             again = await listen(two, "**", since=position)
             await quiet()
             assert again.data == [str(number) for number in range(position.offset, 30)]
-
-
-# -- what programs use: counts and hooks
-
-
-@virtual
-async def test_subscribers_are_counted() -> None:
-    async with open_node() as node:
-        wires = [await listen(node, *terms) for terms in [("a",), ("a",), ("a", "b/*"), ("**",)]]
-        counts = [node.subscribers(topic) for topic in ("a", "b/1", "c", "b/1/2")]
-        assert counts == [4, 2, 1, 1]
-        assert node.streams_open == 4
-        assert wires[0].subscriber
-        wires[0].subscriber.pause_writing()
-        assert node.subscribers("a") == 4
-        wires[0].leave()
-        wires[3].leave()
-        wires[3].leave()
-        assert [node.subscribers(topic) for topic in ("a", "b/1", "c")] == [2, 1, 0]
-        assert len(node.subscribers_of("a")) == 2
-
-
-@virtual
-async def test_hooks_for_the_first_and_the_last_subscriber() -> None:
-    calls: list[str] = []
-
-    async def first(topic: str) -> None:
-        await asyncio.sleep(0)
-        calls.append(f"+{topic}")
-
-    async with open_node() as node:
-        early = await listen(node, "a")
-        for term in ("a", "demo/*"):
-            node.add_hook(TopicHook(term, first, lambda topic: calls.append(f"-{topic}")))
-        await quiet()
-        assert calls == ["+a"], "subscribers that are already there count"
-        wires = [await listen(node, *terms) for terms in [("a",), ("demo/1", "demo/2"), ("demo/1",), ("**",)]]
-        await quiet()
-        assert sorted(calls) == ["+a", "+demo/1", "+demo/2"]
-        calls.clear()
-        # A pattern counts for a hook's topic, but not for each topic of a hook's pattern.
-        early.leave()
-        wires[0].leave()
-        wires[1].leave()
-        await quiet()
-        assert calls == ["-demo/2"]
-        wires[3].leave()
-        await quiet()
-        assert calls == ["-demo/2", "-a"]
-        again = await listen(node, "a")
-        await quiet()
-        assert calls == ["-demo/2", "-a", "+a"]
-        calls.clear()
-        assert again
-        await node.drain()
-        assert sorted(calls) == ["-a", "-demo/1"]
-
-
-@virtual
-async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(topic: str) -> None:
-        raise RuntimeError("broken")
-
-    async with open_node() as node:
-        node.add_hook(TopicHook("a", fail, fail))
-        with caplog.at_level(logging.ERROR, "tidewire"):
-            wire = await listen(node, "a")
-            await publish(node, "a", "1")
-            await quiet()
-            wire.leave()
-            await quiet()
-        assert wire.data == ["1"]
-        assert caplog.text.count("on_first or on_last of 'a' failed") == 2
-
-
-@virtual
-async def test_a_hook_with_a_bad_topic_is_refused() -> None:
-    with pytest.raises(TidewireError):
-        TopicHook("a*", None, None)
 
 
 # -- the JSON page
