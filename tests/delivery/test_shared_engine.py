@@ -1,4 +1,4 @@
-"""One node, from its engine to its streams, on a loop with virtual time."""
+"""Nodes on a shared engine, which may be down, lag, and have entries of other nodes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from support.fakes import (
 from tidewire.errors import Unavailable
 from tidewire.log.entries import Since
 from tidewire.position import Position
-
-# -- an engine that is down, lags or fails
 
 
 @virtual
@@ -97,9 +95,6 @@ async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
         assert (later.data, later.gaps) == (["7"], [])
         wrong = await listen(node, "a", since=made[6]._replace(offset=8))
         assert wrong.gaps[0]["reason"] == "future"
-
-
-# -- several nodes
 
 
 @virtual
