@@ -326,7 +326,7 @@ def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     refused = tidewire("serve", "--port", "0", "--engine", "./logs/log.db", cwd=tmp_path)
     assert refused.returncode == 1
-    assert f"cannot create the folder {tmp_path}/logs for the log" in refused.stderr
+    assert f"cannot create the folder of the log {tmp_path}/logs/log.db" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 

@@ -88,7 +88,7 @@ class LogFile:
         on_check: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.path = os.path.realpath(path)
-        make_folder(os.path.dirname(self.path))
+        make_folder_of(self.path)
         self._lock = FileLock(self.path)
         try:
             self._db = connect(self.path)
@@ -403,12 +403,12 @@ class LogFile:
         return self._db.execute(query, values).fetchall()
 
 
-def make_folder(path: str) -> None:
-    """Create the folder of a log if it is missing. Raises `StartRefused` if that fails."""
+def make_folder_of(path: str) -> None:
+    """Create the folder of the log at `path` if it is missing. Raises `StartRefused` if that fails."""
     try:
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     except OSError as error:
-        raise StartRefused(f"cannot create the folder {path} for the log: {error.strerror}") from None
+        raise StartRefused(f"cannot create the folder of the log {path}: {error.strerror}") from None
 
 
 @functools.cache
