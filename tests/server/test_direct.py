@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.slow_engine import SlowEngine, slow_engines
-from support.stream_server import LOOPS, Serving, closed, get, head_of, post, read_all, read_until, responses
+from support.stream_server import Serving, closed, get, head_of, post, read_all, read_until, responses
 from support.waiting import PATIENCE, wait_until
 from tidewire import Hub
 from tidewire.http.admission import Admission
@@ -115,11 +115,6 @@ def awaits_body(served: HubServer) -> bool:
     """Return whether a connection waits for a body on the fast path."""
     paths = [getattr(connection, "_fast_path", None) for connection in list(served.serving.connections)]
     return any(path is not None and path._partial for path in paths)
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture(params=["memory", "slow", "sqlite"])

@@ -6,24 +6,21 @@ import asyncio
 import contextlib
 import gc
 import socket
-import ssl
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from support.stream_clients import SOON, Way, ask, hang_up, portable, receive_slowly, stick, write
 from support.stream_server import (
     FIRST,
     HEADERS,
-    LOOPS,
     PORTABLE_BODY,
     FakeSubscriber,
     Serving,
@@ -41,92 +38,6 @@ from support.waiting import PATIENCE, wait_until
 from tidewire.server import protocol, socket_wire
 from tidewire.server.protocol import StreamProtocol
 from tidewire.settings import Settings
-
-WAYS = ("plain", "http10", "tls", "unix")
-
-# A second is promised, on a machine that has time. What is not noticed then is not noticed at all.
-SOON = 10.0
-
-
-class Way:
-    """One kind of connection to the server, as a client sees it."""
-
-    def __init__(self, serving: Serving, name: str, trust: ssl.SSLContext | None) -> None:
-        self.serving = serving
-        self.name = name
-        self.trust = trust
-        self.version = "1.0" if name == "http10" else "1.1"
-        self.framing = "raw" if name == "http10" else "chunked"
-
-    def connect(self, **options: Any) -> socket.socket:
-        sock = self.serving.connect(**options)
-        if self.trust is None:
-            return sock
-        sock = self.trust.wrap_socket(sock, server_hostname="localhost")
-        self.serving.clients.append(sock)
-        return sock
-
-    def request(self, *headers: str) -> bytes:
-        return get("/stream", *headers, version=self.version)
-
-    def open(self, **options: Any) -> socket.socket:
-        """Return the client of a stream whose head and first chunk have been read."""
-        client = self.connect(**options)
-        client.sendall(self.request())
-        read_until(client, self.framed(FIRST))
-        return client
-
-    def framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self.framing == "chunked" else data
-
-    def body(self, data: bytes) -> tuple[bytes, bool]:
-        """Return the body and whether it ended properly. HTTP/1.0 cannot show that."""
-        return dechunk(data) if self.framing == "chunked" else (data, True)
-
-
-@pytest.fixture(scope="session")
-def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
-
-
-@pytest.fixture
-def app() -> StreamApp:
-    return StreamApp()
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serving(app: StreamApp, loop: str) -> Iterator[Serving]:
-    with Serving(app, loop=loop) as server:
-        yield server
-
-
-@pytest.fixture(params=WAYS)
-def way(
-    request: pytest.FixtureRequest,
-    app: StreamApp,
-    loop: str,
-    certificates: tuple[ssl.SSLContext, ssl.SSLContext],
-    tmp_path: Path,
-) -> Iterator[Way]:
-    server, client = certificates if request.param == "tls" else (None, None)
-    uds = str(tmp_path / "hub.sock") if request.param == "unix" else None
-    with Serving(app, loop=loop, tls=server, uds=uds) as serving:
-        yield Way(serving, request.param, client)
-
-
-def write(serving: Serving, subscriber: FakeSubscriber, data: bytes) -> None:
-    serving.call(subscriber.wire.write, subscriber.frame(data))
-
 
 # -- taken over
 
@@ -218,16 +129,6 @@ def test_http_1_0_is_answered_without_chunks(serving: Serving) -> None:
 
 
 # -- not taken over, and not affected
-
-
-def portable(response: bytes) -> None:
-    assert dechunk(head_of(response)[2]) == (PORTABLE_BODY, True)
-
-
-def ask(app: Any, request: bytes, **options: Any) -> bytes:
-    with Serving(app, **options) as serving, serving.connect() as client:
-        client.sendall(request)
-        return read_all(client)
 
 
 def test_head_does_not_open_a_stream(app: StreamApp) -> None:
@@ -418,15 +319,6 @@ def test_arming_after_the_first_chunk_is_too_late() -> None:
 # -- flow control
 
 
-def receive_slowly(client: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        received = client.recv(65536)
-        assert received, f"closed after {len(data)} of {size}"
-        data += received
-    return bytes(data)
-
-
 def test_a_stuck_reader_pauses_its_subscriber_and_loses_nothing(way: Way, app: StreamApp) -> None:
     client = way.open(receive_buffer=4096)
     subscriber = app.subscriber
@@ -446,13 +338,6 @@ def test_a_stuck_reader_pauses_its_subscriber_and_loses_nothing(way: Way, app: S
     assert receive_slowly(client, len(expected)) == expected
     wait_until(lambda: subscriber.calls == ["attach", "pause", "resume"])
     client.close()
-
-
-def stick(way: Way, subscriber: FakeSubscriber) -> None:
-    """Write until the subscriber must pause. With TLS that is one write after the socket is full."""
-    for _ in range(2):
-        write(way.serving, subscriber, b"x" * 16_000_000)
-    wait_until(lambda: "pause" in subscriber.calls)
 
 
 def test_a_write_pause_in_force_at_the_takeover_is_adopted(app: StreamApp, loop: str) -> None:
@@ -515,15 +400,6 @@ def test_the_kernel_can_be_told_to_tolerate_a_slow_reader(way: Way, app: StreamA
 
 
 # -- ending
-
-
-def hang_up(client: socket.socket, how: str) -> None:
-    if how == "half-close":
-        client.shutdown(socket.SHUT_WR)
-        return
-    if how == "reset":
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
 
 
 @pytest.mark.parametrize("how", ["close", "half-close", "reset"])
