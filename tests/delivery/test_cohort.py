@@ -288,15 +288,20 @@ def test_idle_members_are_sent_their_position() -> None:
 def test_the_member_that_heard_least_counts_for_all() -> None:
     scene = Scene()
     one = scene.member()
-    scene.cohort.announced, scene.cohort.silent_since = 5, 50.0
+    scene.publish(*"12345", topic="other")
+    scene.cohort.begin_with(hub_events.position(scene.window.position(5)), 5)
+    scene.cohort.step(1)
+    scene.cohort.silent_since = 50.0
     two = Wire()
     two.subscriber = Subscriber(scene.owner, scene.cohort.selector, None, scene.cohort.sent)
     two.subscriber.attach(two, "raw")
     two.subscriber.announced, two.subscriber.silent_since = 2, 40.0
     scene.cohort.join(two.subscriber)
-    assert (scene.cohort.announced, scene.cohort.silent_since) == (2, 40.0)
+    assert (scene.cohort.oldest, scene.cohort.silent_since) == (2, 40.0)
     one.member.pause_writing()
-    assert (one.member.announced, one.member.silent_since) == (2, 40.0)
+    two.member.pause_writing()
+    assert (one.member.announced, two.member.announced) == (5, 2), "each keeps its own last id"
+    assert one.member.silent_since == two.member.silent_since == 40.0
 
 
 def test_all_members_fall_behind_at_their_true_offsets() -> None:

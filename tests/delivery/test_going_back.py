@@ -54,6 +54,36 @@ async def test_a_log_that_goes_back_is_a_gap_for_streams_that_were_further() -> 
 
 
 @virtual
+async def test_each_stream_is_judged_by_the_last_id_that_its_client_has() -> None:
+    """None of the lost events was for these streams, but the log can no longer continue some of their ids."""
+    engine = FakeEngine()
+    async with open_node(engine, heartbeat=15) as node:
+        idle = await listen(node, "a")
+        await publish(node, "b", *numbers(1, 10))
+        sent = await listen(node, "a")
+        await asyncio.sleep(20)
+        assert idle.last_id.offset == sent.last_id.offset == 10, "by a heartbeat, and at its start"
+        # Two with older ids become members of the same cohort.
+        brought = [await listen(node, "a", since=node.window.position(offset)) for offset in (9, 7)]
+        held = [node.window.position(offset) for offset in (10, 10, 9, 7)]
+        wires = [idle, sent, *brought]
+        await quiet()
+        assert all(wire.subscriber and wire.subscriber.live for wire in wires)
+        engine.log.go_back(8)
+        await quiet()
+        gaps = [[(gap["reason"], gap["requested"]) for gap in wire.gaps] for wire in wires]
+        assert gaps == [
+            [("foreign", str(held[0]))],
+            [("foreign", str(held[1]))],
+            [("foreign", str(held[2]))],
+            [],
+        ]
+        await publish(node, "a", "9b")
+        await quiet()
+        assert [wire.data for wire in wires] == [["9b"]] * 4
+
+
+@virtual
 async def test_a_reader_before_the_point_where_the_log_went_back_misses_nothing() -> None:
     engine = FakeEngine()
     async with open_node(engine) as node:

@@ -38,7 +38,9 @@ class Cohort:
 
     `pending` are the entries that the members have not been sent. `waiting` are
     streams that are behind and yet ahead of `sent`: they started at the head while
-    older entries were pending. `due` belongs to the timer.
+    older entries were pending. `announced` is the offset of the last id that a round
+    brought, and `oldest` that of the oldest last id that a member has: it may have
+    joined after that round. `due` belongs to the timer.
     """
 
     __slots__ = (
@@ -47,10 +49,12 @@ class Cohort:
         "_rounds",
         "_window",
         "announced",
+        "announcements",
         "behind",
         "due",
         "framing",
         "members",
+        "oldest",
         "pending",
         "scheduled",
         "selector",
@@ -69,10 +73,12 @@ class Cohort:
         self.scheduled = False
         self.silent_since = 0.0
         self.announced = 0
+        self.announcements = 0  # how many rounds brought an id
+        self.oldest = 0
         self.due = 0
         self._window = window
         self._round = Round(b"", {})
-        self._before = (0, 0)  # `sent` and `announced` from before the round
+        self._before = (0, 0, 0)  # `_progress` from before the round
 
     def __len__(self) -> int:
         return len(self.members) + len(self.behind)
@@ -81,6 +87,10 @@ class Cohort:
     def sent(self) -> int:
         """The offset through which the members have everything once the current round is done."""
         return self.pending[0].offset - 1 if self.pending else self._window.head
+
+    @property
+    def _progress(self) -> tuple[int, int, int]:
+        return self.sent, self.announced, self.announcements
 
     @property
     def in_round(self) -> bool:
@@ -95,19 +105,22 @@ class Cohort:
         """Make `subscriber`, which has everything through `sent`, a member from the next round on."""
         assert subscriber.offset == self.sent
         assert subscriber.wire
-        # For all members the oldest announced id and the longest silence count.
+        # For all members the oldest id and the longest silence count.
         if not self.members:
-            self.announced, self.silent_since = subscriber.announced, subscriber.silent_since
-        self.announced = min(self.announced, subscriber.announced)
+            self.oldest, self.silent_since = subscriber.announced, subscriber.silent_since
+        self.oldest = min(self.oldest, subscriber.announced)
         self.silent_since = min(self.silent_since, subscriber.silent_since)
         self.behind.discard(subscriber)
         self.members[subscriber] = subscriber.wire.write
+        subscriber.joined = self.announcements
         subscriber.live = True
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Move a member to those that are behind, at the offset that it really reached."""
+        """Move a member to those that are behind, at the offset and with the last id that it really has."""
         unwritten = self._round.skip(subscriber)
-        subscriber.offset, subscriber.announced = self._before if unwritten else (self.sent, self.announced)
+        subscriber.offset, announced, announcements = self._before if unwritten else self._progress
+        if announcements > subscriber.joined:
+            subscriber.announced = announced
         subscriber.silent_since = self.silent_since
         subscriber.live = False
         del self.members[subscriber]
@@ -134,7 +147,7 @@ class Cohort:
         """Join what is pending into a round. Return False if nothing is pending."""
         if not self.pending:
             return False
-        before = (self.sent, self.announced)
+        before = self._progress
         frames: list[bytes] = []
         size = 0
         with_topic = not self.selector.single
@@ -144,17 +157,24 @@ class Cohort:
                 break
             frames.append(frame)
             size += len(frame)
-            self.announced = self.pending.popleft().offset
+            last = self.pending.popleft()
+        self._announce(last.offset)
         self._start(b"".join(frames), before)
         return True
 
     def begin_with(self, data: bytes, announced: int) -> None:
         """Begin a round of bytes that are not an entry: a heartbeat, or the position of `announced`."""
-        before = (self.sent, self.announced)
-        self.announced = announced
+        before = self._progress
+        if announced > self.oldest:  # a comment brings no id
+            self._announce(announced)
         self._start(data, before)
 
-    def _start(self, data: bytes, before: tuple[int, int]) -> None:
+    def _announce(self, offset: int) -> None:
+        """Note that a round brings the id of `offset`."""
+        self.announced = self.oldest = offset
+        self.announcements += 1
+
+    def _start(self, data: bytes, before: tuple[int, int, int]) -> None:
         self._before = before
         self._round = Round(framed(data, self.framing), self.members)
 

@@ -110,8 +110,8 @@ class Node:
         for subscriber in self.rounds.subscribers():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
-            # The new log judges what the client has: the last id that it was sent. Nothing for
-            # it came after that id, so what the log lost of other topics makes no gap.
+            # The new log judges what the client has: the last id that it brought or was sent.
+            # Nothing for it came after that id, so what the log lost after it makes no gap.
             if subscriber.claim is None:
                 subscriber.claim = self.window.position(subscriber.announced)
             self.rounds.wake(subscriber)

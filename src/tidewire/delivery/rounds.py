@@ -128,7 +128,7 @@ class Rounds:
             return None
         silent = now - cohort.silent_since
         if silent >= self.silence and not cohort.scheduled:
-            cohort.begin_with(*heartbeat(self._window, cohort.announced, cohort.sent))
+            cohort.begin_with(*heartbeat(self._window, cohort.oldest, cohort.sent))
             cohort.silent_since = now
             self._schedule(cohort)
             silent = 0.0

@@ -60,7 +60,8 @@ class Subscriber:
     `offset`: it has everything through this offset; while it is live, the cohort's
     `sent` counts instead. `claim`: what its client said about where to start, until
     the node can judge it. `announced`: the offset of the last id that its client
-    got. Attributes are plain, since 10,000 of these are held at once.
+    has; while it is live, rounds since it joined count instead. Attributes are plain,
+    since 10,000 of these are held at once.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Subscriber:
         "cohort",
         "due",
         "end_sent",
+        "joined",
         "life",
         "live",
         "node",
@@ -99,6 +101,7 @@ class Subscriber:
         self.wants_hub_open = False  # asked for a hub.open and has not got it yet
         self.end_sent = False  # the last thing written was a hub.end
         self.live = False
+        self.joined = 0  # the cohort's `announcements` when it joined
         self.open = True
         self.reading = False  # waits for a page from the engine
         self.paused = False
