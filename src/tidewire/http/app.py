@@ -4,7 +4,6 @@ A hub as an ASGI app: the whole HTTP API (docs/reference/http.md), below any mou
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any
@@ -35,8 +34,6 @@ from .requests import (
     read_subscription,
     topic_of,
 )
-
-logger = logging.getLogger("tidewire")
 
 NDJSON = b"application/x-ndjson"
 JAVASCRIPT = b"text/javascript; charset=utf-8"
