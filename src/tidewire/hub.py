@@ -270,6 +270,7 @@ class Hub:
             claim = read_claim(read, since or "now", query=False)
             wanted = SubscribeRequest(selector, claim, wants_hub_open(read))
         except TidewireError as error:
+            self.metrics.refused.labels(error.code).inc()
             return ProblemResponse(error)
         heartbeat = self.settings.heartbeat
         return HubStream(self.open, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
