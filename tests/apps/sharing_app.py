@@ -6,7 +6,7 @@ from typing import Any
 
 from tidewire import Hub
 
-hub = Hub(heartbeat=1, retry=0.5)
+hub = Hub(heartbeat=2, retry=0.5)
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none';"

@@ -27,6 +27,8 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 });
 """
 
+SHOWN = "`${document.body.innerText.slice(0, 3000)} … ${document.body.innerText.slice(-3000)}`"
+
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
@@ -65,7 +67,11 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         return page
 
     yield open_page
-    violations = [page.evaluate("violations") for page in pages if not page.is_closed()]
+    left = [page for page in pages if not page.is_closed()]
+    for page in left:
+        # A report of a failure shows what is printed.
+        print(f"--- {page.url}: {page.evaluate('states')}\n{page.evaluate(SHOWN)}")
+    violations = [page.evaluate("violations") for page in left]
     for context in contexts:
         context.close()
     # Firefox reports a lost connection as an error of the page.

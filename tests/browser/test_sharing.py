@@ -282,7 +282,7 @@ def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
     os.killpg(group, signal.SIGSTOP)
     try:
         hub.publish(2)
-        time.sleep(4)  # four heartbeats, more than the timeout of two and a half
+        time.sleep(8)  # four heartbeats, more than the timeout of two and a half
     finally:
         os.killpg(group, signal.SIGCONT)
     hub.publish(3)
