@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from .errors import InvalidInput, Reserved
+from .pattern_table import PatternTable
 
 MAX_BYTES = 512
 MAX_TERMS = 100
@@ -137,7 +138,7 @@ class Selector:
     (`too_many_topics`), and what `check_term` raises.
     """
 
-    __slots__ = ("_hash", "_wild", "patterns", "single", "terms", "topics")
+    __slots__ = ("_hash", "_table", "patterns", "single", "terms", "topics")
 
     terms: tuple[str, ...]
     topics: frozenset[str]
@@ -158,7 +159,7 @@ class Selector:
         self.patterns = tuple(filter(is_pattern, self.terms))
         self.topics = frozenset(self.terms).difference(self.patterns)
         self.single = not self.patterns and len(self.terms) == 1
-        self._wild = tuple(map(_split_at_star, self.patterns))
+        self._table: PatternTable | None = None
         self._hash = hash(self.terms)
 
     def matches(self, topic: str) -> bool:
@@ -166,13 +167,20 @@ class Selector:
             return topic == self.terms[0]
         if topic in self.topics:
             return True
-        if not self._wild or topic.startswith(RESERVED):
+        if not self.patterns or topic.startswith(RESERVED):
             return False
-        # The prefix rules out most topics, so scanning a log costs little more than that test.
-        for prefix, wild in self._wild:
-            if topic.startswith(prefix) and _matches(wild, topic[len(prefix) :]):
-                return True
-        return False
+        return self.table.matches(topic)
+
+    @property
+    def table(self) -> PatternTable:
+        """The patterns, compiled at first use. They never match a reserved topic: ask `matches`."""
+        if self._table is None:
+            self._table = PatternTable(self.patterns)
+        return self._table
+
+    def release_table(self) -> None:
+        """Free the memory of the compiled patterns, up to 400 KiB. The next use compiles them again."""
+        self._table = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Selector):
@@ -184,25 +192,6 @@ class Selector:
 
     def __repr__(self) -> str:
         return f"Selector({list(self.terms)!r})"
-
-
-def _split_at_star(pattern: str) -> tuple[str, str]:
-    prefix = pattern.partition("*")[0]
-    return prefix, pattern.removeprefix(prefix)
-
-
-def _matches(wild: str, text: str) -> bool:
-    # Nearly all patterns end like this, and then the levels need not be split.
-    if wild == "**":
-        return True
-    if wild == "*":
-        return "/" not in text
-    # Too few levels. This rules out nearly all topics for a pattern that was made deep to be slow.
-    if text.count("/") < wild.count("/"):
-        return False
-    wanted = wild.split("/")
-    levels = text.split("/", len(wanted))  # one level too many is enough to know
-    return _advance(wanted, levels, 0) == len(levels)
 
 
 def _advance(wanted: list[str], levels: list[str], start: int) -> int:
