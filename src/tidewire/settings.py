@@ -110,6 +110,12 @@ class Settings:
     key_age: float = row(
         600.0, "Seconds a key is remembered.", "No publisher retries a request for longer than that.", least=1
     )
+    ended_age: float = row(
+        30 * 86_400.0,
+        "Seconds an ended topic stays ended; then its name is free again.",
+        "A client that was away for a holiday is still answered 204.",
+        least=1,
+    )
     max_keys: int = row(
         1_000_000, "Keys remembered at once.", "About 200 MB. No key is forgotten early.", least=1
     )

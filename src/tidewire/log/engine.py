@@ -3,16 +3,16 @@ The protocols of an engine, which stores and orders the log, and of the sink tha
 
 Every engine keeps these rules: a batch reaches `sink.entries` before its
 receipts are returned; `read` returns nothing that the sink has not had; one
-page examines a bounded number of entries.
+page, and one step back, examines a bounded number of entries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ..topics import Selector
-from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
+from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
 
 # What an acknowledged append survives: nothing, kill -9 of the process, a power
 # cut of the node, the loss of a minority of the engine's nodes.
@@ -24,6 +24,15 @@ SCAN_LIMIT = 10_000
 PAGE_BYTES = 256 * 1024
 
 
+class LookBack(NamedTuple):
+    """One step of a search for the newest events, down from an offset."""
+
+    offsets: Sequence[int]
+    """The matching events, in ascending order. The ends of topics are not events."""
+    lowest: int
+    """The offset down to which all entries were examined; 1 if no older entry is kept."""
+
+
 class Sink(Protocol):
     """What the engine reports to the node, in order and never concurrently."""
 
@@ -32,6 +41,9 @@ class Sink(Protocol):
 
     def trimmed(self, floor: int, marks: Marks) -> None:
         """Retention moved: `floor` is the offset of the oldest entry kept."""
+
+    def forgotten(self, records: Sequence[Record]) -> None:
+        """The engine has forgotten `records`: their time was over."""
 
     def reset(self, head: Head) -> None:
         """The log went back or was replaced: a new life."""
@@ -49,7 +61,7 @@ class Engine(Protocol):
 
     async def open(self, sink: Sink) -> Head:
         """
-        Start, and return the newest position, floor, lives, marks, and the ended topics still kept.
+        Start, and return the newest position, floor, lives, marks and records.
 
         Raises `StartRefused` if the log cannot be opened. An engine that later finds
         that the log went back calls `sink.reset` before it returns anything from the new log.
@@ -67,8 +79,11 @@ class Engine(Protocol):
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         """Return up to `limit` entries after offset `after` that `selector` matches (None: all), in order."""
 
-    async def locate(self, since: Since, selector: Selector) -> int:
-        """Return the offset after which `since` starts."""
+    async def locate(self, since: Since) -> int:
+        """Return the offset after which `since` starts: `start`, `now`, `ago` or `at`."""
+
+    async def look_back(self, last: int, selector: Selector) -> LookBack:
+        """Return which of the entries up to `last` are the newest events that `selector` matches."""
 
     async def close(self) -> None:
         """Stop. What was acknowledged stays as durable as promised."""

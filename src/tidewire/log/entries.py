@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from .. import hub_events
@@ -21,12 +21,37 @@ from ..topics import Selector
 ENTRY_OVERHEAD = 256
 # Marks kept: a busy neighbour causes no false gap until this many topics are trimmed away.
 MAX_MARKS = 100_000
-# Selectors with patterns whose largest mark is remembered.
-MAX_REMEMBERED = 1_024
+
+
+class Record(NamedTuple):
+    """
+    What the log keeps outside retention: see `records`.
+
+    `until` is on the log's clock, in Unix seconds; `offset` is that of the entry that set it.
+    """
+
+    kind: str
+    name: str
+    value: str
+    until: float
+    offset: int
+
+
+class NewRecord(NamedTuple):
+    """A record that a draft asks for. `lifetime` is in seconds."""
+
+    kind: str
+    name: str
+    value: str
+    lifetime: float
 
 
 class Draft(NamedTuple):
-    """What a publisher asks for: an event, or the end of a topic (then `data` is the reason)."""
+    """
+    What is to be stored: an event, the end of a topic (then `data` is the reason), or a record.
+
+    The draft of a record has no topic of its own, and nothing but the record.
+    """
 
     topic: str
     data: str = ""
@@ -34,6 +59,7 @@ class Draft(NamedTuple):
     retry: int | None = None
     key: str | None = None
     end: bool = False
+    record: NewRecord | None = None
 
     def digest(self) -> bytes:
         """Return what tells two drafts with the same key apart: SHA-256 of topic, type, retry and data."""
@@ -49,7 +75,7 @@ NO_FRAMES: tuple[bytes | None, bytes | None] = (None, None)
 
 class Entry:
     """
-    One element of the log: an event of a topic, or the topic's end.
+    One element of the log: an event of a topic, the topic's end, or a record.
 
     `frames` are its two spellings, each encoded once: without and with its `topic:` line.
     """
@@ -129,11 +155,6 @@ class Since(NamedTuple):
         return self.kind in ("last", "ago", "at")
 
 
-class Mark(NamedTuple):
-    offset: int
-    ended: bool
-
-
 class Marks:
     """
     Per topic, the offset of its newest entry that is no longer kept.
@@ -143,58 +164,34 @@ class Marks:
     for all others.
     """
 
-    __slots__ = ("_largest", "_limit", "_marks", "dropped")
+    __slots__ = ("_limit", "_marks", "dropped", "newest")
 
     def __init__(self, limit: int = MAX_MARKS) -> None:
         self._limit = limit
-        self._marks: OrderedDict[str, Mark] = OrderedDict()
-        self._largest: OrderedDict[Selector, tuple[int, int]] = OrderedDict()
+        self._marks: OrderedDict[str, int] = OrderedDict()
         self.dropped = 0
+        self.newest = 0
+        """The largest mark."""
 
     def __len__(self) -> int:
         return len(self._marks)
 
-    def items(self) -> Iterable[tuple[str, Mark]]:
+    def items(self) -> Iterable[tuple[str, int]]:
         return self._marks.items()
 
-    def set(self, topic: str, offset: int, ended: bool) -> None:
-        """Record that the entry of `topic` at `offset` is trimmed; offsets only grow."""
-        self._marks.pop(topic, None)
-        self._marks[topic] = Mark(offset, ended)
-        if len(self._marks) > self._limit:
-            _, mark = self._marks.popitem(last=False)
-            self.dropped = mark.offset
+    def newest_first(self) -> Iterable[tuple[str, int]]:
+        """Return each topic and its mark, the largest mark first. Do not set marks while iterating."""
+        return reversed(self._marks.items())
 
-    def ended(self, topic: str) -> bool:
-        mark = self._marks.get(topic)
-        return mark is not None and mark.ended
+    def set(self, topic: str, offset: int) -> None:
+        """Record that the entry of `topic` at `offset` is trimmed; offsets only grow."""
+        self._marks[topic] = self.newest = offset
+        self._marks.move_to_end(topic)
+        if len(self._marks) > self._limit:
+            _, self.dropped = self._marks.popitem(last=False)
 
     def of(self, topic: str) -> int:
-        mark = self._marks.get(topic)
-        return self.dropped if mark is None else mark.offset
-
-    def largest(self, selector: Selector) -> int:
-        """Return the largest mark of a topic that `selector` matches."""
-        plain = max((self.of(topic) for topic in selector.topics), default=self.dropped)
-        return max(plain, self._of_patterns(selector)) if selector.patterns else plain
-
-    def _of_patterns(self, selector: Selector) -> int:
-        # Marks are in the order of their offsets, and a topic's mark only grows:
-        # those that were searched before cannot hold a larger one. So only marks
-        # newer than the last search are matched.
-        newest = next(reversed(self._marks.values())).offset if self._marks else 0
-        through, largest = self._largest.pop(selector, (0, 0))
-        if newest > through:
-            for topic, mark in reversed(self._marks.items()):
-                if mark.offset <= through:
-                    break
-                if selector.matches(topic):
-                    largest = mark.offset
-                    break
-        self._largest[selector] = (newest, largest)
-        if len(self._largest) > MAX_REMEMBERED:
-            self._largest.popitem(last=False)
-        return max(largest, self.dropped)
+        return self._marks.get(topic, self.dropped)
 
 
 class Head(NamedTuple):
@@ -204,8 +201,8 @@ class Head(NamedTuple):
     floor: int
     lives: tuple[tuple[str, int], ...]
     marks: Marks
-    ended: Mapping[str, int]
-    """Topics whose end is still kept, with its offset."""
+    records: Sequence[Record]
+    """What is kept outside retention, each kind in the order of its offsets."""
     newest: Sequence[Entry] = ()
     """The entries up to the position, as many as the engine can provide: a window starts with them."""
 

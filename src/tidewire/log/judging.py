@@ -1,5 +1,5 @@
 """
-Judging publishes: batches of drafts in, entries and receipts out. Every engine calls it.
+Judging publishes: batches of drafts in; entries, records and receipts out. Every engine calls it.
 
 Rule 1: the key comes first: a repeat gets its first id, even if its topic has ended.
 Rule 2: a batch is stored whole or not at all. One that is refused leaves nothing behind.
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import KeyConflict, TidewireError, TooMany, TopicEnded
 from ..position import Position
 from ..settings import Settings
-from .entries import Draft, Entry, Receipt
+from .entries import Draft, Entry, NewRecord, Receipt, Record
+from .records import END, RECORDS, Records, data_of, limit_of
 
 Result = list[Receipt] | TidewireError
 
@@ -41,15 +42,15 @@ class Committed(Protocol):
     @property
     def keys_held(self) -> int: ...
 
-    def end_of(self, topic: str) -> int:
-        """Return the offset of a topic's end, or 0 if it has not ended."""
+    @property
+    def records(self) -> Records: ...
 
     def position(self, offset: int) -> Position: ...
 
 
 class Judgement:
     """
-    What one atomic step adds to the log: `add` each batch, then store `entries`, `keys` and `ended`.
+    What one atomic step adds to the log: `add` each batch, then store `entries`, `keys` and `records`.
 
     `held` are the keys of these batches that the log holds, by their names; `now` is on the log's clock.
     `stale_keys` are those of them that are too old to count: remove them before storing `keys`.
@@ -64,14 +65,14 @@ class Judgement:
         self._next = log.head + 1
         self.entries: list[Entry] = []
         self.keys: dict[bytes, HeldKey] = {}
-        self.ended: dict[str, int] = {}
+        self.records: dict[tuple[str, str], Record] = {}
         self.stale_keys: set[bytes] = set()
         # Topics known to be open. Nearly all drafts have no key and the topic of the draft before.
         self._open_topics: set[str] = set()
 
     def add(self, drafts: Sequence[Draft], times: Sequence[float] = ()) -> Result:
         """Return the receipts of a batch, or why it is refused. `times`: when each entry came, if not now."""
-        before = len(self.entries), len(self.keys), len(self.ended)
+        before, records = (len(self.entries), len(self.keys)), self.records.copy()
         append, open_topics, now = self._append, self._open_topics, self._now
         try:
             receipts = [
@@ -85,32 +86,46 @@ class Judgement:
         except TidewireError as error:
             del self.entries[before[0] :]
             truncate(self.keys, before[1])
-            truncate(self.ended, before[2])
+            self.records = records
             return error
         return receipts
 
     def _add(self, draft: Draft, index: int, time: float) -> Receipt:
+        if draft.record is not None:
+            return self._add_record(draft.record, index, time)
         name = b"" if draft.key is None else name_of(draft.topic, draft.key)
         held = self._held(name) if name else None
         if held is not None and held.digest != draft.digest():
             raise KeyConflict("this key was used for another event", index=index)
         if held is not None:
             return self._repeat(held.offset)
-        end = self.ended.get(draft.topic) or self._log.end_of(draft.topic)
+        end = self.records.get((END, draft.topic)) or self._log.records.get(END, draft.topic)
         if end and not draft.end:
             raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
         if end:
-            return self._repeat(end)
+            return self._repeat(end.offset)
         receipt = self._append(draft, time)
         if name:
             # A key is held from now on, whatever the time of its entry.
             self.keys[name] = HeldKey(receipt.position.offset, draft.digest(), self._now)
         if draft.end:
-            self.ended[draft.topic] = receipt.position.offset
+            offset, until = receipt.position.offset, time + self._settings.ended_age
+            self.records[END, draft.topic] = Record(END, draft.topic, draft.data, until, offset)
             self._open_topics.discard(draft.topic)
         else:
             self._open_topics.add(draft.topic)
         return receipt
+
+    def _add_record(self, new: NewRecord, index: int, time: float) -> Receipt:
+        kind, name, value, lifetime = new
+        held = self._log.records
+        added = sum(other == kind for other, _ in self.records)
+        if held.get(kind, name) is None and held.count(kind) + added >= limit_of(kind):
+            raise TooMany(f"too many records of kind {kind} are held; try again later", index=index)
+        offset = self._next + len(self.entries)
+        record = Record(kind, name, value, self._now + lifetime, offset)
+        self.records[kind, name] = record
+        return self._append(Draft(RECORDS, data_of(record), kind), time)
 
     def _held(self, name: bytes) -> HeldKey | None:
         held = self.keys.get(name) or self._held_keys.get(name)
@@ -120,7 +135,7 @@ class Judgement:
         return held
 
     def _append(self, draft: Draft, time: float) -> Receipt:
-        topic, data, event, retry, _, end = draft
+        topic, data, event, retry, _, end, _ = draft
         position = Position(self._life, self._next + len(self.entries))
         self.entries.append(Entry(position, topic, data, event, retry, end, time))
         return Receipt(position)

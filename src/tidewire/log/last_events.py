@@ -9,28 +9,22 @@ from collections.abc import Sequence
 
 class LastEvents:
     """
-    The search for the `count` newest matching events among the entries from `floor` to `head`.
+    The search for the `count` newest matching events among the entries up to `last`.
 
-        search = LastEvents(count, floor, head)
+        search = LastEvents(count, head)
         while not search.done:
-            search.look(*matching(down_from=search.last))
-        return search.before
+            search.look(*await engine.look_back(search.last, selector))
+        return search.last
     """
 
-    def __init__(self, count: int, floor: int, head: int) -> None:
+    def __init__(self, count: int, last: int) -> None:
         self._count = count
-        self._floor = floor
-        self.last = head
-        """The offset to look down from next."""
+        self.last = last
+        """The offset to look back from next. After the search, the offset just before the events found."""
 
     @property
     def done(self) -> bool:
-        return not self._count or self.last < self._floor
-
-    @property
-    def before(self) -> int:
-        """The offset just before the events found."""
-        return self.last
+        return not self._count or not self.last
 
     def look(self, offsets: Sequence[int], lowest: int) -> None:
         """Take the matching offsets, in ascending order, among the entries from `lowest` to `last`."""

@@ -20,11 +20,9 @@ from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
 from .engine import Engine
-from .entries import Draft, Entry, Head, Marks, Page, Receipt, Since
+from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
+from .overtaken import Overtaken
 from .window import Verdict, Window
-
-# Pages read from the engine for one page of history, at most; if there is more, the page says `more`.
-HISTORY_PAGES = 16
 
 
 class LogFollower(Protocol):
@@ -97,6 +95,9 @@ class NodeLog:
 
     def trimmed(self, floor: int, marks: Marks) -> None:
         self.window.trimmed(floor, marks)
+
+    def forgotten(self, records: Sequence[Record]) -> None:
+        self.window.forgotten(records)
 
     def reset(self, head: Head) -> None:
         self._follower.before_reset()
@@ -177,7 +178,7 @@ class NodeLog:
             self._stored(publish, receipts)
         else:
             # An acknowledged id can be resumed from at once.
-            self._reach(last).add_done_callback(lambda _: self._stored(publish, receipts))
+            self.reach(last).add_done_callback(lambda _: self._stored(publish, receipts))
 
     def _stored(self, publish: PendingPublish, receipts: list[Receipt]) -> None:
         if publish not in self._pending:
@@ -223,7 +224,7 @@ class NodeLog:
         self._metrics.unknown.inc()
         return Unknown(f"{what}; to publish again without a duplicate, use a key", retry_after=1)
 
-    def _reach(self, offset: int) -> asyncio.Future[None]:
+    def reach(self, offset: int) -> asyncio.Future[None]:
         """Return a future that is done once the window has `offset`, or the log was replaced."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reached.append((offset, future))
@@ -248,73 +249,22 @@ class NodeLog:
             page = page._replace(entries=[entry for entry in page.entries if selector.matches(entry.topic)])
         return page
 
-    async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
-        """Return a page of the log as the JSON page shows it. Raises `Unavailable` if the engine is down."""
-        if self.up:
-            try:
-                async with asyncio.timeout(self._settings.engine_timeout):
-                    return await self._history(selector, claim, limit)
-            except TimeoutError:
-                pass
-        raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
-
-    async def _history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
-        asked = claim
-        if not self.can_judge(claim):
-            claim = await self.locate(claim, selector, self.window.head)
-        verdict = self.verdict(claim, selector)
-        gap = None if verdict.reason is None else self._gap_data(verdict, claim)
-        after = verdict.offset
-        entries: list[Entry] = []
-        for _ in range(HISTORY_PAGES):
-            page = await self.read(after, limit - len(entries), selector)
-            if self.window.overtaken(after, selector).offset != after:
-                # Retention trimmed what comes next. The next page will report it.
-                if entries:
-                    break
-                return await self._history(selector, asked, limit)
-            entries += page.entries
-            after = page.through
-            if len(entries) == limit or after >= self.window.head:
-                break
-        events = [entry.as_event() for entry in entries]
-        return {
-            "events": [{"id": e.id, "topic": e.topic, "event": e.event, "data": e.data} for e in events],
-            # Not the position of the last event: the page may have read many other entries after it.
-            "next": str(self.window.position(after)),
-            "head": str(self.window.position(self.window.head)),
-            "more": after < self.window.head,
-            "ended": self.window.all_ended(selector),
-            "gap": gap,
-        }
-
     # -- judging where a stream starts
 
-    def can_judge(self, claim: Since | Position) -> bool:
-        """Whether this node can judge `claim` now and without asking its engine."""
+    def can_judge(self, claim: Since | Position, selector: Selector) -> bool:
+        """Whether this node can judge `claim` now: in one step, and without asking its engine."""
         if isinstance(claim, Since):
             return not claim.asks_engine
         # A position beyond the head may come from a node that is ahead of this one.
-        return self.up and not (self.engine.shared and claim.offset > self.window.head)
+        ahead = self.engine.shared and claim.offset > self.window.head
+        return self.up and not ahead and not self.window.must_search(claim.offset, selector)
 
-    async def locate(self, claim: Since | Position, selector: Selector, head: int) -> Since | Position:
-        """
-        Ask the engine where `claim` starts; for a position, catch up with the engine.
-
-        `head` was the head when the client asked: entries that came after it are never left out.
-        """
-        resets = self.resets
-        since = claim if isinstance(claim, Since) else Since("now")
-        offset = await self.engine.locate(since, selector)
-        if since is not claim and offset > self.window.head:
-            await self._reach(offset)
-        if resets != self.resets:
-            return await self.locate(claim, selector, head)
-        return Since("after", min(offset, head)) if since is claim else claim
-
-    def verdict(self, claim: Since | Position | None, selector: Selector) -> Verdict:
+    def verdict(
+        self, claim: Since | Position | None, selector: Selector, search: Overtaken | None = None
+    ) -> Verdict:
+        """Judge where a stream starts; `search` is what `LogReader.prepare` found."""
         if isinstance(claim, Position):
-            return self.window.judge(claim, selector)
+            return self.window.judge(claim, selector, search)
         if claim is None or claim.kind == "invalid":
             return self.window.judge(None, selector)
         if claim.kind == "after":
@@ -329,9 +279,10 @@ class NodeLog:
 
     def gap(self, verdict: Verdict, claim: Since | Position | None) -> bytes:
         self._metrics.gaps.labels(verdict.reason).inc()
-        return hub_events.gap(self._gap_data(verdict, claim), self.window.position(verdict.offset))
+        return hub_events.gap(self.gap_data(verdict, claim), self.window.position(verdict.offset))
 
-    def _gap_data(self, verdict: Verdict, claim: Since | Position | None) -> dict[str, Any]:
+    def gap_data(self, verdict: Verdict, claim: Since | Position | None) -> dict[str, Any]:
+        """Return the data of a `hub.gap` event."""
         window = self.window
         requested = {"requested": str(claim)} if isinstance(claim, Position) else {}
         oldest = str(window.position(window.floor)) if window.floor <= window.head else None

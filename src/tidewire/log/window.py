@@ -13,12 +13,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from ..position import Position
 from ..topics import Selector
-from .entries import NO_FRAMES, Entry, Head, Marks, join
+from .entries import NO_FRAMES, Entry, Head, Marks, Record, join
+from .overtaken import STEP, Overtaken
+from .records import END, RECORDS, Records, record_of
 
+# Entries that one read compares with patterns: 25 us each for the deepest names there are.
+SCAN = 200
 # A full window drops this part of it in one step.
 DROP_STEP = 64
 
@@ -39,7 +45,7 @@ class Window:
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self.reset(Head(Position("------", 0), 1, (("------", 1),), Marks(), {}))
+        self.reset(Head(Position("------", 0), 1, (("------", 1),), Marks(), ()))
 
     def reset(self, head: Head) -> None:
         """Start again at `head`: the log was opened or replaced."""
@@ -48,7 +54,7 @@ class Window:
         self.lives = list(head.lives)
         self.marks = head.marks
         self._head_check = head.position.check
-        self._ended: dict[str, int] = dict(sorted(head.ended.items(), key=lambda item: item[1]))
+        self.records = Records(head.records)
         self._entries = list(head.newest)
         self._by_topic: dict[str, list[Entry]] = {}
         for entry in self._entries:
@@ -69,8 +75,8 @@ class Window:
                 of_topic = by_topic[entry.topic] = []
             of_topic.append(entry)
             self._bytes += entry.size
-            if entry.end:
-                self._ended[entry.topic] = offset
+            if entry.end or entry.topic == RECORDS:
+                self._set_record(entry)
             if life != self.lives[-1][0]:
                 self.lives.append((life, offset))
         self._entries += batch
@@ -83,10 +89,16 @@ class Window:
         """Retention moved: `floor` is the offset of the oldest entry kept now."""
         self.floor, self.marks = floor, marks
         self._drop(min(floor - self.start, len(self._entries)))
-        for topic, offset in list(self._ended.items()):
-            if offset >= floor:
-                break
-            del self._ended[topic]
+
+    def forgotten(self, records: Iterable[Record]) -> None:
+        """The engine has forgotten `records`."""
+        for record in records:
+            self.records.forget(record.kind, record.name)
+
+    def _set_record(self, entry: Entry) -> None:
+        record = record_of(entry)
+        if record is not None:
+            self.records.set(record)
 
     def _drop(self, count: int) -> None:
         count = max(count, 0)
@@ -120,16 +132,22 @@ class Window:
         """The offset of the oldest entry in memory (`head + 1` if there is none)."""
         return self.head - len(self._entries) + 1
 
+    @property
+    def any_ended(self) -> bool:
+        """Whether any topic has ended: a quick question before `all_ended`."""
+        return self.records.count(END) > 0
+
     def is_ended(self, topic: str) -> bool:
-        return topic in self._ended or self.marks.ended(topic)
+        return self.records.get(END, topic) is not None
 
     def all_ended(self, selector: Selector) -> bool:
         """Whether nothing more can come: every term is a plain topic that has ended."""
         return not selector.patterns and all(self.is_ended(topic) for topic in selector.topics)
 
     def end_of(self, topic: str) -> int:
-        """Return the offset of the end of an ended topic."""
-        return self._ended.get(topic) or self.marks.of(topic)
+        """Return the offset of the end of a topic, 0 if it has not ended."""
+        record = self.records.get(END, topic)
+        return 0 if record is None else record.offset
 
     def life_of(self, offset: int) -> str:
         """Return the life that `offset` belongs to; 0 belongs to the first."""
@@ -145,8 +163,14 @@ class Window:
 
     # -- judging a position (the order of the conditions matters)
 
-    def judge(self, position: Position | None, selector: Selector) -> Verdict:
-        """Return where a stream that resumes from `position` continues; None is an unreadable position."""
+    def judge(
+        self, position: Position | None, selector: Selector, search: Overtaken | None = None
+    ) -> Verdict:
+        """
+        Return where a stream that resumes from `position` continues; None is an unreadable position.
+
+        `search` is what was found out before about the marks beyond `position`.
+        """
         if position is None:
             return Verdict(self.head, "invalid", selector.terms)
         if self.life_of(position.offset) != position.life:
@@ -157,7 +181,7 @@ class Window:
             return Verdict(self.floor - 1, "trimmed", selector.terms)
         if position.check and not self._may_have_check(position):
             return Verdict(self.floor - 1, "foreign", selector.terms)
-        return self.overtaken(position.offset, selector)
+        return self.overtaken(position.offset, selector, search)
 
     def _may_have_check(self, position: Position) -> bool:
         """Whether the entry at this position can have its check, as far as the window knows."""
@@ -166,16 +190,20 @@ class Window:
             return self.position(position.offset).check == position.check
         return True
 
-    def overtaken(self, offset: int, selector: Selector) -> Verdict:
+    def must_search(self, offset: int, selector: Selector) -> bool:
+        """Whether judging a stream at `offset` takes more than one step, for its patterns and the marks."""
+        overtaken = offset < self.floor - 1 and self.marks.dropped <= offset < self.marks.newest
+        return overtaken and bool(selector.patterns) and len(self.marks) > STEP
+
+    def overtaken(self, offset: int, selector: Selector, search: Overtaken | None = None) -> Verdict:
         """Judge whether retention trimmed anything after `offset` that `selector` matches."""
         if offset >= self.floor - 1:
             return Verdict(offset)
-        if self.marks.largest(selector) <= offset:
-            return Verdict(self.floor - 1)
-        return Verdict(self.floor - 1, "trimmed", self._overtaken_terms(offset, selector))
-
-    def _overtaken_terms(self, offset: int, selector: Selector) -> tuple[str, ...]:
-        return tuple(term for term in selector.terms if self.marks.largest(Selector([term])) > offset)
+        if search is None or (search.offset, search.selector) != (offset, selector):
+            search = Overtaken(selector, offset)
+        search.step(self.marks, most=len(self.marks))
+        terms = search.terms
+        return Verdict(self.floor - 1, "trimmed", terms) if terms else Verdict(self.floor - 1)
 
     def _shared(self, position: Position) -> int:
         """Return the last offset that the position's life shares with this log."""
@@ -195,21 +223,35 @@ class Window:
         """
         Return the entries in (after, through] that `selector` matches, and the offset they reach.
 
-        It stops before `max_bytes` of frames, but returns at least one entry.
+        It stops before `max_bytes` of frames, but returns at least one entry if it finds any. For
+        patterns it looks at a limited number of entries: the caller reads on from where it got to.
         """
-        return join(self._matching(after, through, selector), through, selector, max_bytes)
+        if not selector.patterns:
+            return join(self.of_topics(selector.topics, after, through), through, selector, max_bytes)
+        through = min(through, after + SCAN)
+        first = after + 1 - self.start
+        found = (e for e in self._entries[first : through + 1 - self.start] if selector.matches(e.topic))
+        return join(found, through, selector, max_bytes)
 
-    def _matching(self, after: int, through: int, selector: Selector) -> Iterator[Entry]:
-        entries = self._entries
-        base = self.start
-        if selector.single:
-            entries = self._by_topic.get(selector.terms[0], [])
-            first = bisect_right(entries, after, key=lambda entry: entry.offset)
-        else:
-            first = after + 1 - base
-        for index in range(first, len(entries)):
-            entry = entries[index]
+    def of_topics(self, topics: Iterable[str], after: int, through: int) -> Iterator[Entry]:
+        """Yield the entries of `topics` with offsets in (after, through], in order."""
+        found = [after_offset(self._by_topic.get(topic, ()), after) for topic in topics]
+        entries = found[0] if len(found) == 1 else merge(*found, key=offset_of)
+        for entry in entries:
             if entry.offset > through:
                 return
-            if selector.single or selector.matches(entry.topic):
-                yield entry
+            yield entry
+
+
+offset_of = attrgetter("offset")
+
+
+def after_offset(entries: Sequence[Entry], after: int) -> Sequence[Entry]:
+    """Return the entries, which are in order, whose offsets are larger than `after`."""
+    # Nearly always none, or the last one.
+    if not entries or entries[-1].offset <= after:
+        return ()
+    start = len(entries) - 1
+    if start and entries[start - 1].offset > after:
+        start = bisect_right(entries, after, key=offset_of)
+    return entries[start:]
