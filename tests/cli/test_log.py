@@ -300,7 +300,7 @@ BROKEN = {
     ),
     "lives, name": ("INSERT INTO lives VALUES (2, 'a.c', 5003)", "'a.c' is not a life"),
     "lives, double": ("INSERT INTO lives SELECT 2, life, 5003 FROM lives", "two lives have the same name"),
-    "mark": ("INSERT INTO marks VALUES ('orders/1', 5, 0)", "the mark of 'orders/1' is 5, not below"),
+    "mark": ("INSERT INTO marks VALUES ('orders/1', 5)", "the mark of 'orders/1' is 5, not below"),
     "dropped mark": ("UPDATE meta SET value = 5 WHERE name = 'dropped_mark'", "the newest dropped mark is"),
     "block": (
         "DELETE FROM topic_blocks WHERE block = 1 AND topic = 'orders/1'",
@@ -334,8 +334,8 @@ TRIMMED = {
         "UPDATE meta SET value = 0 WHERE name = 'trimmed_bytes'",
         "but 0 bytes are recorded as trimmed",
     ),
-    "mark of an end": (
-        "UPDATE marks SET ended = 1 WHERE topic = 'orders/1'",
+    "record of an end": (
+        "INSERT INTO records VALUES ('end', 'orders/1', '', 0, 1)",
         "comes after the end of its topic 'orders/1'",
     ),
 }

@@ -16,6 +16,7 @@ from tidewire.engines.sqlite import SQLiteEngine, writer
 from tidewire.log import judging
 from tidewire.log.engine import Engine
 from tidewire.log.entries import Draft, Entry, Marks, Page, Receipt
+from tidewire.log.judging import Judgement
 from tidewire.settings import Settings
 from tidewire.testing.clock import VirtualLoop
 from tidewire.testing.contract import EngineContract
@@ -83,8 +84,10 @@ class Forgetful(MemoryEngine):
 class Open(MemoryEngine):
     """An ended topic may be published to."""
 
-    def end_of(self, topic: str) -> int:
-        return 0
+    def _store(self, judgement: Judgement) -> None:
+        super()._store(judgement)
+        for kind, name in judgement.records:
+            self.records.forget(kind, name)
 
 
 class Ahead(MemoryEngine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -85,19 +86,21 @@ async def test_a_page_of_history() -> None:
 @virtual
 async def test_a_page_that_found_nothing_still_advances() -> None:
     engine = FakeEngine(shared=False)
-    async with open_node(engine) as node:
+    async with open_node(engine, engine_timeout=4) as node:
         await publish(node, "b", *numbers(1, 30))
         await publish(node, "a", "found")
         read = engine.read
 
         async def short(after: int, limit: int, selector: Selector | None) -> Any:
+            await asyncio.sleep(0.1)
             page = await read(after, limit, selector)
             through = min(after + 1, page.through)
             return page._replace(entries=[e for e in page.entries if e.offset <= through], through=through)
 
         engine.read = short  # type: ignore[method-assign]
         page = await history(node, "a")
-        assert (page["events"], page["more"]) == ([], True)
+        assert (page["events"], page["more"]) == ([], True), "answered after half the engine's timeout"
+        assert parse_position(page["next"]).offset == 19
         page = await history(node, "a", since=parse_position(page["next"]))
         assert [event["data"] for event in page["events"]] == ["found"]
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tidewire.errors import InvalidInput
 from tidewire.event_stream import Decoder, Event
-from tidewire.log.entries import Draft, Entry, Head, Marks, Since
+from tidewire.log.entries import Draft, Entry, Head, Marks, Record, Since
+from tidewire.log.records import END
 from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
 from tidewire.topics import Selector
@@ -35,7 +36,8 @@ def opened(
 ) -> Window:
     window = Window(max_entries, max_bytes)
     position = Position(lives[-1][0], offset, check)
-    window.reset(Head(position, floor, lives, Marks() if marks is None else marks, ended or {}))
+    ends = [Record(END, topic, "", 0.0, offset) for topic, offset in (ended or {}).items()]
+    window.reset(Head(position, floor, lives, Marks() if marks is None else marks, ends))
     return window
 
 
@@ -48,7 +50,7 @@ def filled(topics: Iterable[str], **limits: Any) -> Window:
 def trim(window: Window, *trimmed: Entry) -> None:
     """Trim entries as an engine does: the marks first, then the floor."""
     for item in trimmed:
-        window.marks.set(item.topic, item.offset, item.end)
+        window.marks.set(item.topic, item.offset)
     window.trimmed(trimmed[-1].offset + 1, window.marks)
 
 
@@ -116,66 +118,23 @@ def test_which_starts_only_the_engine_knows() -> None:
 def test_marks_hold_the_newest_trimmed_offset_of_each_topic() -> None:
     marks = Marks()
     for offset, topic in enumerate("abca", 1):
-        marks.set(topic, offset, ended=topic == "c")
+        marks.set(topic, offset)
     assert [marks.of(topic) for topic in "abcd"] == [4, 2, 3, 0]
-    assert [marks.ended(topic) for topic in "abcd"] == [False, False, True, False]
     assert (len(marks), marks.dropped) == (3, 0)
     assert [topic for topic, _ in marks.items()] == ["b", "c", "a"]
 
 
 def test_a_dropped_mark_stands_for_all_that_are_not_kept() -> None:
     marks = Marks(limit=2)
-    marks.set("a", 1, ended=True)
-    marks.set("b", 2, ended=False)
-    marks.set("c", 3, ended=False)
+    marks.set("a", 1)
+    marks.set("b", 2)
+    marks.set("c", 3)
     assert (len(marks), marks.dropped) == (2, 1)
-    # Forgotten with its mark: the name is free again.
-    assert not marks.ended("a")
     assert [marks.of(topic) for topic in ("a", "b", "c", "never seen")] == [1, 2, 3, 1]
-    assert marks.largest(Selector(["never seen", "x/*"])) == 1
-    assert marks.largest(Selector(["b", "never seen"])) == 2
     # A topic that is trimmed again is the newest again, so `c` goes before it.
-    marks.set("b", 4, ended=False)
-    marks.set("d", 5, ended=False)
+    marks.set("b", 4)
+    marks.set("d", 5)
     assert (marks.of("b"), marks.of("c"), marks.dropped) == (4, 3, 3)
-
-
-TOPICS = ["a", "b", "a/1", "a/2", "a/1/x", "b/1"]
-TERMS = [*TOPICS, "*", "a/*", "a/**", "*/1", "**"]
-selectors = st.lists(st.sampled_from(TERMS), min_size=1, max_size=3).map(Selector)
-
-
-@given(
-    st.integers(1, 4),
-    st.lists(st.one_of(st.tuples(st.sampled_from(TOPICS), st.integers(1, 3)), selectors), max_size=40),
-)
-def test_the_largest_mark_is_found_whenever_it_is_asked_for(limit: int, steps: list[Any]) -> None:
-    marks, newest, dropped, offset = Marks(limit), {}, 0, 0
-    for step in steps:
-        if isinstance(step, Selector):
-            # What stands for each topic: its own mark, or the largest dropped one.
-            of = {topic: newest.get(topic, dropped) for topic in TOPICS}
-            matched = [mark for topic, mark in of.items() if step.matches(topic)]
-            # A pattern, and a topic never seen, may match one whose mark is gone.
-            expected = max([*matched, dropped] if step.patterns else matched)
-            assert marks.largest(step) == expected
-        else:
-            topic, skip = step
-            offset += skip
-            newest.pop(topic, None)
-            newest[topic] = offset
-            marks.set(topic, offset, ended=False)
-            if len(newest) > limit:
-                dropped = newest.pop(min(newest, key=lambda name: newest[name]))
-
-
-def test_the_remembered_patterns_are_bounded() -> None:
-    marks = Marks()
-    marks.set("t/5", 9, ended=False)
-    for number in range(2000):
-        assert marks.largest(Selector([f"t/{number % 7}/*", "t/*"])) == 9
-        assert marks.largest(Selector([f"u/{number}/*"])) == 0
-    assert len(marks._largest) <= 1024
 
 
 # -- append and drop
@@ -279,7 +238,7 @@ def test_ended_topics() -> None:
     assert window.all_ended(A)
     assert not window.all_ended(Selector(["a", "b"]))
     assert not window.all_ended(Selector(["a", "a/*"])), "a pattern may match what does not exist yet"
-    # The mark keeps it.
+    # Trimming its entry leaves the record.
     trim(window, entry(1, "a"), entry(2, "b"), entry(3, "a", end=True))
     assert (window.is_ended("a"), window.is_ended("b"), window.end_of("a")) == (True, False, 3)
     window.append([entry(4, "b", end=True)])
@@ -292,7 +251,7 @@ def test_ended_topics_that_the_engine_still_keeps_are_known_at_the_start() -> No
     assert (window.end_of("a"), window.end_of("b")) == (5, 8)
     trim(window, entry(4, "c"), entry(5, "a", end=True))
     assert window.is_ended("a")
-    window.marks.set("a", 6, ended=False)  # its mark was dropped and set again: the name was free
+    window.forgotten([Record(END, "a", "", 0.0, 5)])
     assert not window.is_ended("a")
     assert window.is_ended("b")
 
@@ -381,6 +340,9 @@ class Written(NamedTuple):
     end: bool
 
 
+TOPICS = ["a", "b", "a/1", "a/2", "a/1/x", "b/1"]
+TERMS = [*TOPICS, "*", "a/*", "a/**", "*/1", "**"]
+selectors = st.lists(st.sampled_from(TERMS), min_size=1, max_size=3).map(Selector)
 steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(TOPICS), st.booleans()),

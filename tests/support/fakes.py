@@ -16,8 +16,9 @@ from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Comment, Event
-from tidewire.log.engine import Durability, Sink
-from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
+from tidewire.log.engine import Durability, LookBack, Sink
+from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
+from tidewire.log.records import END
 from tidewire.metrics import Metrics
 from tidewire.position import Position, new_life, parse_position
 from tidewire.settings import Settings
@@ -78,7 +79,7 @@ def heartbeats(wire: RecordingWire) -> int:
 
 def cohorts_of(node: Node) -> Iterator[Cohort]:
     """Yield the cohorts of a node: their state between two steps is not visible from outside."""
-    yield from node.rounds
+    yield from node.rounds.cohorts
 
 
 # -- the engine
@@ -99,7 +100,7 @@ class FakeLog:
         self.everything: list[Entry] = []  # trimmed entries too
         self.entries: list[Entry] = []  # kept entries
         self.floor = 1
-        self.marks: dict[str, tuple[int, bool]] = {}
+        self.marks: dict[str, int] = {}
         self.ends: dict[str, Position] = {}
         self.keys: dict[tuple[str, str], tuple[bytes, Position]] = {}
         self.age = 0  # grows when it goes back
@@ -153,7 +154,7 @@ class FakeLog:
     def trim(self, count: int = 1) -> None:
         """Drop the `count` oldest entries."""
         for entry in self.entries[:count]:
-            self.marks[entry.topic] = (entry.offset, entry.end)
+            self.marks[entry.topic] = entry.offset
             self.floor = entry.offset + 1
         del self.entries[:count]
         self.tell()
@@ -185,13 +186,13 @@ class FakeLog:
             self.trim(len(self.entries) - self.retention)
 
     def state(self) -> Head:
-        ended = {entry.topic: entry.offset for entry in self.entries if entry.end}
-        return Head(self._last, self.floor, tuple(self.lives), self.marks_now(), ended)
+        ends = [Record(END, topic, "", 0.0, position.offset) for topic, position in self.ends.items()]
+        return Head(self._last, self.floor, tuple(self.lives), self.marks_now(), ends)
 
     def marks_now(self) -> Marks:
         marks = Marks()
-        for topic, mark in sorted(self.marks.items(), key=lambda item: item[1][0]):
-            marks.set(topic, *mark)
+        for topic, mark in sorted(self.marks.items(), key=lambda item: item[1]):
+            marks.set(topic, mark)
         return marks
 
     def copies(self, after: int, through: int) -> list[Entry]:
@@ -299,16 +300,21 @@ class FakeEngine:
                     break
         return Page(found, through, self.log.floor, self.log.marks_now())
 
-    async def locate(self, since: Since, selector: Selector) -> int:
-        self.calls.append(("locate", since, selector))
+    async def locate(self, since: Since) -> int:
+        self.calls.append(("locate", since))
         await self._answer()
-        if since.kind == "last":
-            matching = [e.offset for e in self.log.entries if selector.matches(e.topic) and not e.end]
-            return ([self.log.floor, *matching][-int(since.value) :] or [self.log.head + 1])[0] - 1
         if since.kind in ("ago", "at"):
             at = since.value if since.kind == "at" else self.log.time - since.value
             return next((e.offset for e in self.log.entries if e.time >= at), self.log.head + 1) - 1
         return self.log.floor - 1 if since.kind == "start" else self.log.head
+
+    async def look_back(self, last: int, selector: Selector) -> LookBack:
+        self.calls.append(("look_back", last, selector))
+        await self._answer()
+        first = max(last - self.page_entries + 1, self.log.floor)
+        kept = self.log.copies(first - 1, last)
+        found = [e.offset for e in kept if selector.matches(e.topic) and not e.end]
+        return LookBack(found, first if first > self.log.floor else 1)
 
     async def _answer(self) -> None:
         await self._answers.wait()

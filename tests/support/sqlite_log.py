@@ -17,7 +17,8 @@ from support.waiting import PATIENCE
 from tidewire.engines.sqlite import SQLiteEngine
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StartRefused
-from tidewire.log.entries import Draft, Entry, Head, Marks, Page
+from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Record
+from tidewire.log.records import Records, record_of
 from tidewire.log.window import Verdict, Window
 from tidewire.position import Position
 from tidewire.settings import Settings
@@ -35,11 +36,18 @@ class RecordingSink:
 
     def begin(self, head: Head) -> None:
         self.head, self.floor, self.marks = head.position.offset, head.floor, head.marks
+        self.records = Records(head.records)
 
     def entries(self, batch: Sequence[Entry]) -> None:
         assert [entry.offset for entry in batch] == list(range(self.head + 1, self.head + 1 + len(batch)))
         self.head += len(batch)
         self.batches.append(list(batch))
+        for record in filter(None, map(record_of, batch)):
+            self.records.set(record)
+
+    def forgotten(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.records.forget(record.kind, record.name)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
         assert self.floor < floor <= self.head + 1

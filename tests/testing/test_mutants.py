@@ -21,7 +21,7 @@ import pytest
 from support.fakes import NOW, START, listen, numbers, open_node, quiet, until
 from tidewire import hub_events
 from tidewire.delivery.catch_up import CatchUp
-from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.joins import JOIN_BYTES
 from tidewire.delivery.node import Node
 from tidewire.delivery.subscriber import Subscriber
 from tidewire.engines.sqlite import SQLiteEngine
@@ -278,18 +278,18 @@ def join_before_the_read(patch: pytest.MonkeyPatch) -> None:
 
 def at_or_after(patch: pytest.MonkeyPatch) -> None:
     """`>=` for `>`: what follows a position starts with the entry at that position."""
-    real = Window._matching
-    patch.setattr(Window, "_matching", lambda self, after, *rest: real(self, after - 1, *rest))
+    real = Window.read
+    patch.setattr(Window, "read", lambda self, after, *rest: real(self, max(after, self.start) - 1, *rest))
 
 
 def no_life_check(patch: pytest.MonkeyPatch) -> None:
     """Every position is treated as one of this log, whatever life it names."""
     real = Window.judge
 
-    def judge(self: Window, position: Position | None, selector: Selector) -> Verdict:
+    def judge(self: Window, position: Position | None, selector: Selector, *search: Any) -> Verdict:
         if position is not None:
             position = position._replace(life=self.life_of(position.offset))
-        return real(self, position, selector)
+        return real(self, position, selector, *search)
 
     patch.setattr(Window, "judge", judge)
 

@@ -8,20 +8,25 @@ resumes across a restart gets a gap.
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from ..errors import InvalidInput, TidewireError
 from ..log.clock import LogClock
-from ..log.engine import PAGE_BYTES, SCAN_LIMIT, Durability, Sink
+from ..log.engine import PAGE_BYTES, SCAN_LIMIT, Durability, LookBack, Sink
 from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..log.judging import HeldKey, Judgement
-from ..log.last_events import LastEvents
+from ..log.records import Records
 from ..position import Position, new_life
 from ..settings import Settings
 from ..topics import Selector
 
+logger = logging.getLogger("tidewire")
+
+# Entries that one step compares with patterns: 25 us each for the deepest names there are.
+PATTERN_SCAN = 200
 # Entries trimmed in one step: a log that is suddenly too old must not block publishing.
 TRIM_STEP = 1_000
 # Seconds between checks of the age of the oldest entries.
@@ -46,7 +51,7 @@ class MemoryEngine:
         self._floor = 1
         self._bytes = 0
         self._marks = Marks()
-        self._ended: dict[str, int] = {}
+        self.records = Records()
         self._keys: OrderedDict[bytes, HeldKey] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,7 +59,7 @@ class MemoryEngine:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(TRIM_EVERY, self._trim_regularly)
-        return Head(Position(self.life, 0), 1, ((self.life, 1),), self._marks, {})
+        return Head(Position(self.life, 0), 1, ((self.life, 1),), self._marks, ())
 
     async def close(self) -> None:
         if self._timer:
@@ -80,7 +85,8 @@ class MemoryEngine:
 
     def _store(self, judgement: Judgement) -> None:
         self._keys.update(judgement.keys)
-        self._ended.update(judgement.ended)
+        for record in judgement.records.values():
+            self.records.set(record)
         if judgement.entries:
             self._entries += judgement.entries
             self._bytes += sum([entry.size for entry in judgement.entries])
@@ -97,9 +103,6 @@ class MemoryEngine:
     def keys_held(self) -> int:
         return len(self._keys)
 
-    def end_of(self, topic: str) -> int:
-        return self._marks.of(topic) if self._marks.ended(topic) else self._ended.get(topic, 0)
-
     def position(self, offset: int) -> Position:
         return Position(self.life, offset)
 
@@ -114,7 +117,17 @@ class MemoryEngine:
 
     def _trim_regularly(self) -> None:
         self._trim()
+        self._forget_records()
         self._timer = self._loop.call_later(TRIM_EVERY, self._trim_regularly)
+
+    def _forget_records(self) -> None:
+        gone = self.records.overdue(self._clock(), self._floor, TRIM_STEP)
+        if excess := self.records.excess():
+            logger.warning("forgot %d ended topics, the oldest of too many", len(excess))
+        for record in (*gone, *excess):
+            self.records.forget(record.kind, record.name)
+        if gone or excess:
+            self._sink.forgotten([*gone, *excess])
 
     def _trim(self) -> None:
         limits = self._settings
@@ -133,9 +146,7 @@ class MemoryEngine:
 
     def _forget(self, entry: Entry) -> None:
         self._bytes -= entry.size
-        self._marks.set(entry.topic, entry.offset, entry.end)
-        if entry.end:
-            del self._ended[entry.topic]
+        self._marks.set(entry.topic, entry.offset)
         self._entries[self._gone] = None
         self._gone += 1
         self._floor += 1
@@ -156,7 +167,7 @@ class MemoryEngine:
         found: list[Entry] = []
         size = 0
         through = after
-        for entry in self._kept(first, first + SCAN_LIMIT - 1):
+        for entry in self._kept(first, first + scan_limit(selector) - 1):
             if selector is None or selector.matches(entry.topic):
                 size += entry.size
                 if len(found) == limit or (found and size > PAGE_BYTES):
@@ -165,11 +176,9 @@ class MemoryEngine:
             through = entry.offset
         return Page(found, through, self._floor, self._marks)
 
-    async def locate(self, since: Since, selector: Selector) -> int:
+    async def locate(self, since: Since) -> int:
         if since.kind == "start":
             return self._floor - 1
-        if since.kind == "last":
-            return await self._before_last(int(since.value), selector)
         if since.kind in ("ago", "at"):
             return self._before(since.value if since.kind == "at" else self._clock() - since.value)
         return self.head
@@ -180,17 +189,16 @@ class MemoryEngine:
         )
         return self._floor + index - self._gone - 1
 
-    async def _before_last(self, count: int, selector: Selector) -> int:
-        """Return the offset before the `count` newest events that `selector` matches."""
-        search = LastEvents(count, self._floor, self.head)
-        while not search.done:
-            first = max(search.last - SCAN_LIMIT + 1, self._floor)
-            found = [
-                entry.offset
-                for entry in self._kept(first, search.last)
-                if not entry.end and selector.matches(entry.topic)
-            ]
-            search.look(found, first)
-            # One page at a time, so that publishes get a turn.
-            await asyncio.sleep(0)
-        return search.before
+    async def look_back(self, last: int, selector: Selector) -> LookBack:
+        first = last - scan_limit(selector) + 1
+        found = [
+            entry.offset
+            for entry in self._kept(first, last)
+            if not entry.end and selector.matches(entry.topic)
+        ]
+        return LookBack(found, first if first > self._floor else 1)
+
+
+def scan_limit(selector: Selector | None) -> int:
+    """Return how many entries one step may compare with `selector`."""
+    return PATTERN_SCAN if selector is not None and selector.patterns else SCAN_LIMIT

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.fakes import NOW, listen, open_node
+from support.locating import locate
 from support.sqlite_log import Log, write_log
 from support.waiting import wait_until_async
 from tidewire.engines.memory import MemoryEngine
@@ -141,7 +142,7 @@ async def test_topics_and_patterns_of_odd_characters(path: Path) -> None:
             selector = Selector(chance.sample(terms, chance.choice((1, 1, 2, 5))))
             wanted = [offset for offset, topic in enumerate(topics, 1) if selector.matches(topic)]
             assert await log.offsets(0, selector) == wanted, selector
-            last = await log.engine.locate(Since("last", 2), selector)
+            last = await locate(log.engine, Since("last", 2), selector)
             assert last == (wanted[-2] - 1 if len(wanted) > 1 else 0), selector
 
 
@@ -306,4 +307,4 @@ async def look(engine: Any, head: int, after: int, selector: Selector | None, si
         seen += [(entry.offset, entry.topic, entry.data, entry.end, entry.time) for entry in page.entries]
         assert at < page.through <= head
         at = page.through
-    return seen, await engine.locate(since, selector or Selector(["**"]))
+    return seen, await locate(engine, since, selector or Selector(["**"]))

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...log.entries import ENTRY_OVERHEAD, Marks
+from ...log.entries import ENTRY_OVERHEAD
 from ...position import LIFE_LENGTH
 from .database import BLOCK_BITS
 from .read_only import Extent, ProgressCallback, ReadOnly
@@ -54,12 +54,13 @@ def structure_problems(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def content_problems(log: ReadOnly, report: ProgressCallback) -> Iterator[str]:
-    extent, marks = log.extent(), log.marks()
+    extent = log.extent()
     yield from extent_problems(log, extent)
     yield from life_problems(log, extent)
     yield from mark_problems(log, extent)
     yield from key_problems(log, extent)
-    yield from EntryCheck(log, extent, marks).problems(report)
+    yield from record_problems(log, extent)
+    yield from EntryCheck(log, extent).problems(report)
 
 
 def extent_problems(log: ReadOnly, extent: Extent) -> Iterator[str]:
@@ -117,15 +118,33 @@ def key_problems(log: ReadOnly, extent: Extent) -> Iterator[str]:
         yield f"a key points to {offset}, but the head is {extent.head}"
 
 
+def record_problems(log: ReadOnly, extent: Extent) -> Iterator[str]:
+    for kind, name, offset in log.db.execute(
+        "SELECT kind, name, offset FROM records WHERE offset NOT BETWEEN 1 AND ? ORDER BY offset",
+        (extent.head,),
+    ):
+        yield f"the record {kind} {name!r} points to {offset}, but the head is {extent.head}"
+    for topic, offset in log.db.execute(
+        "SELECT topic, offset FROM entries WHERE is_end AND NOT EXISTS (SELECT 1 FROM records"
+        " WHERE kind = 'end' AND name = entries.topic AND offset = entries.offset) ORDER BY offset"
+    ):
+        yield f"entry {offset} ends the topic {topic!r}, but there is no record of it"
+
+
+def trimmed_ends(log: ReadOnly, extent: Extent) -> dict[str, int]:
+    """Return the topics whose end is recorded and no longer kept."""
+    query = "SELECT name, offset FROM records WHERE kind = 'end' AND offset < ?"
+    return dict(log.db.execute(query, (extent.floor,)))
+
+
 class EntryCheck:
     """Checks the kept entries from the floor to the head, each against the one before it."""
 
-    def __init__(self, log: ReadOnly, extent: Extent, marks: Marks) -> None:
+    def __init__(self, log: ReadOnly, extent: Extent) -> None:
         self._db = log.db
         self._extent = extent
-        self._marks = marks
         self._offset, self._bytes, self._time = extent.floor - 1, extent.trimmed_bytes, 0.0
-        self._ended: dict[str, int] = {}
+        self._ended = trimmed_ends(log, extent)
         self._block = -1
         self._topics: set[str] = set()
 
@@ -163,8 +182,7 @@ class EntryCheck:
         self._bytes = total
 
     def _check_topic(self, offset: int, topic: str, is_end: int) -> Iterator[str]:
-        end = self._ended.get(topic) or (self._marks.of(topic) if self._marks.ended(topic) else 0)
-        if end:
+        if end := self._ended.get(topic):
             yield f"entry {offset} comes after the end of its topic {topic!r} at {end}"
         if is_end:
             self._ended[topic] = offset

@@ -19,6 +19,9 @@ READERS_TIMEOUT = 100
 # Prepared statements kept: more than there are lengths of INSERT.
 CACHED_STATEMENTS = 128
 
+# Seconds that topics stay ended which had ended before there were records.
+ENDED_AGE = 30 * 86_400
+
 SCHEMA = """
 -- The current state: floor, trimmed_bytes (of all entries below it), dropped_mark, clean.
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -57,8 +60,29 @@ CREATE TABLE keys (
 CREATE TABLE marks (topic TEXT PRIMARY KEY, offset INTEGER NOT NULL, ended INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+# The ends of topics become records, which outlive their entries and their marks.
+RECORDS = f"""
+CREATE TABLE records (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  until REAL NOT NULL,
+  offset INTEGER NOT NULL,
+  PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+INSERT INTO records SELECT 'end', topic, data, time + {ENDED_AGE}, offset FROM entries WHERE is_end;
+INSERT INTO records
+SELECT 'end', topic, '', CAST(strftime('%s', 'now') AS REAL) + {ENDED_AGE}, offset FROM marks WHERE ended;
+DROP INDEX ends;
+
+CREATE TABLE newest_trimmed (topic TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO newest_trimmed SELECT topic, offset FROM marks;
+DROP TABLE marks;
+ALTER TABLE newest_trimmed RENAME TO marks;
+"""
+
 # Script n turns a file of version n into one of version n + 1; an empty file has version 0.
-MIGRATIONS = (SCHEMA,)
+MIGRATIONS = (SCHEMA, RECORDS)
 
 
 def connect(path: str) -> sqlite3.Connection:

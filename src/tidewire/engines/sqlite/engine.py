@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
 from ...log.clock import LogClock
-from ...log.engine import Durability, Sink
-from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
+from ...log.engine import Durability, LookBack, Sink
+from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
-from ...log.last_events import LastEvents
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
@@ -146,9 +145,12 @@ class SQLiteEngine:
 
     def on_trim(self, trim: Trim) -> None:
         self._floor = trim.floor
-        for mark in trim.marks:
-            self._marks.set(*mark)
+        for topic, offset in trim.marks:
+            self._marks.set(topic, offset)
         self._sink.trimmed(trim.floor, self._marks)
+
+    def on_forgotten(self, records: Sequence[Record]) -> None:
+        self._sink.forgotten(records)
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self.failure = str(error)
@@ -170,25 +172,19 @@ class SQLiteEngine:
         # Floor and marks as reported by now: see rule 2 of the writer.
         return Page(entries, max(after, through), self._floor, self._marks)
 
-    async def locate(self, since: Since, selector: Selector) -> int:
+    async def locate(self, since: Since) -> int:
         """Return the offset after which `since` starts."""
         if since.kind == "start":
             return self._floor - 1
-        if since.kind not in ("last", "ago", "at"):
+        if since.kind not in ("ago", "at"):
             return self._head
-        if since.kind == "last":
-            return await self._before_last(int(since.value), selector)
         time = since.value if since.kind == "at" else self._file.clock() - since.value
         return await self._with_reader(partial(Reader.before, time=time, floor=self._floor, head=self._head))
 
-    async def _before_last(self, count: int, selector: Selector) -> int:
-        # One step at a time, so that other reads get a turn.
-        floor = self._floor
-        search = LastEvents(count, floor, self._head)
-        while not search.done:
-            step = partial(Reader.newest_matching, selector=selector, floor=floor, head=search.last)
-            search.look(*await self._with_reader(step))
-        return search.before
+    async def look_back(self, last: int, selector: Selector) -> LookBack:
+        """Return the newest events up to `last` that `selector` matches, as far as one step goes."""
+        step = partial(Reader.look_back, last=last, selector=selector, floor=self._floor)
+        return await self._with_reader(step)
 
     async def _with_reader(self, query: Callable[[Reader], T]) -> T:
         """Run `query` on a reader's thread. It must not read entries that the sink has not had yet."""
@@ -236,6 +232,9 @@ class LoopListener:
 
     def on_trim(self, trim: Trim) -> None:
         self._call(self._engine.on_trim, trim)
+
+    def on_forgotten(self, records: Sequence[Record]) -> None:
+        self._call(self._engine.on_forgotten, records)
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self._call(self._engine.on_failure, group, error)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +26,9 @@ import orjson
 
 from ...errors import StartRefused, TidewireError
 from ...log.clock import LogClock
-from ...log.entries import Draft, Entry, Head, Marks
+from ...log.entries import Draft, Entry, Head, Marks, Record
 from ...log.judging import HeldKey, Judgement, Result, name_of
+from ...log.records import Records
 from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
@@ -43,6 +45,8 @@ from .file_lock import FileLock
 from .reader import position_in
 from .rows import COLUMNS, Rows
 
+logger = logging.getLogger("tidewire")
+
 Clock = Callable[[], float]
 
 # Rows in one INSERT. Each count up to EXACT_ROWS has its own statement; larger
@@ -57,7 +61,7 @@ FORGET_STEP = 1_000
 DROP_EVERY = 10_000
 
 OLDEST = """
-SELECT CAST(json_group_array(json_array(offset, topic, is_end, time, bytes)) AS BLOB)
+SELECT CAST(json_group_array(json_array(offset, topic, time, bytes)) AS BLOB)
 FROM (SELECT * FROM entries WHERE offset >= ? ORDER BY offset LIMIT ?)
 """
 
@@ -67,7 +71,7 @@ class Trim(NamedTuple):
 
     floor: int
     total: int
-    marks: Sequence[tuple[str, int, bool]]
+    marks: Sequence[tuple[str, int]]
 
 
 class LogFile:
@@ -123,7 +127,8 @@ class LogFile:
         )
         self.head, self.total, self._newest_time = newest or (self.floor - 1, self._trimmed_total, 0.0)
         self.lives: list[tuple[str, int]] = self._all("SELECT life, first FROM lives ORDER BY number")
-        self._ended: dict[str, int] = dict(self._all("SELECT topic, offset FROM entries WHERE is_end"))
+        found = self._all("SELECT kind, name, value, until, offset FROM records ORDER BY offset")
+        self.records = Records(Record(*row) for row in found)
         self._block = self.head >> BLOCK_BITS
         found = self._all("SELECT topic FROM topic_blocks WHERE block = ?", self._block)
         self._block_topics = frozenset(topic for (topic,) in found)
@@ -134,8 +139,8 @@ class LogFile:
         self._marks_since = 0
         self._marks = Marks()
         self._marks.dropped = self._meta("dropped_mark")
-        for topic, offset, ended in self._all("SELECT topic, offset, ended FROM marks ORDER BY offset"):
-            self._marks.set(topic, offset, bool(ended))
+        for topic, offset in self._all("SELECT topic, offset FROM marks ORDER BY offset"):
+            self._marks.set(topic, offset)
 
     def _begin_life(self) -> None:
         # A life that wrote nothing is replaced, except the first: offset 0 belongs to it.
@@ -153,19 +158,14 @@ class LogFile:
         marks = Marks()
         marks.dropped = self._marks.dropped
         for topic, mark in self._marks.items():
-            marks.set(topic, *mark)
-        return Head(self.position(self.head), self.floor, tuple(self.lives), marks, dict(self._ended))
+            marks.set(topic, mark)
+        return Head(self.position(self.head), self.floor, tuple(self.lives), marks, tuple(self.records))
 
     # -- what judging reads (Committed)
 
     @property
     def life(self) -> str:
         return self.lives[-1][0]
-
-    def end_of(self, topic: str) -> int:
-        if offset := self._ended.get(topic):
-            return offset
-        return self._marks.of(topic) if self._marks.ended(topic) else 0
 
     def position(self, offset: int) -> Position:
         return position_in(self.lives, offset)
@@ -232,12 +232,14 @@ class LogFile:
 
     def _store(self, judgement: Judgement, trim: Trim | None) -> Rows:
         rows = Rows(judgement.entries, self.total, self._block, self._block_topics)
-        if trim or judgement.keys or rows.new_blocks or len(judgement.entries) > EXACT_ROWS:
+        more = trim or judgement.keys or judgement.records or rows.new_blocks
+        if more or len(judgement.entries) > EXACT_ROWS:
             with self._transaction():
                 self._delete(trim)
                 self._insert("entries", COLUMNS, rows.values)
                 self._insert("topic_blocks", 2, list(chain.from_iterable(rows.new_blocks)))
                 self._store_keys(judgement)
+                self._insert("records", 5, list(chain.from_iterable(judgement.records.values())))
         else:
             # A single statement is a transaction by itself.
             self._insert("entries", COLUMNS, rows.values)
@@ -266,14 +268,13 @@ class LogFile:
         if judgement.entries:
             self.head, self.total = judgement.entries[-1].offset, rows.total
             self._block, self._block_topics = rows.block, rows.block_topics
-        self._ended.update(judgement.ended)
+        for record in judgement.records.values():
+            self.records.set(record)
         self.keys_held += len(judgement.keys) - (len(judgement.stale_keys) if judgement.keys else 0)
         if trim:
             self.floor, self._trimmed_total, self._oldest_time = trim.floor, trim.total, None
-            for topic, offset, ended in trim.marks:
-                self._marks.set(topic, offset, ended)
-                if self._ended.get(topic) == offset:
-                    del self._ended[topic]
+            for topic, offset in trim.marks:
+                self._marks.set(topic, offset)
 
     def forget_keys(self, settings: Settings) -> bool:
         """Forget some of the expired keys. Return whether there are more of them."""
@@ -290,6 +291,20 @@ class LogFile:
             self._db.execute("DELETE FROM keys WHERE offset <= ?", (last,))
             self.keys_held -= count
         return bool(count == FORGET_STEP)
+
+    def forget_records(self) -> list[Record]:
+        """Forget some of the records whose time is over, and ended topics that are too many. Return them."""
+        excess = self.records.excess()
+        if excess:
+            logger.warning("forgot %d ended topics of %s, the oldest of too many", len(excess), self.path)
+        gone = [*self.records.overdue(self.clock(), self.floor, FORGET_STEP), *excess[:FORGET_STEP]]
+        if gone:
+            with self._transaction():
+                for record in gone:
+                    self._db.execute("DELETE FROM records WHERE kind = ? AND name = ?", record[:2])
+            for record in gone:
+                self.records.forget(record.kind, record.name)
+        return gone
 
     # -- retention
 
@@ -309,17 +324,17 @@ class LogFile:
 
     def _trim_of(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
         floor, trimmed = self.floor, self._trimmed_total
-        marks: dict[str, tuple[int, bool]] = {}
-        for offset, topic, is_end, time, total in oldest:
+        marks: dict[str, int] = {}
+        for offset, topic, time, total in oldest:
             over = self.head - offset >= settings.retention_entries
             # The newest entry stays whatever its size: its subscribers have not read it yet.
             over = over or (offset < self.head and self.total - trimmed > settings.retention_bytes)
             if not over and time >= too_old:
                 break
             marks.pop(topic, None)  # keeps them in the order of their offsets
-            marks[topic] = (offset, bool(is_end))
+            marks[topic] = offset
             floor, trimmed = offset + 1, total
-        return Trim(floor, trimmed, [(topic, *mark) for topic, mark in marks.items()]) if marks else None
+        return Trim(floor, trimmed, list(marks.items())) if marks else None
 
     def _time_of_oldest(self) -> float:
         if self._oldest_time is None:
@@ -331,7 +346,7 @@ class LogFile:
             return
         self._db.execute("DELETE FROM entries WHERE offset < ?", (trim.floor,))
         self._db.execute("DELETE FROM topic_blocks WHERE block < ?", (trim.floor >> BLOCK_BITS,))
-        self._insert("marks", 3, list(chain.from_iterable(trim.marks)))
+        self._insert("marks", 2, list(chain.from_iterable(trim.marks)))
         self._drop_marks(len(trim.marks))
         self._set_meta("floor", trim.floor)
         self._set_meta("trimmed_bytes", trim.total)
@@ -416,7 +431,7 @@ def insert_statement(table: str, columns: int, rows: int) -> str:
     # Statements are cached by their text, so the text is built once.
     row = f"({', '.join('?' * columns)})"
     # A topic's newer mark replaces its older one.
-    on_conflict = "REPLACE" if table == "marks" else "ABORT"
+    on_conflict = "REPLACE" if table in ("marks", "records") else "ABORT"
     return f"INSERT OR {on_conflict} INTO {table} VALUES {', '.join([row] * rows)}"
 
 

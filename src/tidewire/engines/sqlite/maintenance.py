@@ -58,8 +58,7 @@ def summary(log: ReadOnly) -> dict[str, Any]:
             "last_lives": [{"life": life, "first": first} for life, first in lives[-LAST_LIVES:]],
             "keys": count(log, "SELECT count(*) FROM keys"),
             "marks": count(log, "SELECT count(*) FROM marks"),
-            "ended": count(log, "SELECT count(*) FROM entries WHERE is_end")
-            + count(log, "SELECT count(*) FROM marks WHERE ended"),
+            "ended": count(log, "SELECT count(*) FROM records WHERE kind = 'end'"),
         }
 
 

@@ -94,15 +94,13 @@ class ReadOnly(Reader):
     def marks(self) -> Marks:
         marks = Marks()
         marks.dropped = self.meta()["dropped_mark"]
-        for topic, offset, ended in self._db.execute(
-            "SELECT topic, offset, ended FROM marks ORDER BY offset"
-        ):
-            marks.set(topic, offset, bool(ended))
+        for topic, offset in self._db.execute("SELECT topic, offset FROM marks ORDER BY offset"):
+            marks.set(topic, offset)
         return marks
 
     def state(self) -> Head:
         extent, lives = self.extent(), self.lives()
-        return Head(position_in(lives, extent.head), extent.floor, tuple(lives), self.marks(), {})
+        return Head(position_in(lives, extent.head), extent.floor, tuple(lives), self.marks(), ())
 
 
 @contextlib.contextmanager

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ...log.engine import PAGE_BYTES, SCAN_LIMIT
+from ...log.engine import PAGE_BYTES, SCAN_LIMIT, LookBack
 from ...log.entries import Entry
-from ...log.last_events import LastEvents
 from ...position import Position
 from ...topics import Selector
 from .database import BLOCK_BITS, connect
+from .occurrences import find
 
-# Blocks whose topics are checked for one page: a million entries.
-CHECK_BLOCKS = 1_024
 # Blocks whose entries are read for one page.
 SCAN_BLOCKS = SCAN_LIMIT >> BLOCK_BITS
 # Entries read at once to fill a window.
@@ -41,13 +39,6 @@ SELECT count(*) FILTER (WHERE fits), max(offset) FILTER (WHERE fits), count(*) F
   FROM (SELECT offset, size FROM entries WHERE offset BETWEEN ? AND ? AND {condition} ORDER BY offset LIMIT ?)
 )
 """
-# Each condition is looked up in each block separately, which is one descent of the tree. Scanning
-# what is in between took 0.1 s for one topic among 100,000, and 8 s for a hundred patterns.
-BLOCKS = """
-WITH RECURSIVE blocks(block) AS (SELECT ? UNION ALL SELECT block + {step} FROM blocks WHERE block != ?)
-SELECT json_group_array(block) FROM (SELECT block FROM blocks WHERE {occurs} LIMIT ?)
-"""
-OCCURS = "EXISTS (SELECT 1 FROM topic_blocks t WHERE t.block = blocks.block AND {})"
 OFFSETS = """
 SELECT CAST(json_group_array(json_array(offset, topic)) AS BLOB) FROM (
   SELECT offset, topic FROM entries WHERE offset BETWEEN ? AND ? AND NOT is_end AND {condition}
@@ -57,36 +48,25 @@ SELECT CAST(json_group_array(json_array(offset, topic)) AS BLOB) FROM (
 
 
 class Filter(NamedTuple):
-    """Conditions on `topic`. At least one holds for each topic that a selector matches, and few others do."""
+    """A condition on entries, as SQL, and its values."""
 
-    conditions: tuple[str, ...] = ("1",)
-    values: tuple[str, ...] = ()
+    condition: str
+    values: tuple[str, ...]
 
     def of(self, query: str) -> str:
-        return query.format(condition=f"({' OR '.join(self.conditions)})")
-
-    def of_blocks(self, step: int) -> str:
-        return BLOCKS.format(step=step, occurs=" OR ".join(map(OCCURS.format, self.conditions)))
+        return query.format(condition=self.condition)
 
 
-EVERYTHING = Filter()
+EVERYTHING = Filter("1", ())
 
 
-def filter_of(selector: Selector | None) -> Filter:
-    """Return what SQLite can check of `selector`: whole topics, and the prefixes of patterns."""
-    if selector is None:
-        return EVERYTHING
-    topics = sorted(selector.topics)
-    conditions = [f"topic IN ({', '.join('?' * len(topics))})"] if topics else []
-    values = topics
-    for pattern in selector.patterns:
-        prefix = pattern.partition("*")[0]
-        if not prefix:
-            return EVERYTHING
-        # The prefix ends with the slash before the first star, and the character after a slash is 0.
-        conditions.append("topic >= ? AND topic < ?")
-        values += [prefix, prefix[:-1] + "0"]
-    return Filter(tuple(conditions), tuple(values))
+def filter_of(topics: Sequence[str]) -> Filter:
+    # One value for all of them, so that statements stay prepared.
+    return Filter("topic IN (SELECT value FROM json_each(?))", (orjson.dumps(topics).decode(),))
+
+
+def wants_everything(selector: Selector | None) -> bool:
+    return selector is None or "**" in selector.patterns
 
 
 class Reader:
@@ -107,35 +87,31 @@ class Reader:
         """Return entries after `after` up to `head`, and the offset through which they are complete."""
         if after >= head:
             return [], head
-        wanted = filter_of(selector)
-        if wanted is EVERYTHING:
+        if selector is None or wants_everything(selector):
             last = min(head, after + SCAN_LIMIT)
-            entries, through = self._entries(after + 1, last, limit, PAGE_BYTES, wanted, lives)
+            entries, through = self._entries(after + 1, last, limit, PAGE_BYTES, EVERYTHING, lives)
         else:
-            entries, through = self._sparse(after, head, limit, wanted, lives)
+            entries, through = self._sparse(after, head, limit, selector, lives)
         if selector is not None:
             entries = [entry for entry in entries if selector.matches(entry.topic)]
         return entries, through
 
     def _sparse(
-        self, after: int, head: int, limit: int, wanted: Filter, lives: Lives
+        self, after: int, head: int, limit: int, selector: Selector, lives: Lives
     ) -> tuple[list[Entry], int]:
         """Read only blocks where the topics occur: a reader of a quiet topic skips its busy neighbours."""
-        first = (after + 1) >> BLOCK_BITS
-        last = min(head >> BLOCK_BITS, first + CHECK_BLOCKS - 1)
-        blocks = self._blocks(first, last, wanted)
-        if len(blocks) == SCAN_BLOCKS:
-            last = blocks[-1]
+        first, last = (after + 1) >> BLOCK_BITS, head >> BLOCK_BITS
+        blocks, topics, through = find(self._db, first, last, selector, SCAN_BLOCKS)
         entries: list[Entry] = []
-        room = PAGE_BYTES
+        room, wanted = PAGE_BYTES, filter_of(topics)
         for low, high in runs(blocks):
             start, end = max(low << BLOCK_BITS, after + 1), min(((high + 1) << BLOCK_BITS) - 1, head)
-            found, through = self._entries(start, end, limit - len(entries), room, wanted, lives)
+            found, reached = self._entries(start, end, limit - len(entries), room, wanted, lives)
             entries += found
             room -= sum(entry.size for entry in found)
-            if through < end or len(entries) == limit:
-                return entries, through
-        return entries, min(((last + 1) << BLOCK_BITS) - 1, head)
+            if reached < end or len(entries) == limit:
+                return entries, reached
+        return entries, min(((through + 1) << BLOCK_BITS) - 1, head)
 
     def _entries(
         self, first: int, last: int, limit: int, room: int, wanted: Filter, lives: Lives
@@ -155,13 +131,6 @@ class Reader:
             Entry(position_in(lives, offset), topic, data, event or "message", retry, bool(is_end), time)
             for offset, topic, data, event, retry, is_end, time in orjson.loads(text)
         ]
-
-    def _blocks(self, start: int, end: int, wanted: Filter) -> list[int]:
-        """Return the first blocks where the topics occur, from `start` to `end` in either direction."""
-        query = wanted.of_blocks(1 if start <= end else -1)
-        (text,) = self._one(query, start, end, *wanted.values, SCAN_BLOCKS)
-        found: list[int] = orjson.loads(text)
-        return sorted(found)
 
     def newest(self, count: int, size: int, head: int, lives: Lives) -> list[Entry]:
         """Return the newest entries, at most `count` and at most `size` bytes in all."""
@@ -192,27 +161,23 @@ class Reader:
                 high = middle
         return low - 1
 
-    def before_last(self, count: int, selector: Selector, floor: int, head: int) -> int:
-        """Return the offset before the `count` newest events that `selector` matches."""
-        search = LastEvents(count, floor, head)
-        while not search.done:
-            search.look(*self.newest_matching(selector, floor, search.last))
-        return search.before
-
-    def newest_matching(self, selector: Selector, floor: int, head: int) -> tuple[list[int], int]:
-        """
-        Return the offsets of the newest events that `selector` matches, and the lowest offset searched.
-
-        It reads a few thousand entries at most; there may be more matches below.
-        """
-        wanted = filter_of(selector)
-        blocks = self._blocks(head >> BLOCK_BITS, floor >> BLOCK_BITS, wanted) if floor <= head else []
-        found: list[int] = []
+    def look_back(self, last: int, selector: Selector, floor: int) -> LookBack:
+        """Return the newest events from `floor` to `last` that match, as far as one step goes."""
+        if last < floor:
+            return LookBack([], 1)
+        first = floor >> BLOCK_BITS
+        if wants_everything(selector):
+            through = max((last >> BLOCK_BITS) - SCAN_BLOCKS + 1, first)
+            blocks, wanted = list(range(through, (last >> BLOCK_BITS) + 1)), EVERYTHING
+        else:
+            blocks, topics, through = find(self._db, last >> BLOCK_BITS, first, selector, SCAN_BLOCKS)
+            wanted = filter_of(topics)
+        offsets: list[int] = []
         for low, high in runs(blocks):
-            start, end = max(low << BLOCK_BITS, floor), min(((high + 1) << BLOCK_BITS) - 1, head)
+            start, end = max(low << BLOCK_BITS, floor), min(((high + 1) << BLOCK_BITS) - 1, last)
             (text,) = self._one(wanted.of(OFFSETS), start, end, *wanted.values)
-            found += [offset for offset, topic in orjson.loads(text) if selector.matches(topic)]
-        return found, max(blocks[0] << BLOCK_BITS, floor) if blocks else floor
+            offsets += [offset for offset, topic in orjson.loads(text) if selector.matches(topic)]
+        return LookBack(offsets, through << BLOCK_BITS if through > first else 1)
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._db.execute(query, values).fetchone()

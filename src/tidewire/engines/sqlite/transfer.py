@@ -14,6 +14,8 @@ from ...errors import InvalidInput, TidewireError, TooLarge
 from ...log.clock import LogClock
 from ...log.drafts import draft_of
 from ...log.entries import Draft, Entry, Receipt, Since
+from ...log.last_events import LastEvents
+from ...log.records import RECORDS
 from ...log.window import Window
 from ...position import Position
 from ...settings import Settings
@@ -75,7 +77,10 @@ class Export:
         if since.kind in ("start", "now"):
             return self._floor - 1 if since.kind == "start" else self._head
         if since.kind == "last":
-            return self._log.before_last(int(since.value), selector, self._floor, self._head)
+            search = LastEvents(int(since.value), self._head)
+            while not search.done:
+                search.look(*self._log.look_back(search.last, selector, self._floor))
+            return max(search.last, self._floor - 1)
         time = since.value if since.kind == "at" else LogClock(newest)() - since.value
         return self._log.before(time, self._floor, self._head)
 
@@ -89,6 +94,8 @@ class Export:
                     self._through, self._head, STEP, self._selector, self._lives
                 )
             self._through = max(through, self._through)
+            # A record belongs to this log: it is no event that another one could store.
+            entries = [entry for entry in entries if entry.topic != RECORDS]
             self.count += len(entries)
             yield b"".join(map(as_line, entries))
             report(self._through - first + 1, self._head - first + 1)

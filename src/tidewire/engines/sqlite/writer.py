@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from ...errors import StoreFull, Unavailable
-from ...log.entries import Draft, Entry, Receipt
+from ...log.entries import Draft, Entry, Receipt, Record
 from ...log.judging import Result
 from ...settings import Settings
 from .database import refusal
@@ -61,6 +61,9 @@ class WriterListener(Protocol):
 
     def on_trim(self, trim: Trim) -> None:
         """Entries are about to be deleted."""
+
+    def on_forgotten(self, records: Sequence[Record]) -> None:
+        """Records are deleted: their time was over."""
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         """It is unknown whether `group` is stored; nothing after it will be."""
@@ -165,12 +168,21 @@ class Writer:
         try:
             if self._trim is None and (self._untrimmed >= TRIM_STEP or now >= self._trim_due):
                 self._plan_trim(now)
-            if now >= self._keys_due and not self._file.forget_keys(self._settings):
-                self._keys_due = now + TRIM_EVERY
+            if now >= self._keys_due:
+                self._forget(now)
             self._move_wal()
         except sqlite3.Error as error:
             if refusal(error) is None:
                 raise
+
+    def _forget(self, now: float) -> None:
+        """Forget expired keys and records; when there are no more of them, look again later."""
+        more_keys = self._file.forget_keys(self._settings)
+        records = self._file.forget_records()
+        if records:
+            self._listener.on_forgotten(records)
+        if not (more_keys or records):
+            self._keys_due = now + TRIM_EVERY
 
     def _plan_trim(self, now: float) -> None:
         step = max(TRIM_STEP, 2 * self._untrimmed)

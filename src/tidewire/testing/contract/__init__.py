@@ -15,11 +15,12 @@ from .ends import Ends
 from .keys import Keys
 from .long_life import LongLife
 from .reading import Reading
+from .records import OutliveRetention
 from .reopening import Reopening
 from .retention import Retention
 
 
-class EngineContract(Appending, Keys, Ends, Reading, Retention, Reopening, LongLife):
+class EngineContract(Appending, Keys, Ends, Reading, Retention, OutliveRetention, Reopening, LongLife):
     """
     The whole suite. A subclass defines `new_engine` and declares what its engine can do.
 

@@ -21,7 +21,7 @@ class Appending(Base):
     async def test_an_empty_log(self) -> None:
         async with self.log() as log:
             head = log.head
-            assert (head.position.offset, head.floor, dict(head.ended), len(head.marks)) == (0, 1, {}, 0)
+            assert (head.position.offset, head.floor, [*head.records], len(head.marks)) == (0, 1, [], 0)
             assert head.lives == ((head.position.life, 1),)
             assert await log.offsets() == []
 

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from ...errors import TidewireError
-from ...log.engine import PAGE_BYTES, Engine
+from ...log.engine import PAGE_BYTES, Engine, LookBack
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Since
+from ...log.last_events import LastEvents
 from ...position import parse_position
 from ...settings import Settings
 from ...topics import Selector
@@ -146,6 +147,7 @@ class OpenLog:
         assert (position.life, entry.topic) == (entry.position.life, draft.topic)
         if not receipt.duplicate:
             assert position == entry.position
+        if not receipt.duplicate and draft.record is None:
             stored = (entry.data, entry.event, entry.retry, entry.end)
             assert stored == (draft.data, draft.event, draft.retry, draft.end)
 
@@ -199,7 +201,22 @@ class OpenLog:
         return [offset for offset in found if offset >= self.sink.floor]
 
     async def locate(self, kind: Any, value: float = 0, selector: Selector = EVERYTHING) -> int:
-        return await self.engine.locate(Since(kind, value), selector)
+        """Return the offset after which a subscription starts."""
+        if kind != "last":
+            return await self.engine.locate(Since(kind, value))
+        search = LastEvents(int(value), await self.engine.locate(Since("now")))
+        while not search.done:
+            search.look(*await self.look_back(search.last, selector))
+        return max(search.last, self.sink.floor - 1)
+
+    async def look_back(self, last: int, selector: Selector) -> LookBack:
+        """Take one step back and compare it with what is known."""
+        found = await self.engine.look_back(last, selector)
+        assert 1 <= found.lowest <= max(last, 1)
+        first = max(found.lowest, self.sink.floor)
+        wanted = [o for o in range(first, last + 1) if self.matches(o, selector) and not self.known[o].end]
+        assert list(found.offsets) == wanted
+        return found
 
     async def check_everything(self) -> None:
         """Check that the log holds what the sink has had, from the floor to the head."""

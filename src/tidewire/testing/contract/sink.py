@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ...log.entries import Entry, Head, Marks
+from ...log.entries import Entry, Head, Marks, Record
+from ...log.records import Records, record_of
 
 
 class CheckingSink:
@@ -17,6 +18,7 @@ class CheckingSink:
         self.head = head.position.offset
         self.floor = head.floor
         self.marks = head.marks
+        self.records = Records(head.records)
         self._thread = threading.get_ident()
 
     def entries(self, batch: Sequence[Entry]) -> None:
@@ -25,6 +27,9 @@ class CheckingSink:
         for entry in batch:
             assert entry.offset not in self.known, f"{entry.position} is reported twice"
             self.known[entry.offset] = entry
+            record = record_of(entry)
+            if record is not None:
+                self.records.set(record)
         self.head += len(batch)
 
     def trimmed(self, floor: int, marks: Marks) -> None:
@@ -32,6 +37,13 @@ class CheckingSink:
         assert self.floor < floor <= self.head + 1
         self.floor, self.marks = floor, marks
         self.check_marks(floor, marks)
+
+    def forgotten(self, records: Sequence[Record]) -> None:
+        self._check_caller()
+        for record in records:
+            assert self.records.get(record.kind, record.name) is not None, "a record is forgotten twice"
+            assert record.offset < self.floor, "a record is forgotten while its entry is kept"
+            self.records.forget(record.kind, record.name)
 
     def reset(self, head: Head) -> None:
         raise AssertionError("the log does not go back in this suite")
@@ -43,13 +55,13 @@ class CheckingSink:
         assert threading.get_ident() == self._thread, "the sink was called outside the event loop's thread"
 
     def check_marks(self, floor: int, marks: Marks) -> None:
-        """Check that each topic's mark is its newest entry below the floor, and whether that was its end."""
+        """Check that each topic's mark is its newest entry below the floor."""
         newest: dict[str, Entry] = {}
         for entry in self.known.values():
             if entry.offset < floor:
                 newest[entry.topic] = entry
         for topic, entry in newest.items():
-            assert (marks.of(topic), marks.ended(topic)) == (entry.offset, entry.end), topic
+            assert marks.of(topic) == entry.offset, topic
         for topic in {entry.topic for entry in self.known.values()} - newest.keys():
             assert marks.of(topic) == 0, f"{topic!r} has a mark, but nothing of it is trimmed"
 
@@ -78,6 +90,9 @@ class EarlySink:
 
     def trimmed(self, floor: int, marks: Marks) -> None:
         self._report("trimmed", floor, marks)
+
+    def forgotten(self, records: Sequence[Record]) -> None:
+        self._report("forgotten", records)
 
     def reset(self, head: Head) -> None:
         self._report("reset", head)
