@@ -22,7 +22,8 @@ from support.fakes import (
     virtual,
 )
 from tidewire.delivery.catch_up import SHARED
-from tidewire.delivery.cohort import JOIN_BYTES
+from tidewire.delivery.joins import JOIN_BYTES
+from tidewire.delivery.shared_pages import KEPT
 from tidewire.engines.memory import MemoryEngine
 from tidewire.log.entries import Draft, Since
 from tidewire.settings import Settings
@@ -142,7 +143,7 @@ async def test_the_replays_kept_are_bounded() -> None:
         await quiet()
         assert [len(wire.data) for wire in wires] == list(range(199, -1, -1))
         assert len(node.catch_up._replays) <= SHARED
-        assert len(node.catch_up._pages) <= SHARED
+        assert len(node.catch_up._pages._pages) <= KEPT
 
 
 @virtual

@@ -7,8 +7,10 @@ import pytest
 
 from support.fakes import RecordingWire
 from tidewire import hub_events
-from tidewire.delivery.cohort import JOIN_BYTES, Cohort
+from tidewire.delivery.cohort import Cohort
 from tidewire.delivery.framing import Framing
+from tidewire.delivery.joins import JOIN_BYTES, Join, Joins
+from tidewire.delivery.round import Round
 from tidewire.delivery.subscriber import Subscriber
 from tidewire.event_stream import Event
 from tidewire.log.entries import Entry, Head, Marks
@@ -42,7 +44,21 @@ class Owner:
     def server_stopping(self) -> None: ...
 
 
-class Clockless:
+class Marked:
+    """What rounds are for a cohort that has been marked for every entry."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.joins = Joins(window)
+
+    @property
+    def head(self) -> int:
+        return self._window.head
+
+    @property
+    def horizon(self) -> int:
+        return self._window.head
+
     def tick_cohort(self, cohort: Cohort, now: float) -> float | None:
         return now + 1
 
@@ -53,9 +69,10 @@ class Scene:
     def __init__(self, *terms: str, framing: Framing = "raw") -> None:
         self.window = Window(1000, 10**9)
         self.window.reset(Head(Position("life01", 0), 1, (("life01", 1),), Marks(), {}))
-        self.cohort = Cohort(Clockless(), Selector(terms or ["a"]), framing, self.window)
+        self.cohort = Cohort(Marked(self.window), Selector(terms or ["a"]), framing)
         self.owner = Owner(self.cohort)
         self.framing = framing
+        self.current = Round(b"")
 
     def member(self) -> Wire:
         wire = Wire(self.framing)
@@ -68,16 +85,34 @@ class Scene:
         for text in data:
             item = Entry(Position("life01", self.window.head + 1), topic, text)
             self.window.append([item])
-            if self.cohort.members and self.cohort.selector.matches(topic):
-                self.cohort.pending.append(item)
+            if self.cohort.selector.matches(topic):
+                self.cohort.mark(topic, item.offset, item.offset)
+
+    def begin(self) -> bool:
+        join = self.cohort.next_join(self.window.head)
+        if join is None:
+            return False
+        self.begin_with(join)
+        return True
+
+    def begin_with(self, join: Join) -> None:
+        self.current = Round(join.data)
+        self.cohort.begin(join, self.current)
+
+    @property
+    def in_round(self) -> bool:
+        return self.current.left > 0
+
+    def step(self, count: int) -> int:
+        return self.current.step(count)
 
     def round(self) -> None:
-        if self.cohort.begin():
-            while self.cohort.in_round:
-                self.cohort.step(1)
+        if self.begin():
+            while self.in_round:
+                self.step(1)
 
     def rounds(self) -> None:
-        while self.cohort.pending:
+        while self.cohort.news:
             self.round()
 
 
@@ -173,15 +208,15 @@ def test_a_member_that_leaves_mid_round_keeps_the_offset_from_before_the_round()
     scene.publish("1")
     scene.rounds()
     scene.publish("2", "3")
-    assert scene.cohort.begin()
-    assert scene.cohort.step(2) == 2
+    assert scene.begin()
+    assert scene.step(2) == 2
     for wire in wires:
         wire.member.pause_writing()
     got = {wire.member.offset: wire.data for wire in wires}
     assert got == {1: ["1"], 3: ["1", "2", "3"]}
     assert sum(wire.member.offset == 3 for wire in wires) == 2
     assert [wire.member.announced for wire in wires] == [wire.member.offset for wire in wires]
-    assert not scene.cohort.in_round
+    assert not scene.in_round
     assert not scene.cohort.members
 
 
@@ -189,13 +224,13 @@ def test_a_subscriber_that_joins_mid_round_gets_nothing_twice() -> None:
     scene = Scene()
     early = [scene.member() for _ in range(3)]
     scene.publish("1")
-    assert scene.cohort.begin()
-    scene.cohort.step(1)
+    assert scene.begin()
+    scene.step(1)
     # It has read through `sent`, which includes the current round.
     assert scene.cohort.sent == 1
     late = scene.member()
-    while scene.cohort.in_round:
-        scene.cohort.step(1)
+    while scene.in_round:
+        scene.step(1)
     scene.publish("2")
     scene.rounds()
     assert [wire.data for wire in early] == [["1", "2"]] * 3
@@ -206,12 +241,12 @@ def test_entries_that_come_mid_round_are_joined_into_the_next() -> None:
     scene = Scene()
     wires = [scene.member() for _ in range(3)]
     scene.publish("1")
-    scene.cohort.begin()
-    scene.cohort.step(1)
+    scene.begin()
+    scene.step(1)
     scene.publish("2", "3")
     assert scene.cohort.sent == 1
-    while scene.cohort.in_round:
-        scene.cohort.step(1)
+    while scene.in_round:
+        scene.step(1)
     scene.rounds()
     for wire in wires:
         assert wire.data == ["1", "2", "3"]
@@ -261,27 +296,37 @@ def test_a_write_in_which_another_member_leaves() -> None:
 
 
 def test_after_the_last_member_leaves_nothing_is_pending() -> None:
-    # Entries that come while there are no members are not pending, so keeping older ones would leave a hole.
     scene = Scene()
     wire = scene.member()
     scene.publish("1")
     wire.member.pause_writing()
-    assert (wire.member.offset, scene.cohort.sent) == (0, 1)
     scene.publish("2")
-    assert scene.cohort.sent == 2
-    assert not scene.cohort.begin()
+    assert (wire.member.offset, scene.cohort.sent) == (0, 0)
+    assert not scene.begin()
+    assert (scene.cohort.news, scene.cohort.sent) == ({}, 2)
+
+
+def test_a_member_that_joins_while_news_is_pending_is_sent_all_of_it() -> None:
+    scene = Scene()
+    one = scene.member()
+    scene.publish("1")
+    one.member.pause_writing()
+    scene.publish("2")
+    two = scene.member()
+    scene.rounds()
+    assert (one.data, two.data) == ([], ["1", "2"])
 
 
 def test_idle_members_are_sent_their_position() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"123", topic="other")
-    scene.cohort.begin_with(hub_events.position(scene.window.position(3)), 3)
+    scene.begin_with(Join(hub_events.position(scene.window.position(3)), 3, 3))
     two = scene.member()
     assert one.writes == []
     one.member.pause_writing()
     assert (one.member.offset, one.member.announced) == (3, 0), "it was not sent the position"
-    assert not scene.cohort.in_round
+    assert not scene.in_round
     assert two.member.live
 
 
@@ -289,8 +334,8 @@ def test_the_member_that_heard_least_counts_for_all() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"12345", topic="other")
-    scene.cohort.begin_with(hub_events.position(scene.window.position(5)), 5)
-    scene.cohort.step(1)
+    scene.begin_with(Join(hub_events.position(scene.window.position(5)), 5, 5))
+    scene.step(1)
     scene.cohort.silent_since = 50.0
     two = Wire()
     two.subscriber = Subscriber(scene.owner, scene.cohort.selector, None, scene.cohort.sent)
@@ -310,17 +355,15 @@ def test_all_members_fall_behind_at_their_true_offsets() -> None:
     scene.publish("1")
     scene.rounds()
     scene.publish("2")
-    scene.cohort.begin()
-    scene.cohort.step(1)
+    scene.begin()
+    scene.step(1)
     scene.publish("3")
     assert set(scene.cohort.fall_behind()) == {wire.member for wire in wires}
     assert sorted(wire.member.offset for wire in wires) == [1, 1, 1, 2]
     assert [int(wire.data[-1]) for wire in wires] == [wire.member.offset for wire in wires]
-    assert (len(scene.cohort), scene.cohort.pending, scene.cohort.sent) == (
-        4,
-        type(scene.cohort.pending)(),
-        3,
-    )
+    assert len(scene.cohort) == 4
+    assert not scene.begin()
+    assert (scene.cohort.news, scene.cohort.sent) == ({}, 3)
 
 
 def test_removing() -> None:
@@ -377,13 +420,13 @@ def test_whatever_happens_offsets_match_what_was_written(seed: int) -> None:
                 wire.write(b"".join(item.frame(False) for item in data))
                 wire.member.offset = through
                 cohort.join(wire.member)
-        elif action == "begin" and not cohort.in_round:
-            cohort.begin()
-        elif action == "step" and cohort.in_round:
-            cohort.step(rng.randrange(1, 3))
+        elif action == "begin" and not scene.in_round:
+            scene.begin()
+        elif action == "step" and scene.in_round:
+            scene.step(rng.randrange(1, 3))
 
     for _ in range(300):
         act(rng.choice(["publish", "other", "join", "pause", "resume", "begin", "step", "step"]))
-        assert bool(cohort.members) or not cohort.pending
+        assert not cohort.news or cohort.sent < scene.window.head
         for wire in wires:
             check(wire)

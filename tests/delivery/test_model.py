@@ -566,7 +566,7 @@ class Hub(RuleBasedStateMachine):
         open_ones = [s for s in self.streams if s.subscriber and s.subscriber.open]
         assert self.node.streams_open == len(open_ones)
         for cohort in cohorts_of(self.node):
-            assert cohort.members or not cohort.pending
+            assert not cohort.news or cohort.scheduled
             assert not cohort.members.keys() & cohort.behind
         for stream in open_ones:
             assert stream.overrun == 0

@@ -10,30 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from .. import hub_events
 from ..errors import Unavailable
 from ..log.entries import Entry, Page, Since
 from ..log.node_log import NodeLog
+from ..log.overtaken import Overtaken
+from ..log.reading import LogReader, Prepared
+from ..log.turns import Account
 from ..log.window import Verdict
 from ..position import Position
-from ..topics import Selector
-from .cohort import JOIN_BYTES, Cohort
+from .cohort import Cohort
 from .framing import framed
-from .rounds import Rounds, heartbeat
+from .joins import JOIN_BYTES
+from .rounds import Rounds, position_due
+from .shared_pages import SharedPages
 from .subscriber import Subscriber
 from .tasks import Tasks
 
 logger = logging.getLogger("tidewire")
 
-# Entries in one page that the engine returns.
-PAGE = 256
-# Replays and pages kept for subscribers that resume from the same position.
+# Replays kept for subscribers that resume from the same position.
 SHARED = 64
-# Subscribers that read pages from the engine at the same time; the others wait their turn.
-MAX_READERS = 16
 # Seconds until a subscriber reads again after the engine failed without going down.
 READ_AGAIN = 1.0
 
@@ -50,21 +50,28 @@ class Replay(NamedTuple):
 class CatchUp:
     """Brings subscribers on until they can join their cohort. `heartbeat` is in seconds."""
 
-    def __init__(self, log: NodeLog, rounds: Rounds, tasks: Tasks, heartbeat: float) -> None:
+    def __init__(
+        self, log: NodeLog, reader: LogReader, rounds: Rounds, tasks: Tasks, heartbeat: float
+    ) -> None:
         self._log = log
+        self._reader = reader
         self._window = log.window
         self._rounds = rounds
         self._tasks = tasks
         self._heartbeat = heartbeat
         self._loop = asyncio.get_running_loop()
         self._replays: OrderedDict[tuple[Cohort, int, int], Replay] = OrderedDict()
-        self._pages: OrderedDict[tuple[int, Selector], asyncio.Future[Page]] = OrderedDict()
-        self._turns = asyncio.Semaphore(MAX_READERS)
+        self._pages = SharedPages(reader, tasks)
 
     def forget(self) -> None:
         """Drop what was read: the log is a different one now."""
         self._replays.clear()
         self._pages.clear()
+
+    def stop(self, subscriber: Subscriber) -> None:
+        """Stop reading for a subscriber that is gone."""
+        if subscriber.reading is not None:
+            subscriber.reading.cancel()
 
     # -- one step
 
@@ -75,7 +82,7 @@ class CatchUp:
             not subscriber.open
             or subscriber.live
             or subscriber.paused
-            or subscriber.reading
+            or subscriber.reading is not None
             or cohort is None
         ):
             return
@@ -87,25 +94,25 @@ class CatchUp:
             self._replay(subscriber, cohort, cohort.sent)
             self._rounds.wake(subscriber)
         elif subscriber.offset > cohort.sent:
-            cohort.waiting.append(subscriber)
-        elif self._window.all_ended(cohort.selector) and not cohort.pending:
+            self._rounds.wait(subscriber, cohort)
+        elif cohort.is_finished:
             self._finish_ended(subscriber)
         else:
             self._rounds.join(subscriber, cohort)
 
     def _advance_unsettled(self, subscriber: Subscriber, claim: Since | Position) -> None:
-        if self._log.can_judge(claim):
+        if self._log.can_judge(claim, subscriber.selector):
             self.write(subscriber, self.settle(subscriber))
             self._rounds.wake(subscriber)
         elif self._log.up:
             self._read(subscriber)
 
     def _advance_beyond_window(self, subscriber: Subscriber) -> None:
-        verdict = self._window.overtaken(subscriber.offset, subscriber.selector)
-        if verdict.offset == subscriber.offset:
+        offset, selector = subscriber.offset, subscriber.selector
+        if offset >= self._window.floor - 1 or self._window.must_search(offset, selector):
             self._read(subscriber)
             return
-        self._move(subscriber, verdict)
+        self._move(subscriber, self._window.overtaken(offset, selector))
         self._rounds.wake(subscriber)
 
     def _move(self, subscriber: Subscriber, verdict: Verdict) -> None:
@@ -126,9 +133,13 @@ class CatchUp:
 
     # -- where it starts
 
-    def settle(self, subscriber: Subscriber) -> bytes:
-        """Judge the claim of a subscriber. Return the events that tell its client where the stream starts."""
-        claim, verdict = subscriber.claim, self._log.verdict(subscriber.claim, subscriber.selector)
+    def settle(self, subscriber: Subscriber, search: Overtaken | None = None) -> bytes:
+        """
+        Judge the claim of a subscriber. Return the events that tell its client where the stream starts.
+
+        `search` is what `LogReader.prepare` found.
+        """
+        claim, verdict = subscriber.claim, self._log.verdict(subscriber.claim, subscriber.selector, search)
         subscriber.claim = None
         subscriber.offset = verdict.offset
         at = self._window.position(verdict.offset)
@@ -149,10 +160,11 @@ class CatchUp:
 
     def keep_alive(self, subscriber: Subscriber) -> None:
         """Send a heartbeat to a subscriber that is behind."""
-        frame = hub_events.HEARTBEAT
-        if subscriber.claim is None:
-            frame, subscriber.announced = heartbeat(self._window, subscriber.announced, subscriber.offset)
-        self.write(subscriber, frame)
+        data = hub_events.HEARTBEAT
+        if subscriber.claim is None and position_due(self._window, subscriber.announced, subscriber.offset):
+            data = hub_events.position(self._window.position(subscriber.offset))
+            subscriber.announced = subscriber.offset
+        self.write(subscriber, data)
 
     # -- from the window
 
@@ -182,40 +194,57 @@ class CatchUp:
 
     def _read(self, subscriber: Subscriber) -> None:
         """Start a task in which a subscriber reads pages from the engine."""
-        subscriber.reading = True
-        self._tasks.spawn(self._read_pages(subscriber))
+        subscriber.reading = self._tasks.spawn(self._read_in_task(subscriber))
 
-    async def _read_pages(self, subscriber: Subscriber) -> None:
+    async def _read_in_task(self, subscriber: Subscriber) -> None:
         try:
-            async with self._turns:
-                if subscriber.claim is not None:
-                    claim, selector, head = subscriber.claim, subscriber.selector, subscriber.offset
-                    subscriber.claim = await self._log.locate(claim, selector, head)
-                    if subscriber.open and not subscriber.paused:
-                        self.write(subscriber, self.settle(subscriber))
-                while subscriber.claim is None and subscriber.open and not subscriber.paused:
-                    if self._window.holds(subscriber.offset):
-                        break
-                    await self._read_page(subscriber)
-                    await asyncio.sleep(0)
+            with self._reader.turns.account(client_of(subscriber)) as account:
+                await self._settle_in_task(account, subscriber)
+                await self._read_pages(account, subscriber)
         except Unavailable:
-            subscriber.reading = False
+            subscriber.reading = None
             # If the engine is down, `on_engine_up` wakes all subscribers that are behind.
             if self._log.up:
                 self._loop.call_later(READ_AGAIN, self._rounds.wake, subscriber)
         except Exception:
             logger.exception("cannot read a page of the log")
-            subscriber.reading = False
+            subscriber.reading = None
             if subscriber.open:
                 subscriber.finish("engine")
         else:
-            subscriber.reading = False
+            subscriber.reading = None
             self._rounds.wake(subscriber)
 
-    async def _read_page(self, subscriber: Subscriber) -> None:
-        page = await self._page(subscriber.offset, subscriber.selector)
-        if subscriber.offset < page.floor - 1 and self._reads_on(subscriber):
-            self._move(subscriber, self._window.overtaken(subscriber.offset, subscriber.selector))
+    async def prepare(self, subscriber: Subscriber, claim: Since | Position) -> Prepared:
+        """Find out what judging the claim of a subscriber needs. Raises `Unavailable`."""
+        with self._reader.turns.account(client_of(subscriber)) as account:
+            return await self._reader.prepare(account, claim, subscriber.selector, subscriber.offset)
+
+    async def _settle_in_task(self, account: Account, subscriber: Subscriber) -> None:
+        if subscriber.claim is not None:
+            claim, selector, head = subscriber.claim, subscriber.selector, subscriber.offset
+            subscriber.claim, search = await self._reader.prepare(account, claim, selector, head)
+            if subscriber.open and not subscriber.paused:
+                self.write(subscriber, self.settle(subscriber, search))
+
+    async def _read_pages(self, account: Account, subscriber: Subscriber) -> None:
+        while self._reads_on(subscriber) and not self._window.holds(subscriber.offset):
+            if subscriber.offset < self._window.floor - 1:
+                await self._skip_trimmed(account, subscriber)
+            else:
+                await self._read_page(account, subscriber)
+            await asyncio.sleep(0)
+
+    async def _skip_trimmed(self, account: Account, subscriber: Subscriber) -> None:
+        offset, selector = subscriber.offset, subscriber.selector
+        search = await self._reader.search(account, offset, selector)
+        if self._reads_on(subscriber):
+            self._move(subscriber, self._window.overtaken(offset, selector, search))
+
+    async def _read_page(self, account: Account, subscriber: Subscriber) -> None:
+        page = await self._pages.get(account, subscriber.offset, subscriber.selector)
+        if subscriber.offset < page.floor - 1:
+            return
         while subscriber.offset < page.through and self._reads_on(subscriber):
             assert subscriber.cohort
             self._replay(subscriber, subscriber.cohort, page.through, page)
@@ -223,17 +252,6 @@ class CatchUp:
 
     def _reads_on(self, subscriber: Subscriber) -> bool:
         return subscriber.open and not subscriber.paused and subscriber.claim is None
-
-    def _page(self, after: int, selector: Selector) -> asyncio.Future[Page]:
-        """Return a page from the engine; subscribers at the same position share it."""
-        page = self._pages.get((after, selector))
-        if page is None or (page.done() and (page.cancelled() or page.exception() is not None)):
-            page = self._tasks.spawn(self._log.read(after, PAGE, selector))
-            self._pages[after, selector] = page
-            if len(self._pages) > SHARED:
-                self._pages.popitem(last=False)
-        shared: asyncio.Future[Page] = asyncio.shield(page)
-        return shared
 
     # -- writing
 
@@ -251,6 +269,11 @@ class CatchUp:
         except Exception:
             # A closed transport raises; that must not end the step for the other subscribers.
             subscriber.lost()
+
+
+def client_of(subscriber: Subscriber) -> Hashable:
+    """Return what stands for the client of a stream: its address, or the stream itself if that is unknown."""
+    return subscriber.address or subscriber
 
 
 def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Replay:

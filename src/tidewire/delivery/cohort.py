@@ -1,83 +1,79 @@
 """
-Live subscribers that want exactly the same bytes, and the rounds that write to them.
+Live subscribers that want exactly the same bytes.
 
 Rule 1: an entry is encoded once, a round is joined once, and the same bytes
         object is written to every member.
-Rule 2: `sent` is never stored. Everything before the first pending entry has been
-        written (or is in the current round), so `sent` follows from `pending` and
-        cannot disagree with it.
+Rule 2: a cohort holds no entries. It holds the topics that have news, and the offset through
+        which its members have everything: the bytes are read from the window.
 Rule 3: a round holds a snapshot of the members. A member that leaves before its turn
         is taken out of the snapshot and keeps the offset from before the round.
-Rule 4: entries are pending only while there are members. Entries that come while there
-        are none are not added, so keeping older ones would leave a hole.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from ..log.entries import Entry
-from ..log.window import Window
 from ..topics import Selector
-from .framing import Framing, framed
+from .framing import Framing
+from .joins import Join
+from .round import NO_ROUND, Round
 from .subscriber import Subscriber, WriteMethod
 
 if TYPE_CHECKING:
     from .rounds import Rounds
-
-# A join holds at most this much, or one event: more pending means more rounds.
-JOIN_BYTES = 64 * 1024
 
 
 class Cohort:
     """
     The streams of one selector and framing: members, and those that are behind.
 
-    `pending` are the entries that the members have not been sent. `waiting` are
-    streams that are behind and yet ahead of `sent`: they started at the head while
-    older entries were pending. `announced` is the offset of the last id that a round
-    brought, and `oldest` that of the oldest last id that a member has: it may have
-    joined after that round. `due` belongs to the timer.
+    `news` are the topics with entries that the members have not been sent, each with
+    the offset of its newest one. `waiting` are streams that are behind and yet ahead of
+    `sent`: they started at the head while older entries were pending. `announced` is the
+    offset of the last id that a round brought, and `oldest` that of the oldest last id that
+    a member has: it may have joined after that round. `silent` is set when a heartbeat is
+    due. `due` belongs to the timer.
     """
 
     __slots__ = (
         "_before",
         "_round",
         "_rounds",
-        "_window",
+        "_since",
+        "_start",
         "announced",
         "announcements",
         "behind",
         "due",
         "framing",
         "members",
+        "news",
         "oldest",
-        "pending",
         "scheduled",
         "selector",
+        "silent",
         "silent_since",
         "waiting",
     )
 
-    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing, window: Window) -> None:
+    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing) -> None:
         self._rounds = rounds
         self.selector = selector
         self.framing = framing
         self.members: dict[Subscriber, WriteMethod] = {}
         self.behind: set[Subscriber] = set()
         self.waiting: list[Subscriber] = []
-        self.pending: deque[Entry] = deque()
+        self.news: dict[str, int] = {}
+        self._since = 0  # the offset before the first entry of `news`, if there is any
+        self._start = rounds.head  # what arrived earlier was not marked here
         self.scheduled = False
+        self.silent = False
         self.silent_since = 0.0
         self.announced = 0
         self.announcements = 0  # how many rounds brought an id
         self.oldest = 0
         self.due = 0
-        self._window = window
-        self._round = Round(b"", {})
+        self._round = NO_ROUND
         self._before = (0, 0, 0)  # `_progress` from before the round
 
     def __len__(self) -> int:
@@ -86,15 +82,22 @@ class Cohort:
     @property
     def sent(self) -> int:
         """The offset through which the members have everything once the current round is done."""
-        return self.pending[0].offset - 1 if self.pending else self._window.head
+        horizon = self.horizon
+        return min(self._since, horizon) if self.news else horizon
 
     @property
     def _progress(self) -> tuple[int, int, int]:
         return self.sent, self.announced, self.announcements
 
     @property
-    def in_round(self) -> bool:
-        return self._round.left > 0
+    def horizon(self) -> int:
+        """The offset through which `news` is complete."""
+        return max(self._rounds.horizon, self._start)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its topics have ended and its members have everything."""
+        return self._rounds.all_ended(self.selector) and self.sent == self._rounds.head
 
     def tick(self, now: float) -> float | None:
         return self._rounds.tick_cohort(self, now)
@@ -125,8 +128,6 @@ class Cohort:
         subscriber.live = False
         del self.members[subscriber]
         self.behind.add(subscriber)
-        if not self.members:
-            self.pending.clear()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget `subscriber`."""
@@ -141,101 +142,64 @@ class Cohort:
             self.leave(member)
         return members
 
+    # -- news
+
+    def mark(self, topic: str, first: int, last: int) -> None:
+        """Note that `topic` has new entries from offset `first` to `last`."""
+        if last > self._start:
+            before = first - 1 if first > self._start else self._start
+            if not self.news or before < self._since:
+                self._since = before
+            self.news[topic] = last
+
+    def pass_over(self, through: int) -> None:
+        """Forget the news through an offset: it is sent, or there is no member to send it to."""
+        for last in self.news.values():
+            if last > through:
+                self.news = {topic: last for topic, last in self.news.items() if last > through}
+                break
+        else:
+            self.news.clear()
+        self._since = through
+
+    def forget(self) -> None:
+        """Forget all news: the log was replaced."""
+        self.news.clear()
+        self.waiting.clear()
+        self._start = 0
+
+    def overtaken(self, start: int) -> bool:
+        """Whether the window, which starts at offset `start`, may have dropped entries of `news`."""
+        return bool(self.news) and self._since < start - 1
+
     # -- rounds
 
-    def begin(self) -> bool:
-        """Join what is pending into a round. Return False if nothing is pending."""
-        if not self.pending:
-            return False
-        before = self._progress
-        frames: list[bytes] = []
-        size = 0
-        with_topic = not self.selector.single
-        while self.pending:
-            frame = self.pending[0].frame(with_topic)
-            if frames and size + len(frame) > JOIN_BYTES:
-                break
-            frames.append(frame)
-            size += len(frame)
-            last = self.pending.popleft()
-        self._announce(last.offset)
-        self._start(b"".join(frames), before)
-        return True
+    def next_join(self, horizon: int) -> Join | None:
+        """Return what the members are to be sent next, or None; `horizon` is that of the rounds."""
+        if self._start > horizon:
+            horizon = self._start
+        if not self.members:
+            self.pass_over(horizon)
+        elif self.news:
+            with_topic = not self.selector.single
+            return self._rounds.joins.of(self.news, self._since, horizon, with_topic, self.framing)
+        elif self.silent:
+            return self._rounds.heartbeat(self)
+        self.silent = False
+        return None
 
-    def begin_with(self, data: bytes, announced: int) -> None:
-        """Begin a round of bytes that are not an entry: a heartbeat, or the position of `announced`."""
-        before = self._progress
-        if announced > self.oldest:  # a comment brings no id
-            self._announce(announced)
-        self._start(data, before)
+    def begin(self, join: Join, round: Round) -> None:
+        """Let `round` write `join` to all members."""
+        self._before = (self._since if self.news else self.sent, self.announced, self.announcements)
+        self._round = round
+        round.add(self, self.members)
+        if join.last:
+            self.announced = self.oldest = join.last
+            self.announcements += 1
+        if self.news:
+            self.pass_over(join.through)
+        self.silent = False
 
-    def _announce(self, offset: int) -> None:
-        """Note that a round brings the id of `offset`."""
-        self.announced = self.oldest = offset
-        self.announcements += 1
-
-    def _start(self, data: bytes, before: tuple[int, int, int]) -> None:
-        self._before = before
-        self._round = Round(framed(data, self.framing), self.members)
-
-    def step(self, count: int) -> int:
-        """Write the round to up to `count` more members. Return how many were written to."""
-        return self._round.step(count)
-
-
-class Round:
-    """
-    One write of the same bytes to every member at its start, in the order in which they joined.
-
-    It uses lists and an iterator, so that nothing but the write itself is done for
-    each member: taking each out of a dictionary made a delivery 5 % slower.
-    """
-
-    __slots__ = ("_chunk", "_index", "_members", "_reached", "_turns", "_writes", "left")
-
-    def __init__(self, chunk: bytes, members: Mapping[Subscriber, WriteMethod]) -> None:
-        self._chunk = chunk
-        self._members = list(members)
-        self._writes = list(members.values())
-        self._turns = iter(self._writes)
-        self._reached = 0
-        # The index of each member. Made when the first one leaves, which is rare.
-        self._index: dict[Subscriber, int] | None = None
-        self.left = len(self._members)
-
-    def step(self, count: int) -> int:
-        """Write to up to `count` more members. Return how many were written to."""
-        chunk, start = self._chunk, self._reached
-        # `_reached` includes the current write: a member that pauses during its own write has these bytes.
-        # The iterator reads the live list: a member that left before its turn has `write_nothing` there.
-        for self._reached, write in enumerate(islice(self._turns, count), start + 1):  # noqa: B020
-            try:
-                write(chunk)
-            except Exception:
-                # A closed transport raises; the members after it must still get their bytes.
-                self._members[self._reached - 1].lost()
-        skipped = self._writes[start : self._reached].count(write_nothing) if self._index is not None else 0
-        written = self._reached - start - skipped
-        self.left -= written
-        return written
-
-    def awaits(self, member: Subscriber) -> bool:
-        """Whether the round still has to reach `member`."""
-        if not self.left or (self._reached and member is self._members[self._reached - 1]):
-            return False
-        if self._index is None:
-            self._index = {other: place for place, other in enumerate(self._members)}
-        return self._index.get(member, -1) >= self._reached
-
-    def skip(self, member: Subscriber) -> bool:
-        """Take `member` out of the round. Return whether the round had not reached it."""
-        if not self.awaits(member):
-            return False
-        assert self._index is not None
-        self._writes[self._index.pop(member)] = write_nothing
-        self.left -= 1
-        return True
-
-
-def write_nothing(data: bytes, /) -> None:
-    """Stand in for a member that left before its turn."""
+    def end_round(self) -> None:
+        """Let go of the round: all members have had it."""
+        self._round = NO_ROUND

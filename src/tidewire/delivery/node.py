@@ -19,7 +19,9 @@ from .. import hub_events
 from ..errors import Draining, TidewireError, Unavailable
 from ..log.engine import Engine
 from ..log.entries import Draft, Entry, Receipt, Since
+from ..log.history import History
 from ..log.node_log import NodeLog
+from ..log.reading import LogReader
 from ..log.window import Window
 from ..metrics import Metrics
 from ..position import Position
@@ -35,7 +37,7 @@ from .tasks import Tasks
 from .topic_hooks import TopicHook, TopicHooks
 
 # Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
-LOCATE_TIMEOUT = 0.5
+PREPARE_TIMEOUT = 0.5
 # Seconds between two looks of a drain at whether something has finished.
 POLL = 0.01
 # A paused stream is looked at every second: deadlines are rounded up to whole seconds.
@@ -62,8 +64,10 @@ class Node:
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
         self.log = NodeLog(engine, settings, metrics)
+        self.reader = LogReader(self.log, settings.engine_timeout)
+        self._history = History(self.log, self.reader, settings.engine_timeout)
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
-        self.catch_up = CatchUp(self.log, self.rounds, self._tasks, settings.heartbeat)
+        self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
         self.streams_open = 0
         self.streams_by_address: Counter[str | None] = Counter()
         self.stopping = asyncio.Event()
@@ -107,7 +111,7 @@ class Node:
         self.rounds.on_entries(batch)
 
     def before_reset(self) -> None:
-        for subscriber in self.rounds.subscribers():
+        for subscriber in self.rounds.cohorts.subscribers():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
             # The new log judges what the client has: the last id that it brought or was sent.
@@ -115,14 +119,13 @@ class Node:
             if subscriber.claim is None:
                 subscriber.claim = self.window.position(subscriber.announced)
             self.rounds.wake(subscriber)
-        for cohort in self.rounds:
-            cohort.waiting.clear()
 
     def after_reset(self) -> None:
+        self.rounds.forget()
         self.catch_up.forget()
 
     def on_engine_up(self) -> None:
-        for subscriber in self.rounds.subscribers():
+        for subscriber in self.rounds.cohorts.subscribers():
             if not subscriber.live:
                 self.rounds.wake(subscriber)
 
@@ -146,33 +149,42 @@ class Node:
         return self.log.submit(drafts)
 
     async def subscribe(
-        self, selector: Selector, claim: Since | Position, wants_hub_open: bool = False
+        self,
+        selector: Selector,
+        claim: Since | Position,
+        wants_hub_open: bool = False,
+        address: str | None = None,
     ) -> tuple[Subscriber, bytes] | None:
         """
         Return a subscriber that is not attached yet, and its first bytes.
 
         Return None if every topic has ended and nothing is left to send: the answer is 204.
+        The streams of one `address` count as one client; None: this stream is a client of its own.
         """
         subscriber = Subscriber(self, selector, claim, self.window.head)
+        subscriber.address = address
         subscriber.wants_hub_open = wants_hub_open
         first = hub_events.retry(self.settings.retry) + hub_events.GREETING
-        if not self.log.can_judge(claim):
+        search = None
+        if not self.log.can_judge(claim, selector):
             if not self.log.up:
                 return subscriber, first
             try:
-                async with asyncio.timeout(LOCATE_TIMEOUT):
-                    subscriber.claim = await self.log.locate(claim, selector, subscriber.offset)
+                async with asyncio.timeout(PREPARE_TIMEOUT):
+                    subscriber.claim, search = await self.catch_up.prepare(subscriber, claim)
             except (TimeoutError, Unavailable):
                 return subscriber, first
-        if self.log.is_finished(selector, self.log.verdict(subscriber.claim, selector)):
+        if self.log.is_finished(selector, self.log.verdict(subscriber.claim, selector, search)):
             return None
-        return subscriber, first + self.catch_up.settle(subscriber)
+        return subscriber, first + self.catch_up.settle(subscriber, search)
 
-    async def history(self, selector: Selector, claim: Since | Position, limit: int) -> dict[str, Any]:
+    async def history(
+        self, selector: Selector, claim: Since | Position, limit: int, address: str | None = None
+    ) -> dict[str, Any]:
         """Return a page of the log as the JSON page shows it. Raise `Unavailable`."""
         if refusal := self.refusal():
             raise refusal
-        return await self.log.history(selector, claim, limit)
+        return await self._history.page(selector, claim, limit, address or object())
 
     # -- what happens on sockets
 
@@ -267,6 +279,7 @@ class Node:
         subscriber.open = False
         if subscriber.cohort is None:
             return
+        self.catch_up.stop(subscriber)
         self.rounds.remove(subscriber)
         self._deadlines.unwatch(subscriber)
         self.streams_open -= 1
@@ -296,7 +309,7 @@ class Node:
     async def _drain_once(self) -> None:
         await self._until(lambda: not self.log.publishing, self.settings.engine_timeout)
         await self._until(lambda: not self.rounds.busy, END_TIMEOUT)
-        subscribers = self.rounds.subscribers()
+        subscribers = self.rounds.cohorts.subscribers()
         random.shuffle(subscribers)
         spread = self.settings.drain if self.engine.shared else 0
         started = self.loop.time()
@@ -325,11 +338,15 @@ class Node:
 
     def subscribers(self, topic: str) -> int:
         """Return how many of this node's streams match `topic`."""
-        return sum(len(cohort) for cohort in self.rounds.matching(topic))
+        return sum(len(cohort) for cohort in self.rounds.cohorts.matching(topic))
 
     def subscribers_of(self, topic: str) -> list[Subscriber]:
-        return [item for cohort in self.rounds.matching(topic) for item in (*cohort.members, *cohort.behind)]
+        return [
+            item
+            for cohort in self.rounds.cohorts.matching(topic)
+            for item in (*cohort.members, *cohort.behind)
+        ]
 
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
-        self._hooks.add(hook, [subscriber.selector for subscriber in self.rounds.subscribers()])
+        self._hooks.add(hook, [subscriber.selector for subscriber in self.rounds.cohorts.subscribers()])

@@ -16,104 +16,106 @@ from .. import hub_events
 from ..log.entries import Entry
 from ..log.window import Window
 from ..metrics import Metrics
-from ..topics import Selector, TopicIndex
+from ..topics import Selector
+from .arrivals import Arrivals
 from .cohort import Cohort
+from .cohorts import Cohorts
 from .deadlines import STEP, Deadlines
-from .framing import Framing
+from .framing import Framing, framed
+from .joins import Join, Joins
+from .round import NO_ROUND, Round
 from .subscriber import Subscriber
 
 # Seconds that publishes which keep coming may delay the round that they are joined into.
 GATHER = 0.005
 # Portable streams woken in one step: waking one is quick, but its task takes 20 us of the next step.
 TASKS = 128
-# Members written to between two looks at the clock.
+# Members written to, or cohorts marked, between two looks at the clock.
 BATCH = 32
+# Cohorts that one round may be for.
+SHARED_ROUND = 512
 
 
 class Rounds:
-    """The cohorts of a node. `heartbeat` is in seconds."""
+    """Writes to the cohorts of a node. `heartbeat` is in seconds."""
 
     def __init__(self, window: Window, heartbeat: float, metrics: Metrics, deadlines: Deadlines) -> None:
+        self.cohorts = Cohorts(self)
         self._window = window
         # The timer may be a second late, so everything is due a second early.
         self.silence = heartbeat - 1
         self._metrics = metrics
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._cohorts: dict[tuple[Selector, Framing], Cohort] = {}
-        self._index: TopicIndex[Cohort] = TopicIndex()
-        self._rounds: deque[Cohort] = deque()
+        self._arrivals = Arrivals(window)
+        self._marking: Iterator[None] = iter(())
+        self.joins = Joins(window)
+        self._scheduled: deque[Cohort] = deque()
+        self._round = NO_ROUND
         self._woken: deque[Subscriber] = deque()
+        self._ahead: set[Cohort] = set()  # cohorts with streams that wait for the horizon
         self._running = False
-        self._arrivals = 0
         self._seen = 0
+        self._gather_until = self._mark_after = 0.0
 
-    # -- cohorts
+    @property
+    def head(self) -> int:
+        return self._window.head
 
-    def __iter__(self) -> Iterator[Cohort]:
-        return iter(self._cohorts.values())
+    def all_ended(self, selector: Selector) -> bool:
+        return self._window.all_ended(selector)
+
+    @property
+    def horizon(self) -> int:
+        """The offset through which each cohort knows its news."""
+        return self._arrivals.horizon
 
     @property
     def busy(self) -> bool:
         """Whether a round is being written or is waiting to be written."""
-        return bool(self._rounds)
+        return self._round is not NO_ROUND or bool(self._scheduled or self._arrivals)
 
-    def matching(self, topic: str) -> Sequence[Cohort]:
-        return self._index.match(topic)
-
-    def subscribers(self) -> list[Subscriber]:
-        return [item for cohort in self for item in (*cohort.members, *cohort.behind)]
+    # -- cohorts
 
     def add(self, subscriber: Subscriber, framing: Framing) -> None:
         """Add a subscriber, which is behind, to its cohort."""
-        cohort = self._cohort(subscriber.selector, framing)
-        # Ten thousand subscribers share one selector.
-        subscriber.cohort, subscriber.selector = cohort, cohort.selector
-        cohort.behind.add(subscriber)
+        self.cohorts.add(subscriber, framing)
 
     def remove(self, subscriber: Subscriber) -> None:
-        cohort, subscriber.cohort = subscriber.cohort, None
-        if cohort is None:
-            return
-        cohort.remove(subscriber)
-        if not len(cohort) and self._cohorts.pop((cohort.selector, cohort.framing), None) is not None:
-            self._index.discard(cohort.selector, cohort)
-            self._deadlines.unwatch(cohort)
+        gone = self.cohorts.remove(subscriber)
+        if gone is not None:
+            self._deadlines.unwatch(gone)
 
     def join(self, subscriber: Subscriber, cohort: Cohort) -> None:
         """Make a subscriber that has caught up a member of its cohort."""
         assert subscriber.wire
         subscriber.wire.tolerate_stalls(False)
         cohort.join(subscriber)
+        if not cohort.behind:
+            # Only those that are behind compare topics with patterns.
+            cohort.selector.release_table()
         self._deadlines.watch(cohort, cohort.silent_since + self.silence)
 
-    def _cohort(self, selector: Selector, framing: Framing) -> Cohort:
-        cohort = self._cohorts.get((selector, framing))
-        if cohort is None:
-            cohort = Cohort(self, selector, framing, self._window)
-            self._cohorts[selector, framing] = cohort
-            self._index.add(selector, cohort)
-        return cohort
+    def wait(self, subscriber: Subscriber, cohort: Cohort) -> None:
+        """Let a subscriber that is ahead of its cohort wait until the cohort has caught up with it."""
+        cohort.waiting.append(subscriber)
+        self._ahead.add(cohort)
+
+    def forget(self) -> None:
+        """Forget all news: the log was replaced."""
+        self._arrivals.clear()
+        self._marking = iter(())
+        self.joins.clear()
+        for cohort in self.cohorts:
+            cohort.forget()
 
     # -- what is to be written
 
     def on_entries(self, batch: Sequence[Entry]) -> None:
-        """Add each new entry to the cohorts that want it."""
-        self._arrivals += 1
-        if not self._cohorts:
-            return
-        topic: str | None = None
-        wanting: Sequence[Cohort] = ()
-        for entry in batch:
-            if entry.topic != topic:  # entries in a row often have the same topic
-                topic = entry.topic
-                wanting = self._index.match(topic)
-            for cohort in wanting:
-                if cohort.members:
-                    cohort.pending.append(entry)
-                    self._schedule(cohort)
-                elif cohort.waiting:
-                    self._schedule(cohort)
+        """Note new entries. The next step marks the cohorts that want them."""
+        if batch and (len(self.cohorts) or self._arrivals):
+            self._arrivals.add(batch)
+            self._start_running()
 
     def wake(self, subscriber: Subscriber) -> None:
         """Give a subscriber that is behind its next turn. Its heartbeat is due while it waits."""
@@ -128,94 +130,158 @@ class Rounds:
             return None
         silent = now - cohort.silent_since
         if silent >= self.silence and not cohort.scheduled:
-            cohort.begin_with(*heartbeat(self._window, cohort.oldest, cohort.sent))
+            cohort.silent = True
             cohort.silent_since = now
             self._schedule(cohort)
             silent = 0.0
         return now + max(self.silence - silent, 0.5)
 
+    def heartbeat(self, cohort: Cohort) -> Join:
+        """Return a comment, or a position if the announced one may soon be trimmed."""
+        if not position_due(self._window, cohort.oldest, cohort.sent):
+            return self.joins.heartbeat(cohort.framing)
+        position = hub_events.position(self._window.position(cohort.sent))
+        return Join(framed(position, cohort.framing), cohort.sent, cohort.sent)
+
     def _schedule(self, cohort: Cohort) -> None:
         if not cohort.scheduled:
             cohort.scheduled = True
-            self._rounds.append(cohort)
+            self._scheduled.append(cohort)
             self._start_running()
 
-    # -- writing it
+    # -- gathering, marking, writing
 
     def _start_running(self) -> None:
         if not self._running:
             self._running = True
-            self._wait_until = self._loop.time() + GATHER
-            self._loop.call_soon(self._gather)
+            self._gather_again()
+
+    def _gather_again(self) -> None:
+        self._gather_until = self._loop.time() + GATHER
+        self._loop.call_soon(self._gather)
 
     def _gather(self) -> None:
         """
-        Start writing once a step of the event loop brought nothing new.
+        Start marking and writing once a step of the event loop brought nothing new.
 
         Publishes that wait in their sockets arrive one per step: joined, 64 of them
         cost little more than one. When the hub is quiet this costs one empty step.
         """
-        arrived, self._seen = self._arrivals != self._seen, self._arrivals
-        if arrived and self._loop.time() < self._wait_until:
+        arrived, self._seen = self._arrivals.count != self._seen, self._arrivals.count
+        if arrived and self._loop.time() < self._gather_until:
             self._loop.call_soon(self._gather)
-        else:
-            self._run()
+            return
+        self._marking = self._mark()
+        self._mark_some(0.0)
+
+    def _mark(self) -> Iterator[None]:
+        """Mark the cohorts of what has arrived; yield now and then."""
+        for topic, first, last in self._arrivals.take():
+            for count, cohort in enumerate(self.cohorts.matching(topic), 1):
+                cohort.mark(topic, first, last)
+                self._schedule(cohort)
+                if not count % BATCH:
+                    yield
+            yield
+        for cohort in self._ahead:
+            self._schedule(cohort)
+        self._ahead.clear()
+
+    def _mark_some(self, spent: float) -> None:
+        """Go on marking until the step has lasted long enough; `spent` is how long it has taken before."""
+        began = self._loop.time()
+        for _ in self._marking:
+            took = self._loop.time() - began
+            if took > STEP:
+                self._loop.call_soon(self._mark_some, spent + took)
+                return
+        # What arrived in the meantime is marked once writing has had as much time as marking.
+        self._seen = self._arrivals.count
+        self._mark_after = 2 * self._loop.time() - began + spent
+        self._run()
 
     def _run(self) -> None:
         """Write rounds and replays until everything is written or the step has lasted long enough."""
         now = self._loop.time
         until = now() + STEP
-        tasks = 0
-        while self._rounds or self._woken:
-            if self._rounds:
-                cohort = self._rounds[0]
-                if self._arrivals != self._seen and not cohort.in_round:
+        tasks = written = 0
+        while self._round is not NO_ROUND or self._scheduled or self._woken:
+            if self._round is NO_ROUND and self._scheduled:
+                if self._arrivals.count != self._seen and now() > self._mark_after:
                     # More entries came during the last round: gather again.
-                    self._wait_until = now() + GATHER
-                    self._loop.call_soon(self._gather)
+                    self._metrics.delivered.inc(written)
+                    self._gather_again()
                     return
-                tasks += BATCH if cohort.framing == "asgi" else 0
-                self._step(cohort)
+                self._begin()
+            if self._round.left:
+                written += self._round.step(BATCH)
+                tasks += BATCH if self._round.cohorts[0].framing == "asgi" else 0
+            if self._round is not NO_ROUND and not self._round.left:
+                self._finish()
             if self._woken:
                 subscriber = self._woken.popleft()
                 tasks += subscriber.cohort is not None and subscriber.cohort.framing == "asgi"
                 subscriber.advance()
             if now() > until or tasks >= TASKS:
+                self._metrics.delivered.inc(written)
                 self._loop.call_soon(self._run)
                 return
-        self._running = False
+        self._metrics.delivered.inc(written)
+        self.joins.clear()
+        self._running = bool(self._arrivals)
+        if self._running:
+            self._gather_again()
 
-    def _step(self, cohort: Cohort) -> None:
-        if cohort.pending and cohort.pending[0].offset < self._window.start:
-            # Publishing is faster than this cohort can be written to: its members read on at their own speed.
-            for subscriber in cohort.fall_behind():
-                self.wake(subscriber)
-        if cohort.in_round or cohort.begin():
-            self._metrics.delivered.inc(cohort.step(BATCH))
-        if cohort.in_round:
-            return
-        self._rounds.popleft()
-        if cohort.pending:
-            self._rounds.append(cohort)
+    def _begin(self) -> None:
+        """Begin a round with the next cohort, and with those after it that are to be sent the same bytes."""
+        join: Join | None = None
+        horizon, start = self.horizon, self._window.start
+        for _ in range(SHARED_ROUND):
+            if not self._scheduled:
+                return
+            cohort = self._scheduled[0]
+            if cohort.overtaken(start):
+                # Publishing is faster than writing to this cohort: its members read on at their own speed.
+                for subscriber in cohort.fall_behind():
+                    self.wake(subscriber)
+            following = cohort.next_join(horizon)
+            if following is None or not following.data:
+                self._scheduled.popleft()
+                if following is not None:
+                    cohort.pass_over(following.through)
+                self._after_round(cohort)
+                continue
+            if join is None:
+                join = following
+                self._round = Round(join.data)
+            elif following is not join:
+                return
+            self._scheduled.popleft()
+            cohort.begin(join, self._round)
+
+    def _finish(self) -> None:
+        done, self._round = self._round, NO_ROUND
+        for cohort in done.cohorts:
+            cohort.end_round()
+            self._after_round(cohort)
+
+    def _after_round(self, cohort: Cohort) -> None:
+        if cohort.news:
+            self._scheduled.append(cohort)
         else:
             cohort.scheduled = False
             cohort.silent_since = self._loop.time()
-        self._after_round(cohort)
-
-    def _after_round(self, cohort: Cohort) -> None:
         if cohort.waiting:
             for subscriber in cohort.waiting:
                 self.wake(subscriber)
             cohort.waiting.clear()
-        if not cohort.pending and self._window.all_ended(cohort.selector):
+        if self._window.any_ended and cohort.is_finished:
             for subscriber in cohort.fall_behind():
                 subscriber.end_sent = True
                 self.wake(subscriber)
 
 
-def heartbeat(window: Window, announced: int, offset: int) -> tuple[bytes, int]:
-    """Return a comment, or a position if the announced one may soon be trimmed; and the one announced now."""
+def position_due(window: Window, announced: int, offset: int) -> bool:
+    """Whether a silent stream is to be sent its position, since the announced one may soon be trimmed."""
     middle = (window.floor + window.head) // 2
-    if announced >= min(middle, offset):
-        return hub_events.HEARTBEAT, announced
-    return hub_events.position(window.position(offset)), offset
+    return announced < min(middle, offset)

@@ -18,6 +18,8 @@ from ..topics import Selector
 from .framing import Framing
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .cohort import Cohort
     from .node import Node
 
@@ -103,7 +105,7 @@ class Subscriber:
         self.live = False
         self.joined = 0  # the cohort's `announcements` when it joined
         self.open = True
-        self.reading = False  # waits for a page from the engine
+        self.reading: asyncio.Future[None] | None = None  # the task that reads pages for it
         self.paused = False
         self.paused_at = 0.0
         self.acknowledged: int | None = None

@@ -15,7 +15,7 @@ from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
 from .answers import content_head, receipt_fields
-from .asgi import Receive, Scope, Send
+from .asgi import Receive, Scope, Send, address_in
 from .body import ClientGone, read_body
 from .hub_like import HubLike
 from .hub_stream import HubStream
@@ -144,7 +144,8 @@ class HubApp:
         wanted = read_subscription(request, topic, self._settings.max_topics)
         if isinstance(wanted, HistoryRequest):
             node = await self._open()
-            page = await node.history(wanted.selector, wanted.claim, wanted.limit)
+            address = self._admission.counted(address_in(scope))
+            page = await node.history(wanted.selector, wanted.claim, wanted.limit, address)
             await reply.send_json(page)
             return None
         heartbeat = self._settings.heartbeat

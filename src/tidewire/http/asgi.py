@@ -18,3 +18,8 @@ async def disconnected(receive: Receive) -> None:
     """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def address_in(scope: Scope) -> str | None:
+    """Return the address of the client, or None if the server does not know it."""
+    return scope["client"][0] if scope.get("client") else None

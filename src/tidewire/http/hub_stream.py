@@ -14,7 +14,7 @@ from ..errors import TidewireError
 from ..event_stream import comment
 from .admission import RETRY_SPREAD, Admission
 from .answers import problem, stream_head
-from .asgi import Headers, Receive, Scope, Send
+from .asgi import Headers, Receive, Scope, Send, address_in
 from .asgi_wire import AsgiWire
 from .offer import offer_in
 from .requests import Request, SubscribeRequest
@@ -56,7 +56,7 @@ class HubStream(AsgiResponse):
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Send the head and first bytes. Return what sends the rest; None if all is sent or taken over."""
         node = await self._node()
-        address = scope["client"][0] if scope.get("client") else None
+        address = address_in(scope)
         refusal = self._refusal(node, address)
         if self._request.method == "HEAD":
             await self._send_head(send)
@@ -72,14 +72,14 @@ class HubStream(AsgiResponse):
         self, node: Node, address: str | None, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None] | None:
         wanted = self._subscribe
-        opening = await node.subscribe(wanted.selector, wanted.claim, wanted.wants_hub_open)
+        counted = self._admission.counted(address)
+        opening = await node.subscribe(wanted.selector, wanted.claim, wanted.wants_hub_open, counted)
         if opening is None:
             headers = [*self._common, (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return None
         subscriber, first = opening
-        subscriber.address = self._admission.counted(address)
         offer = offer_in(scope)
         if offer is not None:
             offer.arm(first, subscriber)

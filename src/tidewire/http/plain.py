@@ -60,7 +60,7 @@ class PlainPublishes:
 
     def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
         """Start to store an event. Return None if it is refused; then nothing is stored."""
-        topic, _, event, retry, _, _ = plain.draft
+        topic, _, event, retry, *_ = plain.draft
         try:
             data = check_data(body, self._hub.settings.max_event)
             return self._hub.node.submit([Draft(topic, data, event, retry)])
