@@ -25,7 +25,7 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[2] / "src" / PACKAGE
 
 LAYERS = """
-errors settings topics position event_stream hub_events metrics
+errors settings pattern_table topics position event_stream hub_events metrics
 log.*
 engines.*
 delivery.*
@@ -40,9 +40,9 @@ cli.*
 """
 
 PURE = """
-errors settings topics position event_stream hub_events
-log.entries log.window log.drafts log.judging log.last_events
-delivery.framing delivery.subscriber delivery.cohort
+errors settings pattern_table topics position event_stream hub_events
+log.entries log.records log.overtaken log.window log.drafts log.judging log.last_events
+delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
 client.core.reconnect client.core.items client.core.session
 """
