@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import threading
 import time
 from urllib.parse import parse_qs
@@ -189,6 +190,44 @@ async def fails_when_closed(name):
 async def cancels_itself(name):
     yield "one"
     raise asyncio.CancelledError
+
+
+@iterable
+async def exits(name):
+    yield "one"
+    raise SystemExit(f"{name}: exits")
+
+
+@iterable
+async def interrupts(name):
+    yield "one"
+    raise KeyboardInterrupt(f"{name}: interrupts")
+
+
+@iterable
+async def exits_when_closed(name):
+    try:
+        yield "one"
+        await asyncio.Event().wait()
+    finally:
+        notes[name].append("closed")
+        raise SystemExit(f"{name}: when closed")
+
+
+@iterable
+async def swallows_cancellations(name):
+    yield "one"
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+@iterable
+async def swallows_everything(name):
+    yield "one"
+    while True:
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(3600)
 
 
 @iterable

@@ -134,6 +134,21 @@ def test_a_reader_that_reads_nothing_does_not_hold_up_a_stop() -> None:
         assert served.process.wait(SOON) == -15
 
 
+@pytest.mark.parametrize("command", [UVICORN, TAKEOVER, HYPERCORN], ids=["uvicorn", "takeover", "hypercorn"])
+def test_generators_that_swallow_cancellations_do_not_hold_up_a_stop(command: str) -> None:
+    names = ["swallows_cancellations", "swallows_everything"]
+    with running(command, "generators:app") as served, ExitStack() as stack:
+        listen(served, stack, [f"/stream/{name}" for name in names])
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(SOON)
+        for name in names:
+            line = f"a generator still runs 3 seconds after its cancellation, .*: {name}$"
+            assert len(re.findall(line, served.process.output, re.M)) == 1
+        # Nothing more about them: neither that they failed in the end, nor that their tasks were pending.
+        assert "the generator of a stream failed" not in served.process.output
+        assert "Task was destroyed" not in served.process.output
+
+
 def test_tidewire_serve() -> None:
     with running("tidewire serve --port {port}") as served, ExitStack() as stack:
         listeners = listen(served, stack, ["/events/news"] * 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import logging
@@ -203,6 +204,8 @@ def failures(hub: Served, text: str) -> list[str]:
         ("fails_first", [], "ValueError: {name}: first"),
         ("fails_later", ["one"], "ValueError: {name}: later"),
         ("fails_at_its_end", ["one"], "ValueError: {name}: at its end"),
+        ("exits", ["one"], "SystemExit: {name}: exits"),
+        ("interrupts", ["one"], "KeyboardInterrupt: {name}: interrupts"),
         ("sync_fails_first", [], "ValueError: {name}: first"),
         ("sync_fails_later", ["one"], "ValueError: {name}: later"),
         ("sync_exits", ["one"], "SystemExit: {name}: exits"),
@@ -219,6 +222,7 @@ def test_an_exception_ends_the_stream(
     wait_until(lambda: failures(hub, name))
     (line,) = failures(hub, f"{name}:")
     assert line.endswith(f"the generator of a stream failed: {logged.format(name=name)}")
+    assert hub.ask("GET", "/sync").json() == "answered"
 
 
 def test_a_cancellation_from_inside_is_a_failure(hub: Served) -> None:
@@ -226,7 +230,7 @@ def test_a_cancellation_from_inside_is_a_failure(hub: Served) -> None:
         assert [event.event for event in listener.rest()] == ["message", "hub.error"]
 
 
-@pytest.mark.parametrize("kind", ["fails_when_closed", "sync_fails_when_closed"])
+@pytest.mark.parametrize("kind", ["fails_when_closed", "exits_when_closed", "sync_fails_when_closed"])
 def test_an_exception_while_closing_is_logged_in_one_line(hub: Served, kind: str) -> None:
     with hub.listen(f"/stream/{kind}?name={kind}") as listener:
         data(listener, 1)
@@ -475,6 +479,35 @@ async def test_a_generator_that_suppresses_cancellation_is_closed() -> None:
     await asyncio.wait_for(request, 1)
     assert closed
     assert b"still here" not in client.body
+
+
+@virtual
+async def test_a_drain_waits_three_seconds_for_a_generator_that_ignores_its_cancellation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def stubborn() -> AsyncIterator[str]:
+        yield "first"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(20)
+        went_on.set()
+        yield "second"
+
+    went_on = asyncio.Event()
+    client, slow, slow_generator = Client(), Client(), Generator(cleanup=2)
+    request = client.ask(EventStreamResponse(stubborn()))
+    slow_request = slow.ask(EventStreamResponse(slow_generator.items()))
+    await asyncio.sleep(1)
+    drains_of_loop().start_drain()
+    await asyncio.sleep(2.5)
+    assert (request.done(), slow_request.done(), slow_generator.closed) == (False, True, True)
+    await asyncio.sleep(1)
+    assert request.done()
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == [stubborn.__qualname__]
+    await went_on.wait()
+    await asyncio.sleep(1)
+    assert farewell(client)
+    assert b"second" not in client.body
 
 
 @virtual

@@ -7,7 +7,8 @@ Rule 2: a sync iterable has its own thread. A pool would be exhausted by as many
         streams as it has threads, and all sync endpoints would starve.
 Rule 3: only one thing is sent at a time.
 Rule 4: the request's task lives until the iterable is closed, and with it what the
-        program opened for the iterable (a dependency with `yield`).
+        program opened for the iterable (a dependency with `yield`). Only a server
+        that stops does not wait for it longer than some seconds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ CLOSE_TIMEOUT = 0.5
 # Seconds that a drain waits for a thread, which cannot be interrupted.
 THREAD_TIMEOUT = 1.0
 
+# Seconds that a server that stops waits for an async generator that was cancelled: it may have to
+# save something first, and it may have caught the cancellation and go on.
+CANCEL_TIMEOUT = 3.0
+
 END: Any = object()
 
 
@@ -72,6 +77,7 @@ class GeneratorStream:
         self._failure = self._farewell = b""  # the last bytes of the stream
         self._gone = False  # the client reads no more
         self._stopping = False  # the iterable is being closed
+        self._abandoned = False  # and nothing waits for that any more
         self._over = asyncio.Event()  # the body may end now
         self._done = asyncio.Event()
 
@@ -81,8 +87,9 @@ class GeneratorStream:
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
         self._opened = self._sent_at = self._loop.time()
+        self._released = self._loop.create_future()
         self._producer = asyncio.ensure_future(self._produce())
-        self._producer.add_done_callback(lambda _: self._over.set())
+        self._producer.add_done_callback(self._produced)
         watch = asyncio.ensure_future(self._watch(receive))
         self._deadlines.watch(self, self._next_check(self._opened))
         self._drains.register(self)
@@ -92,17 +99,22 @@ class GeneratorStream:
         except asyncio.CancelledError:
             # The server no longer waits.
             self._gone = True
-            self._abandon()
+            self._abandon_thread()
+            self._loop.call_later(CANCEL_TIMEOUT, self._abandon_task)
             raise
         finally:
             watch.cancel()
             self._stop()
-            await ended(self._producer)
+            await ended(self._released)
             self._deadlines.unwatch(self)
             self._drains.unregister(self)
             self._done.set()
-        if not self._producer.cancelled():
+        if self._producer.done() and not self._producer.cancelled():
             self._producer.result()
+
+    def _produced(self, _: object) -> None:
+        self._over.set()
+        release(self._released)
 
     async def _end(self) -> None:
         """End the body properly, unless the client no longer reads."""
@@ -129,7 +141,7 @@ class GeneratorStream:
     async def _iterate(self) -> None:
         try:
             iterator = self._iterator()
-        except Exception as error:
+        except BaseException as error:
             raise Failed(error) from None
         try:
             while True:
@@ -154,7 +166,9 @@ class GeneratorStream:
         if close is not None:
             try:
                 await close()
-            except Exception as error:
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
                 self._fail(error)
 
     async def _send_frame(self, frame: bytes) -> None:
@@ -170,7 +184,8 @@ class GeneratorStream:
             self._sent_at = self._loop.time()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = hub_events.error(log_failure(error))
+        if not self._abandoned:
+            self._failure = hub_events.error(log_failure(error))
 
     async def _watch(self, receive: Receive) -> None:
         await disconnected(receive)
@@ -186,17 +201,36 @@ class GeneratorStream:
             self._producer.cancel()
             self._loop.call_later(CLOSE_TIMEOUT, self._over.set)
 
-    def _abandon(self) -> None:
+    def _abandon_thread(self) -> None:
         """Stop waiting for the thread. It closes its iterable and ends at the next `yield`."""
         if self._thread is not None:
             self._thread.abandon()
 
+    def _abandon_task(self) -> None:
+        """Stop waiting for a generator that goes on in spite of its cancellation."""
+        if self._producer.done():
+            return
+        logger.error(
+            "a generator still runs %g seconds after its cancellation, and the server stops without it: %s",
+            CANCEL_TIMEOUT,
+            getattr(self._content, "__qualname__", type(self._content).__qualname__),
+        )
+        self._abandoned = True
+        # `asyncio.run` waits for every task that asyncio knows, and would never return.
+        asyncio.tasks._unregister_task(self._producer)
+        self._producer._log_destroy_pending = False  # type: ignore[attr-defined]
+        release(self._released)
+
     async def drain(self) -> None:
         self._farewell = hub_events.spread_retry(self._settings.retry, self._settings.drain)
         self._stop()
-        timer = self._loop.call_later(THREAD_TIMEOUT, self._abandon)
+        timers = [
+            self._loop.call_later(THREAD_TIMEOUT, self._abandon_thread),
+            self._loop.call_later(CANCEL_TIMEOUT, self._abandon_task),
+        ]
         await self._done.wait()
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
 
     # -- deadlines
 
@@ -244,13 +278,14 @@ async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
         return None
     except Failed:
         raise
-    except Exception as error:
-        raise Failed(error) from None
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         # This task was not cancelled, but something that the program awaits was.
+        raise Failed(error) from None
+    except BaseException as error:
+        # `SystemExit` and `KeyboardInterrupt` too: raised out of a task they would end the server.
         raise Failed(error) from None
 
 
@@ -348,6 +383,11 @@ class OwnThread:
                 return  # the loop is closed
 
 
+def release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | None) -> None:
     if raised is None:
         if not future.done():
@@ -358,12 +398,12 @@ def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | Non
         future.set_exception(Failed(raised))
 
 
-async def ended(task: asyncio.Future[Any]) -> None:
-    """Wait until `task` has ended, even if the wait is cancelled, then raise the cancellation."""
+async def ended(future: asyncio.Future[Any]) -> None:
+    """Wait until `future` is done, even if the wait is cancelled, then raise the cancellation."""
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:

@@ -60,8 +60,9 @@ class EventStreamResponse(AsgiResponse):
     `dict` (the fields of an `Event`; data that is not text becomes JSON). The
     stream has the headers, heartbeat, drain and limits of a hub's streams. When
     the client disconnects, an async generator is closed within a second, and a
-    sync one, which runs in its own thread, at its next `yield`. If it raises, the
-    stream ends with a `hub.error` event. `max_age`: seconds after which the stream
+    sync one, which runs in its own thread, at its next `yield`. If it raises, even
+    `SystemExit`, the stream ends with a `hub.error` event. A server that stops waits
+    3 seconds for it. `max_age`: seconds after which the stream
     is ended; None for no limit. Raises `TypeError` if `content` is not an iterable
     of events.
     """
