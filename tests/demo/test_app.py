@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -29,6 +30,7 @@ from tidewire.demo.app import demo_files
 from tidewire.demo.content import CAT_FACTS
 from tidewire.demo.memes import MEMES, svg
 from tidewire.demo.random_events import TYPES, deck, random_events
+from tidewire.demo.views import View
 from tidewire.event_stream import Decoder
 
 WEB = Path(tidewire.__file__).with_name("web")
@@ -348,6 +350,42 @@ async def test_finished_views_are_forgotten(site: Site, monkeypatch: pytest.Monk
     await site.get("/events/demo/history", accept="application/json")
     await wait_until_async(lambda: len(site.demo.views) == 0)
     assert site.demo.views.classic_streams == 0
+
+
+def count_views(prefix: str) -> int:
+    gc.collect()
+    return sum(isinstance(found, View) and found.topic.startswith(prefix) for found in gc.get_objects())
+
+
+async def test_a_request_without_a_stream_makes_no_view(site: Site) -> None:
+    for number in range(20):
+        await site.get(f"/events/demo/none-{number}", accept="application/json")
+        await site.get(f"/events/demo/none-{number}?since=never")
+        await site.get(f"/demo/status?topic=demo/none-{number}")
+        await site.post(f"/demo/faults/drop?topic=demo/none-{number}")
+    assert count_views("demo/none-") == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/events/demo/flood-{}", "/demo/events?view=flood-{}"], ids=["hub", "classic"]
+)
+async def test_only_the_newest_views_are_kept_and_those_with_a_stream(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(views, "MOST_VIEWS", 10)
+    site.demo.views.interval = 60
+    watching = [Listener(site.demo, path.format(f"watched-{number}")) for number in range(4)]
+    await wait_until_async(lambda: all(listener.events for listener in watching))
+    for number in range(50):
+        listener = Listener(site.demo, path.format(number))
+        await wait_until_async(lambda listener=listener: listener.events)  # type: ignore[misc]
+        await listener.leave()
+    prefix = "demo/flood-" if "demo/flood" in path else "classic/flood-"
+    assert count_views(prefix) == len(site.demo.views) == 10
+    for name in [*(f"watched-{number}" for number in range(4)), "49"]:
+        assert await site.view(f"{prefix}{name}"), name
+    for listener in watching:
+        await listener.leave()
 
 
 async def test_refused_clients_get_a_time_to_reconnect(site: Site) -> None:

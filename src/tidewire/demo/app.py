@@ -160,12 +160,13 @@ class Demo:
         if request.method != "GET":
             await self.hub.app(scope, receive, send)
             return
-        view = self.views.open(request.path.removeprefix("/events/"))
+        topic = request.path.removeprefix("/events/")
         last_event_id = request.header(b"last-event-id")
-        if asyncio.get_running_loop().time() < view.refused_until:
+        view = self.views.get(topic)
+        if view is not None and asyncio.get_running_loop().time() < view.refused_until:
             await self._refuse(request, view, last_event_id, send)
             return
-        await self.hub.app(scope, receive, recording(send, view, last_event_id))
+        await self.hub.app(scope, receive, self._recording(send, topic, last_event_id))
 
     async def _refuse(self, request: Request, view: View, last_event_id: str | None, send: Send) -> None:
         """Refuse as a full hub does. After any answer but 200 a native EventSource would give up forever."""
@@ -180,9 +181,28 @@ class Demo:
         name = request.one("view")
         if not name or len(name) > 64:
             raise InvalidInput("pass ?view= with at most 64 characters", code="invalid_query")
-        view = self.views.open(f"classic/{name}")
-        response = EventStreamResponse(self.views.classic(view))
-        await response(scope, receive, recording(send, view, request.header(b"last-event-id")))
+        topic = f"classic/{name}"
+        response = EventStreamResponse(self.views.classic(self.views.open(topic)))
+        await response(scope, receive, self._recording(send, topic, request.header(b"last-event-id")))
+
+    def _recording(self, send: Send, topic: str, last_event_id: str | None) -> Send:
+        """Return a `send` that records the `retry:` that a stream begins with."""
+        at_start = False
+
+        async def record(message: Any) -> None:
+            nonlocal at_start
+            if message["type"] == "http.response.start":
+                at_start = (
+                    message["status"] == 200 and (b"content-type", b"text/event-stream") in message["headers"]
+                )
+            elif at_start:
+                at_start = False
+                decoder = Decoder()
+                decoder.feed(message.get("body", b""))
+                self.views.open(topic).connected(last_event_id, decoder.retry)
+            await send(message)
+
+        return record
 
     def _fault(self, cause: Callable[[str], Awaitable[float]]) -> Route:
         async def route(request: Request, scope: Scope, receive: Receive, send: Send) -> None:
@@ -203,26 +223,6 @@ class Demo:
         receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
         listening = self.hub.subscribers(BROADCAST)
         await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
-
-
-def recording(send: Send, view: View, last_event_id: str | None) -> Send:
-    """Return a `send` that records the `retry:` in the first bytes of a stream and passes everything on."""
-    at_start = False
-
-    async def record(message: Any) -> None:
-        nonlocal at_start
-        if message["type"] == "http.response.start":
-            at_start = (
-                message["status"] == 200 and (b"content-type", b"text/event-stream") in message["headers"]
-            )
-        elif at_start:
-            at_start = False
-            decoder = Decoder()
-            decoder.feed(message.get("body", b""))
-            view.connected(last_event_id, decoder.retry)
-        await send(message)
-
-    return record
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:

@@ -5,12 +5,14 @@ In hub mode a view is a topic `demo/<name>`. Events are made while the topic has
 stream and for 10 seconds after that, so that a client that was cut off has something
 to replay; then, or after the last event, the topic is ended. In classic mode the
 events come from a generator, which is closed with its stream. Of a view only a few
-numbers for its page are kept, and those for a minute.
+numbers for its page are kept, and those for a minute. There is a view only once it has
+had a stream, and only the newest are kept: anyone may make up names.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator
 from random import Random
@@ -27,6 +29,7 @@ GRACE = 10.0  # seconds for which events are still made after the last stream ha
 KEPT = 60.0  # seconds for which the numbers of a finished view are kept
 SILENCE = 10.0  # seconds of the fault "silent"
 REFUSAL = 5.0  # seconds of the fault "refuse"
+MOST_VIEWS = 500  # views kept, but for those that have a stream open
 
 
 class View:
@@ -38,6 +41,7 @@ class View:
         self.made = 0
         self.made_before = 0  # events made before its stream was last opened or unblocked
         self.generator = "waiting"  # then running, and at the end done or stopped
+        self.watched = 0  # by streams that are open; in hub mode 1 stands for all of them
         self.connections = 0
         self.last_event_id: str | None = None
         self.retry: int | None = None
@@ -94,9 +98,10 @@ class Views:
         return self._views.get(topic)
 
     def open(self, topic: str) -> View:
-        """Return the view of a requested topic, made if it is new. Without a stream it is soon forgotten."""
+        """Return the view of a topic that gets a stream, made if it is new."""
         view = self._views.get(topic)
         if view is None:
+            self._make_room()
             view = self._views[topic] = View(topic, self.events)
             self._forget_later(view)
         return view
@@ -105,6 +110,7 @@ class Views:
 
     def _on_first(self, topic: str) -> None:
         view = self.open(topic)
+        view.watched = 1
         if view.over:
             return
         self._cancel_timer(view)
@@ -115,7 +121,10 @@ class Views:
 
     def _on_last(self, topic: str) -> None:
         view = self._views.get(topic)
-        if view is None or view.over:
+        if view is None:
+            return
+        view.watched = 0
+        if view.over:
             return
         loop = asyncio.get_running_loop()
         self._cancel_timer(view)
@@ -127,9 +136,13 @@ class Views:
             view.task.cancel()
         self._finish(view, "stopped")
         # A client that reconnects after that gets the end instead of waiting forever.
-        task = asyncio.create_task(self.hub.end(view.topic, "left"))
+        task = asyncio.create_task(self._end(view.topic))
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
+
+    async def _end(self, topic: str) -> None:
+        with contextlib.suppress(TidewireError):  # for example, the process is stopping
+            await self.hub.end(topic, "left")
 
     async def _publish(self, view: View) -> None:
         try:
@@ -151,6 +164,7 @@ class Views:
         view.made = 0
         view.generator = "running"
         self.classic_streams += 1
+        view.watched += 1
         self._cancel_timer(view)
         how = "stopped"
         try:
@@ -162,6 +176,7 @@ class Views:
             how = "done"
         finally:
             self.classic_streams -= 1
+            view.watched -= 1
             self._finish(view, how)
 
     # -- faults
@@ -221,4 +236,17 @@ class Views:
 
     def _forget_later(self, view: View) -> None:
         self._cancel_timer(view)
-        view.timer = asyncio.get_running_loop().call_later(KEPT, self._views.pop, view.topic, None)
+        view.timer = asyncio.get_running_loop().call_later(KEPT, self._forget, view)
+
+    def _make_room(self) -> None:
+        if len(self._views) >= MOST_VIEWS:
+            oldest = next((view for view in self._views.values() if not view.watched), None)
+            if oldest is not None:
+                self._forget(oldest)
+
+    def _forget(self, view: View) -> None:
+        self._cancel_timer(view)
+        if view.task is not None:
+            view.task.cancel()
+        if self._views.get(view.topic) is view:
+            del self._views[view.topic]
