@@ -17,6 +17,10 @@ const CLOSED = 2;
 // Events about the stream itself. A loop over the events does not get them.
 const NOT_ITERATED = ["hub.position", "hub.open"];
 
+// The events of this class. An event of the server with such a type must not reach their listeners: a failure that a
+// program reports by an event named `error` is not one of the connection.
+const OWN = ["open", "error", "*"];
+
 /**
  * @typedef {object} StreamOptions
  * @property {string} [lastEventId] continue after this event
@@ -35,7 +39,7 @@ const NOT_ITERATED = ["hub.position", "hub.open"];
  * @typedef {K extends "open" ? Event
  *   : K extends "error" ? StreamError
  *   : K extends "*" ? CustomEvent<StreamEvent<M[string]>>
- *   : K extends "gap" | "end" ? CustomEvent<Record<string, any>>
+ *   : K extends `event:${infer T}` ? StreamEvent<M[T]>
  *   : StreamEvent<M[K]>} EventOf
  */
 
@@ -158,6 +162,9 @@ export class EventStream extends EventTarget {
   /**
    * Listen to one event type, or to all of them with `*`: a CustomEvent whose `detail` is the event.
    *
+   * `open` and `error` are those of the connection. An event that the server sends with one of these types, or with
+   * the type `*`, is dispatched as `event:open`, `event:error` or `event:*`.
+   *
    * @template {string} K
    * @param {K} type
    * @param {((event: EventOf<M, K>) => void) | EventListenerObject | null} listener
@@ -216,18 +223,18 @@ export class EventStream extends EventTarget {
     for (const block of blocks) {
       if (this.#state === CLOSED) return;
       this.#lastEventId = block.lastEventId;
-      this.#dispatch(new StreamEvent({ ...block, origin }));
+      this.#dispatch({ ...block, origin });
     }
     this.#lastEventId = this.#source.lastEventId;
     if (this.#key) stored(this.#key, this.#lastEventId);
     return this.#waitForRoom();
   }
 
-  /** @param {StreamEvent} event */
-  #dispatch(event) {
-    const { type } = event;
-    this.dispatchEvent(event);
-    if (/^hub\.(gap|end)$/.test(type)) this.dispatchEvent(new CustomEvent(type.slice(4), { detail: event.json() }));
+  /** @param {Block & { origin: string }} block */
+  #dispatch(block) {
+    const { type } = block;
+    const event = new StreamEvent(block);
+    this.dispatchEvent(OWN.includes(type) ? new StreamEvent({ ...block, type: `event:${type}` }) : event);
     if (NOT_ITERATED.includes(type)) return;
     this.dispatchEvent(new CustomEvent("*", { detail: event }));
     for (const queue of this.#queues) queue.push(event);

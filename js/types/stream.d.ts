@@ -15,7 +15,7 @@
  * @typedef {K extends "open" ? Event
  *   : K extends "error" ? StreamError
  *   : K extends "*" ? CustomEvent<StreamEvent<M[string]>>
- *   : K extends "gap" | "end" ? CustomEvent<Record<string, any>>
+ *   : K extends `event:${infer T}` ? StreamEvent<M[T]>
  *   : StreamEvent<M[K]>} EventOf
  */
 /**
@@ -67,6 +67,9 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
     /**
      * Listen to one event type, or to all of them with `*`: a CustomEvent whose `detail` is the event.
      *
+     * `open` and `error` are those of the connection. An event that the server sends with one of these types, or with
+     * the type `*`, is dispatched as `event:open`, `event:error` or `event:*`.
+     *
      * @template {string} K
      * @param {K} type
      * @param {((event: EventOf<M, K>) => void) | EventListenerObject | null} listener
@@ -95,7 +98,7 @@ export type Options = RequestOptions & StreamOptions;
 /**
  * The event that a listener gets for an event type. `M` maps event types to the types of their JSON data.
  */
-export type EventOf<M extends Record<string, any>, K extends string> = K extends "open" ? Event : K extends "error" ? StreamError : K extends "*" ? CustomEvent<StreamEvent<M[string]>> : K extends "gap" | "end" ? CustomEvent<Record<string, any>> : StreamEvent<M[K]>;
+export type EventOf<M extends Record<string, any>, K extends string> = K extends "open" ? Event : K extends "error" ? StreamError : K extends "*" ? CustomEvent<StreamEvent<M[string]>> : K extends `event:${infer T}` ? StreamEvent<M[T]> : StreamEvent<M[K]>;
 import { StreamEvent } from "./events.js";
 import type { StreamError } from "./events.js";
 import type { RequestOptions } from "./request.js";

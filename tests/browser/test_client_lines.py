@@ -610,10 +610,11 @@ def test_F4_the_fields_of_a_message(case: Case) -> None:
     }
 
 
-def test_F5_events_named_open_and_error_are_messages(case: Case) -> None:
+def test_F5_events_named_open_and_error_do_not_reach_the_listeners_of_the_connection(case: Case) -> None:
+    """Attack H09; js/test has all the names."""
     case.listen(stream(b"event: error\ndata: not ours\n\nevent: open\ndata: nor this\n\n", HOLD))
     found = [(one["type"], one["data"], one["state"]) for one in case.seen(3)]
-    assert found == [("open", None, 1), ("error", "not ours", 1), ("open", "nor this", 1)]
+    assert found == [("open", None, 1), ("event:error", "not ours", 1), ("event:open", "nor this", 1)]
 
 
 def test_F10_a_page_that_was_cached_resumes(case: Case) -> None:
@@ -675,7 +676,8 @@ def test_a_star_listener_gets_every_type(case: Case) -> None:
       globalThis.all = [];
       stream.addEventListener("*", ({ detail }) => all.push([detail.type, detail.lastEventId]));
       for (const type of ["gap", "end"]) {
-        stream.addEventListener(type, ({ detail }) => all.push([type, detail.reason]));
+        stream.addEventListener(type, () => all.push(type));
+        stream.addEventListener(`hub.${type}`, (event) => all.push([type, event.json().reason]));
       }
     """)
     go_on.set()

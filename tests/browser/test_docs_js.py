@@ -89,7 +89,7 @@ def wait(page: Page, predicate: Callable[[], object]) -> None:
     [
         (README, 0, "news", "{id} hello"),
         (BROWSER, 0, "orders/7", "{id} hello"),
-        (BROWSER, 1, "orders/7", "leader hello"),
+        (BROWSER, 2, "orders/7", "leader hello"),
     ],
 )
 def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: str, expected: str) -> None:
@@ -103,6 +103,20 @@ def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: 
         wait(page, lambda: console)
         page.close()
     assert console == [expected.format(**receipt)]
+
+
+@in_a_browser
+def test_a_failure_that_a_publisher_reports(open_page: OpenPage) -> None:
+    hub = Hub(per_process=True)
+    console: list[str] = []
+    with serving(with_page(hub.app)) as url:
+        page = open_page(url, console=console)
+        run(page, url, BROWSER, number=1)
+        wait(page, lambda: hub.subscribers("answer"))
+        publish(url, "answer", "overloaded", event="error")
+        wait(page, lambda: console)
+        page.close()
+    assert console == ["the model failed: overloaded"]
 
 
 @in_a_browser

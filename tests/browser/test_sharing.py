@@ -30,7 +30,7 @@ async (options) => {
   globalThis.gaps = 0;
   globalThis.reasons = [];
   globalThis.stream = new EventStream("/events", { share: "ada", ...options });
-  stream.addEventListener("gap", () => (gaps += 1));
+  stream.addEventListener("hub.gap", () => (gaps += 1));
   stream.addEventListener("error", ({ reason }) => reasons.push(reason));
   stream.addEventListener("message", (event) => got.push(event.data));
 }

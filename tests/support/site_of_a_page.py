@@ -34,7 +34,7 @@ async ([url, options, functions]) => {
   for (const [name, text] of Object.entries(functions)) options[name] = eval(text);
   const seen = (globalThis.seen = []);
   const stream = (globalThis.stream = new EventStream(url, options));
-  for (const type of ["open", "message", "tick", "error"]) {
+  for (const type of ["open", "message", "tick", "error", "event:open", "event:error"]) {
     stream.addEventListener(type, (event) => {
       const { data = null, lastEventId: id = null, reason = null, status = null, delay = null } = event;
       const { final = null } = event;
