@@ -2,6 +2,8 @@
 
 /** @import { Block, Decoder } from "./decoder.js" */
 
+const REDIRECTS = [301, 302, 303, 307, 308];
+
 // Request Timeout, Too Early, Too Many Requests: 4xx, but they may succeed later.
 const TRANSIENT = [408, 425, 429];
 
@@ -40,9 +42,8 @@ export async function connect(url, init, client) {
   try {
     client.wait();
     const response = await fetch(url, { ...init, signal: client.signal });
-    const { status } = response;
     const headers = Object.fromEntries(response.headers);
-    const outcome = { status, headers, ...(await refusal(response, headers)) };
+    const outcome = { status: response.status || undefined, headers, ...(await refusal(response, headers)) };
     if (outcome.reason !== "end") return outcome;
     client.opened(Number(headers["tidewire-heartbeat"]) || 0);
     await read(response, url, client);
@@ -77,6 +78,10 @@ async function read(response, url, { decoder, signal, wait, read }) {
 async function refusal(response, headers) {
   const { status } = response;
   const type = headers["content-type"] ?? "";
+  // A redirect that fetch() was told not to follow. Browsers hide the answer, Node does not.
+  if (response.type === "opaqueredirect" || (REDIRECTS.includes(status) && headers.location)) {
+    return { reason: "redirect", message: "a request with headers or a body does not follow redirects", final: true };
+  }
   if (status === 204) return { reason: "done", final: true };
   if (status === 200) return /^text\/event-stream\s*(;|$)/i.test(type) ? { reason: "end" } : { reason: "type", final: true };
   const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;

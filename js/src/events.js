@@ -28,6 +28,7 @@ export class StreamEvent extends MessageEvent {
  * Why there is no stream now. `reason` is one of
  *
  * - `status`: the status is not 200; `type`: the content type is not text/event-stream
+ * - `redirect`: the server redirects, and the request has headers or a body, which must not go anywhere else
  * - `end`: the server ended the stream; `done`: for good (204, or all topics have ended)
  * - `network`: no answer, or the connection broke; `silent`: nothing was received for too long
  * - `size`: an event is larger than 16 MiB; `request`: the request could not be made

@@ -67,13 +67,15 @@ export function streamRequest(address, options) {
     async init(attempt, lastEventId) {
       const headers = new Headers(typeof given === "function" ? await given(attempt) : given);
       const body = typeof content === "function" ? await content(attempt) : content;
+      // fetch() would send headers (but for Authorization) and a body to wherever a redirect leads.
+      const redirect = body != null || [...headers].length ? "manual" : "follow";
       headers.set("Accept", "text/event-stream");
       // A server of another origin may not allow this header in CORS.
       if (url.origin === (globalThis.location ?? url).origin) headers.set("Tidewire-Client", `js/${VERSION}`);
       // "the UTF-8 encoding of the last event ID": fetch() sends each character of a header as one byte.
       const id = String.fromCharCode(...new TextEncoder().encode(lastEventId));
       if (id) headers.set("Last-Event-ID", id);
-      return { method, headers, body, credentials, cache: "no-store" };
+      return { method, headers, body, credentials, redirect, cache: "no-store" };
     },
   };
 }

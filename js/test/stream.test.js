@@ -1,4 +1,4 @@
-// The stream against a real server.
+// The stream against real servers, one of them of another origin.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -26,6 +26,50 @@ const streaming = (body) => (response) => {
   response.writeHead(200, { "Content-Type": "text/event-stream" });
   response.write(body);
 };
+
+const redirecting = (status, location) => (response) => response.writeHead(status, { Location: location }).end();
+
+/** Open a stream and return what it dispatches first: `open` or `error`. */
+async function first(t, url, options) {
+  const stream = new EventStream(url, options);
+  t.after(() => stream.close());
+  const event = await new Promise((done) => (stream.onopen = stream.onerror = done));
+  return { stream, event };
+}
+
+const OWN = {
+  "a header": { headers: { "X-Api-Key": "secret" } },
+  "Authorization": { headers: { Authorization: "Bearer secret" } },
+  "a header of a function": { headers: async () => [["X-Api-Key", "secret"]] },
+  "a body": { method: "POST", body: "secret" },
+  "an empty body": { method: "POST", body: "" },
+};
+
+for (const [what, options] of Object.entries(OWN)) {
+  for (const status of [301, 302, 303, 307, 308]) {
+    test(`with ${what} a ${status} is not followed`, async (t) => {
+      const there = await serve(t, streaming(": no\n"));
+      const here = await serve(t, redirecting(status, there.url));
+      const { stream, event } = await first(t, here.url, options);
+      assert.equal(event.type, "error");
+      assert.equal(event.reason, "redirect");
+      assert.match(event.message, /a request with headers or a body does not follow redirects/);
+      assert.equal(event.final, true);
+      assert.equal(stream.readyState, EventStream.CLOSED);
+      assert.deepEqual([here.requests.length, there.requests.length], [1, 0]);
+    });
+  }
+}
+
+test("without headers and a body redirects to another origin are followed", async (t) => {
+  const there = await serve(t, streaming(": yes\n"));
+  const here = await serve(t, redirecting(307, there.url));
+  for (const options of [{}, { headers: {} }, { headers: () => [] }, { lastEventId: "7" }]) {
+    const { event } = await first(t, here.url, options);
+    assert.equal(event.type, "open");
+  }
+  assert.equal(there.requests.length, 4);
+});
 
 test("events of the server with the names of the stream's own do not reach their listeners", async (t) => {
   const names = ["error", "open", "gap", "end", "close", "*"];
