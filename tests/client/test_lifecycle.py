@@ -22,7 +22,7 @@ from support.waiting import wait_until
 from tidewire.client import aio, sync
 from tidewire.client.core.reconnect import Change
 from tidewire.client.sync import Opened, Wait
-from tidewire.errors import Unavailable
+from tidewire.errors import StreamRefused, Unavailable
 
 # -- lifecycle
 
@@ -255,3 +255,14 @@ def test_the_error_names_an_unknown_certificate(client: Client, authority: trust
     with Scripted(tls=tls_server(authority), host="localhost") as server:
         with pytest.raises(Unavailable, match="certificate: "):
             next(follow(client, server, reconnect=False))
+
+
+def test_C6_h10_a_key_does_not_leave_https(client: Client, authority: trustme.CA) -> None:
+    with Scripted(stream(b"data: a\n\n")) as there, client.http(verify=trusting(authority)) as http:
+        away = answer("307 Temporary", f"Location: {there.url}")
+        with Scripted(away, away, tls=tls_server(authority), host="localhost") as server:
+            with pytest.raises(StreamRefused, match=f"redirects to {there.url}, another origin"):
+                next(follow(client, server, headers={"X-Api-Key": "k"}, client=http))
+            assert there.requests == []
+            with follow(client, server, client=http) as events:
+                assert next(events).data == "a"

@@ -32,11 +32,22 @@ MAX_REDIRECTS = 20
 # We ask for no coding, but decode these if a server uses them anyway: they can be decoded as they arrive.
 CODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
-# The headers that may go to another origin after a redirect. An allow list, since any header may hold a
-# key (`X-Api-Key`). `Cookie` is httpx2's own by then, from its jar for that host.
-CROSS_ORIGIN_HEADERS = frozenset(
-    b"accept accept-encoding accept-language cache-control connection content-length content-type cookie"
-    b" host last-event-id tidewire-client transfer-encoding user-agent".split()
+# The headers with which a request may follow a redirect to another origin. An allow list, since any other
+# header may hold a key (`X-Api-Key`).
+HARMLESS_HEADERS = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "last-event-id",
+        "tidewire-client",
+        "user-agent",
+    )
 )
 
 HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -173,15 +184,24 @@ def check_last_event_id(value: str) -> str:
     return value
 
 
+def may_leave(request: httpx2.Request, given: Headers) -> bool:
+    """
+    Whether a request may follow a redirect to another origin: not with a body, credentials or a key.
+
+    `request` is as it was sent, so it has what the client's `auth` added; `given` are the caller's headers.
+    """
+    # A cookie that is not among `given` is from the client's jar: `redirected` leaves it behind.
+    names = (set(request.headers) - {"cookie"}) | {name.lower() for name in given}
+    return names <= HARMLESS_HEADERS and request.headers.get("content-length", "0") == "0"
+
+
 def redirected(request: httpx2.Request, following: httpx2.Request, home: httpx2.Origin) -> httpx2.Request:
-    """Return the request after a redirect, without the caller's headers if it goes to another origin."""
+    """Return the request after a redirect, corrected: only one to `home` has cookies."""
     if following.method != request.method:
         following.headers.pop("content-type", None)  # the body is no longer sent
     if following.url.origin != home:
-        kept = [
-            (name, value) for name, value in following.headers.raw if name.lower() in CROSS_ORIGIN_HEADERS
-        ]
-        following.headers = httpx2.Headers(kept)
+        # httpx2 sends a cookie that has no domain, as in `Client(cookies={"a": "b"})`, to every host.
+        following.headers.pop("cookie", None)
     elif "cookie" in request.headers and "cookie" not in following.headers:
         # httpx2 sends only the cookies of its jar and drops the caller's.
         following.headers["cookie"] = request.headers["cookie"]
@@ -243,6 +263,13 @@ def refused(response: httpx2.Response, body: bytes) -> Refused:
     if response.status_code == 200:
         detail = why_not_readable(response)[:MAX_DETAIL]
         return Refused(200, detail, "not_a_stream", None, response.headers)
+    if response.next_request is not None:
+        detail = (
+            f"{origin_of(response.url)} redirects to {origin_of(response.next_request.url)}, another origin,"
+            " where the headers, body or credentials of this request do not go:"
+            " connect to it directly if you trust it"
+        )
+        return Refused(response.status_code, detail[:MAX_DETAIL], "redirected", None, response.headers)
     problem = parse_problem(body)
     answer = f"{response.status_code} {response.reason_phrase}".strip()
     if response.is_redirect:

@@ -218,7 +218,8 @@ class Subscription:
     async def _attempt(self, last_event_id: bytes | None) -> Ending | None:
         """Try to open a stream. Return how that failed, or None if the stream is open."""
         try:
-            response = await self._send(await self._request(last_event_id))
+            headers = await self._headers()
+            response = await self._send(self._request(headers, last_event_id), headers)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return requests.failed(self._template.url, error)
         except OSError as error:
@@ -229,11 +230,13 @@ class Subscription:
         self._opened(response)
         return None
 
-    async def _request(self, last_event_id: bytes | None) -> httpx2.Request:
+    async def _headers(self) -> Headers:
+        """Return the caller's headers for one request."""
+        headers = self._template.headers
+        return cast(Headers, await self._link.call(headers)) if callable(headers) else headers
+
+    def _request(self, headers: Headers, last_event_id: bytes | None) -> httpx2.Request:
         template = self._template
-        headers = template.headers
-        if callable(headers):
-            headers = cast(Headers, await self._link.call(headers))
         return self._client.build_request(
             template.method,
             template.url,
@@ -242,16 +245,23 @@ class Subscription:
             timeout=template.timeouts.until_head(),
         )
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request and follow its redirects. Each request starts at the URL of the user."""
+    async def _send(self, request: httpx2.Request, headers: Headers) -> httpx2.Response:
+        """
+        Send a request and follow its redirects; one that must not be followed is the answer.
+
+        Each request starts at the URL of the user. `headers` are the user's.
+        """
         home = request.url.origin
         for _ in range(requests.MAX_REDIRECTS + 1):
             auth = httpx2.USE_CLIENT_DEFAULT if request.url.origin == home else None
             response = await self._link.send(request, auth)
-            if response.next_request is None:
+            following = response.next_request
+            if following is None:
+                return response
+            if following.url.origin != home and not requests.may_leave(response.request, headers):
                 return response
             await self._link.drop()
-            request = requests.redirected(request, response.next_request, home)
+            request = requests.redirected(request, following, home)
         raise httpx2.TooManyRedirects(f"more than {requests.MAX_REDIRECTS} redirects", request=request)
 
     def _opened(self, response: httpx2.Response) -> None:
