@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.fakes import (
+    START,
     FakeEngine,
     ask,
     heartbeats,
@@ -19,6 +20,7 @@ from support.fakes import (
     positions,
     publish,
     quiet,
+    until,
     virtual,
 )
 from tidewire.delivery.catch_up import SHARED
@@ -235,3 +237,61 @@ async def test_a_slow_reader_that_retention_overtakes_gets_a_gap_mid_stream() ->
         assert gap.json()["requested"] == str(node.window.position(got + 1))
         assert positions([gap])[0].offset == 81
         assert (quiet_one.data, quiet_one.gaps) == (["1"], []), "it missed nothing"
+
+
+# -- in turns
+
+
+@virtual
+async def test_a_resume_does_not_wait_for_readers_of_rare_things() -> None:
+    """Behind 100 readers that each need 300 pages, a resume of one topic waits for a few pages."""
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 300))
+        engine.page_entries, engine.delay = 1, 0.01
+        rare = [await listen(node, f"x/*/{n}", since=START) for n in range(100)]
+        await until(lambda: len(engine.calls) > 1000, step=0.01)
+        engine.page_entries = 1000
+        before = len(engine.calls)
+        honest = await listen(node, "a", since=made[0])
+        await until(lambda: len(honest.data) == 299, step=0.01)
+        assert len(engine.calls) - before < 20
+        for wire in rare:
+            wire.leave()
+        await quiet()
+
+
+@virtual
+async def test_readers_that_left_ask_for_nothing_more() -> None:
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, window_entries=5) as node:
+        await publish(node, "a", *numbers(1, 300))
+        engine.page_entries, engine.delay = 1, 0.01
+        wires = [await listen(node, f"x/*/{n}", since=Since("last", 5)) for n in range(50)]
+        wires += [await listen(node, f"y/*/{n}", since=START) for n in range(50)]
+        await until(lambda: len(engine.calls) > 500, step=0.01)
+        for wire in wires:
+            wire.leave()
+        before = len(engine.calls)
+        await quiet()
+        assert len(engine.calls) - before <= 3, "only the steps that had begun"
+
+
+@virtual
+async def test_a_page_is_read_again_for_the_next_when_its_only_reader_left() -> None:
+    """The second comes in the step in which the first goes: it must not wait for the cancelled page."""
+    engine = FakeEngine(shared=False)
+    async with open_node(engine, window_entries=5) as node:
+        made = await publish(node, "a", *numbers(1, 300))
+        engine.slow()
+        busy = [await listen(node, f"x/{n}", since=made[0]) for n in range(3)]
+        await quiet()
+        first = await listen(node, "a", since=made[0])
+        await quiet()
+        first.leave()
+        second = await listen(node, "a", since=made[0])
+        await quiet()
+        engine.fast()
+        await quiet()
+        assert second.data == numbers(2, 300)
+        assert [wire.data for wire in busy] == [[]] * 3

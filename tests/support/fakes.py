@@ -224,6 +224,7 @@ class FakeEngine:
         self.closed = False
         self.calls: list[tuple[Any, ...]] = []
         self.page_entries = 10_000  # examined for one page
+        self.delay = 0.0  # seconds that each answer takes
         self.before_read: Callable[[int], object] = lambda after: None
         self._sink: Sink | None = None
         self._reachable = True
@@ -318,6 +319,8 @@ class FakeEngine:
 
     async def _answer(self) -> None:
         await self._answers.wait()
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if not self._reachable:
             raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
         if self._age != self.log.age:

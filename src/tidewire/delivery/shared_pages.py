@@ -55,8 +55,13 @@ class SharedPages:
             return await asyncio.shield(shared.page)
         finally:
             shared.waiting -= 1
-            if not shared.waiting:
-                shared.page.cancel()
+            if not shared.waiting and shared.page.cancel():
+                # The next subscriber must not wait for a page that will never come.
+                self._forget(key, shared)
+
+    def _forget(self, key: tuple[int, Selector], shared: SharedPage) -> None:
+        if self._pages.get(key) is shared:
+            del self._pages[key]
 
 
 def failed(page: asyncio.Future[Page]) -> bool:
