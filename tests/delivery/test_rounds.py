@@ -22,6 +22,8 @@ from support.fakes import (
     until,
     virtual,
 )
+from tidewire.delivery.cohort import Cohort
+from tidewire.delivery.joins import Join, Joins
 from tidewire.delivery.rounds import BATCH
 from tidewire.log.entries import Draft
 from tidewire.position import Position
@@ -219,3 +221,60 @@ async def test_streams_opened_while_publishing() -> None:
             matches = wire.subscriber.selector.matches
             assert wire.data == [text for topic, text in everything[began:] if matches(topic)]
             assert (wire.gaps, wire.overrun) == ([], 0)
+
+
+# -- many selectors
+
+
+@virtual
+async def test_a_batch_marks_each_cohort_once_and_is_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stream has a selector of its own, as with one topic for all and one per user."""
+    marked = joined = 0
+    mark, join = Cohort.mark, Joins._join
+
+    def counted_mark(*args: Any) -> None:
+        nonlocal marked
+        marked += 1
+        mark(*args)
+
+    def counted_join(*args: Any) -> Join:
+        nonlocal joined
+        joined += 1
+        return join(*args)
+
+    async with open_node() as node:
+        wires = [await listen(node, "all", f"own/{n}") for n in range(200)]
+        await quiet()
+        before = [len(wire.writes) for wire in wires]
+        monkeypatch.setattr(Cohort, "mark", counted_mark)
+        monkeypatch.setattr(Joins, "_join", counted_join)
+        await node.append([Draft("all", text) for text in numbers(1, 1000)])
+        await quiet()
+        assert (marked, joined) == (200, 1)
+        assert all(wire.data == numbers(1, 1000) for wire in wires)
+        assert [len(wire.writes) - count for wire, count in zip(wires, before, strict=True)] == [1] * 200
+        assert all(wire.writes[-1] is wires[0].writes[-1] for wire in wires)
+        # One that also has news of its own gets a join of its own.
+        await node.append([Draft("all", "a"), Draft("own/7", "b"), Draft("all", "c")])
+        await quiet()
+        assert wires[7].data[1000:] == ["a", "b", "c"]
+        assert wires[8].data[1000:] == ["a", "c"]
+        assert joined == 3
+
+
+@virtual
+async def test_marking_many_cohorts_yields_to_the_loop() -> None:
+    async with open_node() as node:
+        wires = [await listen(node, "all", f"own/{n}") for n in range(10 * BATCH)]
+        await quiet()
+        drift(0.003)
+        await publish(node, "all", "1")
+        turns = 0
+        while not any(wire.data for wire in wires):
+            turns += 1
+            await asyncio.sleep(0)
+        # Nothing is written before every cohort is marked: what is newer would overtake it.
+        assert turns >= 5
+        drift(0)
+        await quiet()
+        assert all(wire.data == ["1"] for wire in wires)

@@ -11,7 +11,7 @@ from tidewire.errors import InvalidInput
 from tidewire.event_stream import Decoder, Event
 from tidewire.log.entries import Draft, Entry, Head, Marks, Record, Since
 from tidewire.log.records import END
-from tidewire.log.window import Verdict, Window
+from tidewire.log.window import SCAN, Verdict, Window
 from tidewire.position import Position
 from tidewire.topics import Selector
 
@@ -426,3 +426,16 @@ def test_reading_counts_the_bytes_that_will_be_written(data: str) -> None:
     window.append([entry(offset, data=data) for offset in range(1, 11)])
     found, _ = window.read(0, 10, A, 15_000)
     assert sum(len(item.frame(False)) for item in found) <= 15_000
+
+
+def test_a_read_for_patterns_looks_at_a_limited_number_of_entries() -> None:
+    """A hundred patterns that match nothing: ten thousand entries take many reads, not one long step."""
+    window = filled(["t"] * 1000)
+    selector = Selector([f"nothing/{n}/*" for n in range(100)])
+    after, reads = 0, 0
+    while after < window.head:
+        found, through = window.read(after, window.head, selector, 10**6)
+        assert found == []
+        assert 0 < through - after <= SCAN
+        after, reads = through, reads + 1
+    assert reads == 1000 // SCAN
