@@ -123,3 +123,31 @@ def test_e12_other_methods_and_types(hub: Served) -> None:
 def test_e13_the_hub_does_not_compress_streams(hub: Served) -> None:
     with hub.listen("/events/e13", {"Accept-Encoding": "gzip, br, zstd"}) as listener:
         assert "content-encoding" not in listener.headers
+
+
+NOT_ORIGINS = [
+    "http://[",
+    "http://[::1",
+    "http://]",
+    "http://a]b",
+    "null",
+    "file://",
+    "[" * 8000,
+    "http://\xe2\x84\x80.com",
+]
+
+
+@pytest.mark.parametrize("origin", NOT_ORIGINS, ids=range(len(NOT_ORIGINS)))
+def test_e14_an_origin_that_is_not_one_is_a_foreign_one(hub: Served, origin: str) -> None:
+    headers = {"Origin": origin}
+    for method in ("POST", "DELETE"):
+        refused = hub.ask(method, "/events/e14", b"x", headers)
+        assert (refused.status, refused.json()["code"]) == (403, "cross_site")
+    refused = hub.ask("GET", "/events/e14", headers={**headers, "Cookie": "session=1"})
+    assert (refused.status, refused.json()["code"]) == (403, "cross_site")
+    page = hub.ask("GET", "/events/e14", headers={**headers, "Accept": "application/json"})
+    assert (page.status, page.json()["events"], allowed_origin(page)) == (200, [], None)
+
+
+def test_e14_an_empty_host_is_nobodys_own_origin(hub: Served) -> None:
+    assert hub.ask("POST", "/events/e14", b"x", {"Origin": "null", "Host": ""}).status == 403

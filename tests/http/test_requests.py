@@ -222,7 +222,8 @@ def test_cross_site_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "friend.example", "https://", "https://friend.example/", "ftp://x", ""]
+    "origin",
+    ["*", "friend.example", "https://", "https://friend.example/", "ftp://x", "", "http://[", "http://a]b"],
 )
 def test_allowed_origins_are_checked(origin: str) -> None:
     with pytest.raises(InvalidInput):
