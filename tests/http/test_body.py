@@ -40,6 +40,17 @@ async def test_a_body_that_declares_too_large_a_size_is_not_read() -> None:
     assert caught.value.code == "body_too_large"
 
 
+@pytest.mark.parametrize("declared", ["9" * 4301, "0003", "9" * 19])
+async def test_a_declared_size_may_have_any_number_of_digits(declared: str) -> None:
+    with pytest.raises(TooLarge):
+        await read_body(receiving(), declared, 2, 1)
+
+
+@pytest.mark.parametrize("declared", ["\u00b2", "-1", "0x10", "1e9", "", "0" * 5000 + "1"])
+async def test_a_declared_size_that_is_not_a_larger_number_is_not_judged(declared: str) -> None:
+    assert await read_body(receiving(part(b"a", False)), declared, 2, 1) == b"a"
+
+
 async def test_an_undeclared_body_is_read_up_to_the_limit() -> None:
     with pytest.raises(TooLarge):
         await read_body(receiving(part(b"ab"), part(b"c")), None, 2, 1)
