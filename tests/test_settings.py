@@ -35,7 +35,7 @@ def test_every_row_has_a_minimum(name: str) -> None:
             Settings(**{name: 0})
 
 
-@pytest.mark.parametrize("value", [True, "5", None, math.nan, math.inf, [], 5 + 0j])
+@pytest.mark.parametrize("value", [True, "5", None, math.nan, math.inf, 10**400, [], 5 + 0j])
 @pytest.mark.parametrize("name", ["heartbeat", "max_batch"])
 def test_values_that_are_not_numbers(name: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as refusal:
@@ -58,7 +58,15 @@ def test_settings_from_texts() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("max_batch", "5.5"), ("max_batch", ""), ("heartbeat", "often"), ("heartbeat", "nan"), ("drain", "-1")],
+    [
+        ("max_batch", "5.5"),
+        ("max_batch", ""),
+        ("heartbeat", "often"),
+        ("heartbeat", "nan"),
+        ("drain", "-1"),
+        ("max_batch", "9" * 400),
+        ("max_batch", "9" * 4301),
+    ],
 )
 def test_invalid_texts(name: str, text: str) -> None:
     with pytest.raises(InvalidInput) as refusal:

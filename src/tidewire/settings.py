@@ -197,10 +197,18 @@ def default(item: dataclasses.Field[Any]) -> float | int:
 
 def check(item: dataclasses.Field[Any], value: object) -> None:
     kind = type(default(item))
-    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not is_finite(value):
         wanted = "a whole number" if kind is int else "a number"
         raise InvalidInput(f"{item.name} must be {wanted}, not {value!r}", code="invalid_setting")
     if item.metadata["off"] is not None and value == 0:
         return
     if value < item.metadata["least"]:
         raise InvalidInput(f"{item.name} must be at least {item.metadata['least']}", code="invalid_setting")
+
+
+def is_finite(value: float) -> bool:
+    """Return whether `value` is finite as a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
