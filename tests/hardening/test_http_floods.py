@@ -1,5 +1,5 @@
 """
-Attacks F01 to F04, F06, F13, F15 and F18 (docs/reference/attacks.md).
+Attacks F01 to F04, F06, F13, F15, F18 and F19 (docs/reference/attacks.md).
 
 What a client can do before, after and instead of a request.
 
@@ -18,7 +18,10 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -259,6 +262,14 @@ HUGE_HEADS = {
         + b"0\r\n"
         + b"".join(b"T%d: %b\r\n" % (n, b"t" * 1000) for n in range(64)),
     ),
+    "trailer without end": (
+        431,
+        get("/echo", "Transfer-Encoding: chunked", method="POST") + b"0\r\nT: " + b"t" * 600_000,
+    ),
+    "chunk extension without end": (
+        431,
+        get("/echo", "Transfer-Encoding: chunked", method="POST") + b"5;" + b"e" * 600_000,
+    ),
 }
 
 
@@ -300,6 +311,36 @@ def test_f03_thousands_of_pipelined_requests_are_not_kept(serving: Serving, app:
         app.go_on = True
         answers = list(responses(read_all(client)))
     assert answers == [(200, b"ok /slow")] + [(200, b"ok /n")] * MAX_PIPELINE
+
+
+# -- F19: requests that do not come one by one
+
+BIG = 34 * 1024  # more than a head may have
+
+
+def test_f19_a_head_that_begins_behind_a_large_body(serving: Serving, app: StreamApp) -> None:
+    first, second = post(b"x" * BIG), post(b"y" * BIG)
+    with serving.connect() as client:
+        client.sendall(first + second[:40])
+        read_until(client, b"x" * BIG)
+        client.sendall(second[40:] + get("/next", "Connection: close"))
+        assert list(responses(read_all(client))) == [(200, b"y" * BIG), (200, b"ok /next")]
+    assert paths(app) == ["/echo", "/echo", "/next"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_f19_requests_cut_at_random_are_answered_in_order(serving: Serving, seed: int) -> None:
+    random = Random(seed)
+    bodies = [b"%d:" % number + b"b" * random.choice([0, 10, 1000, BIG]) for number in range(60)]
+    stream = b"".join(post(body) for body in bodies) + get("/last", "Connection: close")
+    cuts = sorted(random.sample(range(1, len(stream)), 100))
+    with serving.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = ThreadPoolExecutor(1).submit(read_all, client)
+        for start, end in pairwise([0, *cuts, len(stream)]):
+            client.sendall(stream[start:end])
+        answers = list(responses(reader.result()))
+    assert answers == [*((200, body) for body in bodies), (200, b"ok /last")]
 
 
 # -- F04: unwanted bodies

@@ -1,4 +1,4 @@
-"""Attacks F04, F08, F09, F16 and F17 (docs/reference/attacks.md): sizes, depths and keys of a publish."""
+"""Attacks F04, F08, F09, F16, F17 and F19 (docs/reference/attacks.md): what is in a publish, and its size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from support.stream_server import head_of, read_until
 from support.waiting import PATIENCE
 from support.ways import Answer, Served
 from tidewire.settings import Settings
@@ -122,3 +123,21 @@ def test_f17_event_sizes(hub: Served, size: int, status: int) -> None:
 
 def test_f17_bytes_are_counted_not_characters(hub: Served) -> None:
     assert hub.ask("POST", "/events/f17", ("é" * (LIMITS.max_event // 2 + 1)).encode()).status == 413
+
+
+def test_f19_publishes_cut_within_the_head_behind_a_large_body(hub: Served) -> None:
+    body = b"x" * 34 * 1024
+    head = f"POST /events/f19 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", hub.port), PATIENCE) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ids = []
+        rest = head
+        for _ in range(10):
+            # The rest of this request, and the beginning of the next one's head.
+            client.sendall(rest + body + head[:40])
+            rest = head[40:]
+            status, _, receipt = head_of(read_until(client, b"}"))
+            assert status == 200
+            ids.append(json.loads(receipt)["id"])
+    page = hub.ask("GET", "/events/f19", headers={"Accept": "application/json"}).json()
+    assert [event["id"] for event in page["events"]] == ids

@@ -47,7 +47,7 @@ MIN_BODY_RATE = 500
 # first one, but the 256 KB read before that may hold 9,000, each a few KB of objects.
 MAX_PIPELINE = 256
 
-# Extra bytes allowed for an incomplete head, in which spaces and line ends count too.
+# Extra bytes allowed for an incomplete head or incomplete trailers, in which spaces and line ends count too.
 HEAD_SLACK = 1024
 
 UPGRADE = {b"upgrade", b"http2-settings"}
@@ -110,7 +110,8 @@ class StreamProtocol(HttpToolsProtocol):
         self._refused: RefusedRequest | None = None
         self._discarding = False  # requests that were read are still served, but no more are read
         self._swallowed = 0
-        self._unparsed = 0  # bytes of an incomplete head
+        self._unparsed = 0  # bytes of an incomplete head or incomplete trailers
+        self._progressed = False  # a head, part of a body or a message ended in the data being parsed
         self._in_head = False
         self._head_bytes = 0
         self._hosts = 0
@@ -314,9 +315,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        # If a head is still incomplete after `data`, all of `data` is part of it, unless another
-        # request ends there.
-        head_expected = self._in_head or self._idle
+        self._progressed = False
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -326,7 +325,9 @@ class StreamProtocol(HttpToolsProtocol):
             return
         if self.transport.get_protocol() is not self:
             return  # it is a WebSocket of the program now
-        self._unparsed = self._unparsed + len(data) if self._in_head and head_expected else 0
+        # The parser keeps an incomplete header or trailer until it ends, however long it gets. Where in
+        # `data` it begins is not known if something else ended there, so it counts from the next data on.
+        self._unparsed = 0 if self._progressed else self._unparsed + len(data)
         if self._unparsed > self.max_head_bytes + HEAD_SLACK:
             self._refuse(self._head_too_large())
         else:
@@ -401,6 +402,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._progressed = True
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self._fail(505, "version_not_supported", "this server supports HTTP/1.1 and HTTP/1.0")
@@ -415,10 +417,12 @@ class StreamProtocol(HttpToolsProtocol):
             self._fast_path.learn()
 
     def on_body(self, body: bytes) -> None:
+        self._progressed = True
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._progressed = True
         if not self._upgrade_ignored:
             super().on_message_complete()
 
