@@ -1,4 +1,4 @@
-"""Attacks F04, F08, F09, F16, F17 and F19 (docs/reference/attacks.md): what is in a publish, and its size."""
+"""Attacks F04, F08, F09, F16, F17, F19 and F21 (docs/reference/attacks.md): a publish and its size."""
 
 from __future__ import annotations
 
@@ -99,6 +99,18 @@ def test_f16_keys(hub: Served) -> None:
     refused = hub.ask("POST", "/events", json.dumps(batch))
     assert (refused.status, refused.json()["index"]) == (422, 1)
     assert hub.ask("GET", "/events/f16", headers={"Accept": "application/json"}).json()["head"] == head
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_f21_a_key_that_is_null_leaves_that_of_the_header(hub: Served, batch: bool) -> None:
+    topic = f"f21/{batch}"
+    event = {"topic": topic, "data": "x", "key": None}
+    body = json.dumps([event] if batch else event)
+    answers = [hub.ask("POST", "/events", body, {"Idempotency-Key": "once"}).json() for _ in range(2)]
+    first, second = [answer[0] if batch else answer for answer in answers]
+    assert (second["id"], first["duplicate"], second["duplicate"]) == (first["id"], False, True)
+    refused = hub.ask("POST", "/events", body, {"Idempotency-Key": "\t"})
+    assert code(refused) == (400, "invalid_key", False)
 
 
 def test_f16_the_same_key_at_the_same_time(hub: Served) -> None:

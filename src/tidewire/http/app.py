@@ -10,7 +10,7 @@ from typing import Any
 
 from ..delivery.node import Node
 from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
-from ..log.drafts import check_batch, check_data, draft, draft_of, end_draft
+from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
@@ -186,10 +186,9 @@ class HubApp:
         fields = read_json(body)
         limit = self._settings.max_event
         if not isinstance(fields, list):
-            event = draft_of(
-                {**fields, "key": fields.get("key", wanted.key)} if is_object(fields) else fields,
-                max_event=limit,
-            )
+            event = draft_of(fields, max_event=limit)
+            if event.key is None and wanted.key is not None:
+                event = event._replace(key=check_key(wanted.key))
             return self._receipt(node, (await node.append([event]))[0])
         check_batch(fields, self._settings.max_batch)
         drafts = [self._draft_of_batch(item, index, wanted.key) for index, item in enumerate(fields)]
@@ -243,7 +242,3 @@ FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
 def allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         raise MethodNotAllowed(f"method {request.method[:20]} not allowed", allow=", ".join(methods))
-
-
-def is_object(value: Any) -> bool:
-    return isinstance(value, dict)
