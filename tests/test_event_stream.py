@@ -404,6 +404,16 @@ def test_allowed_publish_type(text):
     assert check_publish_type(text) == text
 
 
+@pytest.mark.parametrize("text", ["t" * 513, "é" * 257])
+def test_a_publish_type_of_more_than_512_bytes(text):
+    """Attack F21. The encoder accepts it: the limit is for publishers."""
+    with pytest.raises(InvalidInput) as refused:
+        check_publish_type(text)
+    assert refused.value.code == "invalid_type"
+    assert check_publish_type(text[:256]) == check_type(text[:256])
+    assert encode(Event("", text)).startswith(b"event: ")
+
+
 def test_an_empty_type_is_message():
     assert check_type("") == check_publish_type("") == "message"
 

@@ -35,6 +35,9 @@ from .errors import InvalidInput, Reserved, TooLarge
 RETRY_MIN = 500
 RETRY_MAX = 600_000
 
+# As for topics. The format has no limit, but a type is a name that programs compare, and it is not data.
+MAX_TYPE_BYTES = 512
+
 LIMIT = 16 * 1024 * 1024
 
 BOM = b"\xef\xbb\xbf"
@@ -152,8 +155,18 @@ def check_type(text: str) -> str:
 
 
 def check_publish_type(text: str) -> str:
-    """Return an event type for a publisher. Raises as `check_type`, and `Reserved` if it is `hub.*`."""
+    """
+    Return an event type for a publisher.
+
+    Raises `InvalidInput` as `check_type` and if it is longer than 512 bytes of UTF-8, and `Reserved` if it
+    is `hub.*`.
+    """
     text = check_type(text)
+    # Characters are counted first, so that megabytes are not encoded.
+    if len(text) > MAX_TYPE_BYTES or (not text.isascii() and len(text.encode()) > MAX_TYPE_BYTES):
+        raise InvalidInput(
+            f"an event type must have at most {MAX_TYPE_BYTES} bytes of UTF-8", code="invalid_type"
+        )
     if text.startswith("hub."):
         raise Reserved("event types that begin with hub. belong to the hub", code="reserved_type")
     return text

@@ -113,6 +113,20 @@ def test_f21_a_key_that_is_null_leaves_that_of_the_header(hub: Served, batch: bo
     assert code(refused) == (400, "invalid_key", False)
 
 
+@pytest.mark.parametrize(
+    ("event", "status"), [("t" * 512, 200), ("t" * 513, 400), ("é" * 257, 400), ("t" * 900_000, 400)]
+)
+def test_f21_long_event_types(hub: Served, event: str, status: int) -> None:
+    fields = {"topic": "f21", "data": "x", "event": event}
+    line = hub.ask("POST", "/events", json.dumps(fields), {"Content-Type": "application/x-ndjson"}).json()
+    assert ("code" in line) == (status == 400)
+    for body in (fields, [fields]):
+        answer = hub.ask("POST", "/events", json.dumps(body))
+        assert answer.status == status
+        if status == 400:
+            assert code(answer) == (400, "invalid_type", False)
+
+
 def test_f16_the_same_key_at_the_same_time(hub: Served) -> None:
     ids: list[str] = []
 
