@@ -82,12 +82,15 @@ class Settings:
     )
     stream_rate: float = row(
         200.0,
-        "New streams per second, not counted on loopback.",
-        "When too many clients connect at once, the hub spreads the rest over some seconds.",
+        "New streams per second from one address (one /64 for IPv6), not counted on loopback.",
+        "A script that reconnects in a loop is slowed down, and clients at other addresses do not notice.",
         off="no limit",
     )
     stream_burst: int = row(
-        400, "New streams allowed at once beyond the rate.", "Two seconds at the default rate.", least=1
+        400,
+        "New streams that one address may open at once, beyond the rate.",
+        "Two seconds at the default rate.",
+        least=1,
     )
     max_streams_per_address: int = row(
         100,

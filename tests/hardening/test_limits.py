@@ -1,4 +1,4 @@
-"""Attack F10, and every other refusal that may pass (docs/reference/attacks.md#a-refusal-that-may-pass)."""
+"""Attacks F10 and F21: refusals that may pass (docs/reference/attacks.md#a-refusal-that-may-pass)."""
 
 from __future__ import annotations
 
@@ -66,6 +66,31 @@ def test_too_many_streams_on_the_node(small: Served) -> None:
     finally:
         for client in clients:
             client.close()
+
+
+@pytest.fixture(scope="module", params=["takeover", "uvicorn"])
+def slow(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A hub whose addresses may open three streams, and one more in an hour."""
+    with served(request.param, stream_rate=1 / 3600, stream_burst=3) as running:
+        yield running
+
+
+def test_f21_a_rate_for_each_address_that_head_does_not_spend(slow: Served) -> None:
+    # The server believes this header of a proxy on the same machine.
+    first, other = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
+    for _ in range(10):
+        assert slow.ask("HEAD", "/events/f21", headers=first).status == 200
+    for headers in (first, other):
+        for _ in range(3):
+            with slow.listen("/events/f21", headers) as listener:
+                assert listener.take(1)
+        refused = slow.ask("GET", "/events/f21", headers={**headers, "Tidewire-Client": "test"})
+        assert (refused.status, refused.json()["code"]) == (503, "too_fast")
+        assert slow.ask("HEAD", "/events/f21", headers=headers).status == 200
+    # Loopback is not counted.
+    for _ in range(5):
+        with slow.listen("/events/f21") as listener:
+            assert listener.take(1)
 
 
 def test_each_refusal_is_counted(small: Served) -> None:

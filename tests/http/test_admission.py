@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidewire.http.admission import Admission, is_loopback, network
+from tidewire.http.admission import MAX_ADDRESSES, Admission, Rates, is_loopback, network
 from tidewire.settings import Settings
 
 FAR = "203.0.113.7"
@@ -47,6 +47,47 @@ def test_the_rate_of_new_streams() -> None:
     assert [refusal(admission, now=1000.0) for _ in range(21)].count(None) == 20
 
 
+def test_each_address_has_its_own_rate() -> None:
+    admission = Admission(Settings(stream_rate=1, stream_burst=2), max_streams=1000)
+    for address in (FAR, "203.0.113.8", "2001:db8:1:2::1"):
+        assert [refusal(admission, address) for _ in range(3)] == [None, None, (503, "too_fast")]
+    # One host may own a whole /64.
+    assert refusal(admission, "2001:db8:1:2:3::9") == (503, "too_fast")
+    assert refusal(admission, "2001:db8:1:3::9") is None
+
+
+def test_the_rate_may_be_off() -> None:
+    admission = Admission(Settings(stream_rate=0, stream_burst=1), max_streams=1000)
+    assert [refusal(admission) for _ in range(50)] == [None] * 50
+
+
+def test_idle_addresses_are_forgotten() -> None:
+    rates = Rates(rate=2, burst=10)
+    for second in range(100):
+        assert rates.take(f"address {second}", float(second))
+        # The last five seconds: after that a bucket is full again.
+        assert len(rates) == min(second + 1, 5)
+
+
+def test_the_number_of_addresses_is_bounded() -> None:
+    rates = Rates(rate=1, burst=2)
+    for _ in range(2):
+        assert rates.take("first", 0.0)
+    assert not rates.take("first", 0.0)
+    for number in range(MAX_ADDRESSES - 1):
+        assert rates.take(str(number), 0.0)
+    assert not rates.take("first", 0.0)
+    for number in range(MAX_ADDRESSES):
+        rates.take(f"other {number}", 0.0)
+    assert len(rates) == MAX_ADDRESSES
+    assert rates.take("first", 0.0)
+
+
+def test_a_rate_beyond_all_clocks() -> None:
+    rates = Rates(rate=1e300, burst=1)
+    assert [rates.take("a", 1.0) for _ in range(3)] == [True] * 3
+
+
 def test_a_refused_stream_takes_no_token() -> None:
     admission = Admission(Settings(stream_rate=1, stream_burst=1), max_streams=10)
     assert refusal(admission, open_=10, now=0.0) == (503, "full")
@@ -66,6 +107,8 @@ def test_unix_sockets_have_no_address() -> None:
         ("2001:db8:1:2::1", "2001:0db8:0001:0002::/64"),
         ("::ffff:203.0.113.7", "::ffff:203.0.113.7"),
         ("unix:", "unix:"),
+        ("x" * 8000, "x" * 64),
+        ("::ffff:203.0.113.7%" + "x" * 8000, "::ffff:203.0.113.7%" + "x" * 45),
     ],
 )
 def test_how_addresses_are_counted(address: str, counted: str) -> None:

@@ -56,16 +56,17 @@ class HubStream(AsgiResponse):
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Send the head and first bytes. Return what sends the rest; None if all is sent or taken over."""
         node = await self._node()
-        address = address_in(scope)
-        refusal = self._refusal(node, address)
         if self._request.method == "HEAD":
+            # It opens no stream, so it does not count as one.
             await self._send_head(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif refusal is not None:
-            node.metrics.refused.labels(refusal.code).inc()
-            await self._refuse(send, refusal)
-        else:
+            return None
+        address = address_in(scope)
+        refusal = self._refusal(node, address)
+        if refusal is None:
             return await self._open(node, address, scope, receive, send)
+        node.metrics.refused.labels(refusal.code).inc()
+        await self._refuse(send, refusal)
         return None
 
     async def _open(
