@@ -1,4 +1,4 @@
-"""Attacks F04, F08, F09, F16, F17, F19 and F21 (docs/reference/attacks.md): a publish and its size."""
+"""Attacks F04, F08, F09, F16, F17 and F19 to F21 (docs/reference/attacks.md): a publish and its size."""
 
 from __future__ import annotations
 
@@ -99,6 +99,42 @@ def test_f16_keys(hub: Served) -> None:
     refused = hub.ask("POST", "/events", json.dumps(batch))
     assert (refused.status, refused.json()["index"]) == (422, 1)
     assert hub.ask("GET", "/events/f16", headers={"Accept": "application/json"}).json()["head"] == head
+
+
+NUMBERS = [
+    str(2**63),
+    str(2**64),
+    "-" + "7" * 30,
+    "1e-400",
+    "-0",
+    "0.1000000000000000055511151231257827",
+    "0.30000000000000004",
+]
+
+
+def test_f20_numbers_arrive_as_they_were_sent(hub: Served) -> None:
+    events = [f'{{"topic":"f20","data":{{"n":{number}}}}}' for number in NUMBERS]
+    with hub.listen("/events/f20") as listener:
+        listener.take(1)
+        for event in events:
+            assert hub.ask("POST", "/events", event).status == 200
+        assert hub.ask("POST", "/events", f"[{','.join(events)}]").status == 200
+        lines = {"Content-Type": "application/x-ndjson"}
+        assert "code" not in hub.ask("POST", "/events", "\n".join(events), lines).json()
+        expected = [f'{{"n":{number}}}' for number in NUMBERS]
+        assert [event.data for event in listener.take(3 * len(NUMBERS))] == 3 * expected
+
+
+@pytest.mark.parametrize(
+    "data", ["1e400", "9" * 4301, "[" * 300 + "]" * 300, "[" * 1000 + "1" * 20 + "]" * 1000], ids=range(4)
+)
+def test_f20_data_that_cannot_be_kept_is_refused(hub: Served, data: str) -> None:
+    event = f'{{"topic":"f20","data":{data}}}'
+    for body in (event, f"[{event}]"):
+        answer = hub.ask("POST", "/events", body)
+        assert (answer.status, answer.json()["stored"]) == (400, False)
+    line = hub.ask("POST", "/events", event, {"Content-Type": "application/x-ndjson"}).json()
+    assert (line["line"], line["stored"]) == (1, False)
 
 
 @pytest.mark.parametrize("batch", [False, True])

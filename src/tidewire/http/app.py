@@ -12,6 +12,7 @@ from ..delivery.node import Node
 from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
+from ..log.json_text import read_json
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
 from .answers import content_head, receipt_fields
@@ -19,7 +20,7 @@ from .asgi import Receive, Scope, Send, address_in
 from .body import ClientGone, read_body
 from .hub_like import HubLike
 from .hub_stream import HubStream
-from .ingest import Ingestion, read_json, with_key
+from .ingest import Ingestion, with_key
 from .origins import Cors, check_host
 from .plain import PlainPublishes
 from .reply import Reply

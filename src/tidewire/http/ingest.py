@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..delivery.node import Node
-from ..errors import InvalidInput, TidewireError, Timeout, TooLarge
+from ..errors import TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
+from ..log.json_text import read_json
 from .asgi import Headers, Message, Receive, Send
 from .body import ClientGone, Lines
 from .requests import IngestRequest
@@ -141,7 +142,7 @@ class Ingestion:
         if self._key is None and max(map(len, lines)) <= settings.max_line:
             # Nearly always all lines are events. One by one they would take twice as long.
             try:
-                drafts = drafts_of(map(orjson.loads, lines), max_event=settings.max_event)
+                drafts = drafts_of(lines, max_event=settings.max_event)
             except ValueError:
                 pass  # blank or bad lines
             else:
@@ -283,15 +284,6 @@ class Each:
 
 def as_line(fields: dict[str, Any]) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def read_json(text: bytes) -> Any:
-    """Parse JSON text. Raises `InvalidInput` if it is not JSON."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        code = "invalid_utf8" if "UTF-8" in str(error) else "invalid_json"
-        raise InvalidInput(f"this is not JSON: {error.msg}", code=code) from None
 
 
 def read_event(text: bytes, max_event: int) -> Draft:

@@ -4,7 +4,7 @@ Turning a publisher's input into a `Draft`: the one validator for HTTP, the libr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -13,6 +13,7 @@ from ..errors import InvalidInput, TooLarge
 from ..event_stream import check_publish_type, check_retry
 from ..topics import check_publish_topic
 from .entries import Draft
+from .json_text import has_json_data, may_change, read_json
 
 T = TypeVar("T")
 
@@ -69,18 +70,26 @@ def draft_of(fields: object, *, max_event: int) -> Draft:
     return draft(fields["topic"], fields.get("data", ""), **given, max_event=max_event)
 
 
-def drafts_of(many: Iterable[object], *, max_event: int) -> list[Draft]:
-    """Return what `draft_of` returns for each of `many`, in half the time if they share topics."""
+def drafts_of(lines: Sequence[bytes], *, max_event: int) -> list[Draft]:
+    """
+    Return what `draft_of` returns for the JSON object in each line, in half the time if they share topics.
+
+    Raises `ValueError` if a line is not JSON, and as `draft_of`.
+    """
     found: list[Draft] = []
     topics: set[str] = set()  # already checked
-    for fields in many:
+    exactly: bool | None = None  # whether lines must be read exactly: all are searched at once, if at all
+    for line in lines:
+        fields = orjson.loads(line)
         if type(fields) is dict and len(fields) == 2:
             topic, data = fields.get("topic"), fields.get("data")
             if type(topic) is str and type(data) is str and data.isascii() and len(data) <= max_event:
                 found.append(Draft(topic if topic in topics else check_publish_topic(topic), data))
                 topics.add(topic)
                 continue
-        found.append(draft_of(fields, max_event=max_event))
+        if exactly is None and has_json_data(fields):
+            exactly = may_change(b"\n".join(lines))
+        found.append(draft_of(read_json(line) if exactly else fields, max_event=max_event))
     return found
 
 
@@ -116,7 +125,11 @@ def check_data(data: Any, max_event: int) -> str:
 
 
 def as_text(data: Any) -> str:
-    """Return UTF-8 bytes as text, and anything else as JSON text."""
+    """
+    Return UTF-8 bytes as text, and anything else as JSON text.
+
+    Raises `InvalidInput` if that is not possible, or if a number would not be the same in JSON.
+    """
     if isinstance(data, (bytes, bytearray, memoryview)):
         try:
             return str(data, "utf-8")
@@ -125,9 +138,12 @@ def as_text(data: Any) -> str:
                 "the data is not UTF-8; send bytes as base64 text", code="invalid_utf8"
             ) from None
     try:
-        return orjson.dumps(data).decode()
+        text = orjson.dumps(data).decode()
     except TypeError as error:
-        raise InvalidInput(f"the data cannot be written as JSON: {error}", code="invalid_data") from None
+        raise InvalidInput(
+            f"the data cannot be written as JSON: {error}; send it as text", code="invalid_data"
+        ) from None
+    return text
 
 
 def check_key(key: object) -> str:
