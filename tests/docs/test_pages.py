@@ -211,7 +211,6 @@ NO_ANSWERS = (
 # Errors of the other modules that no request can cause.
 FOR_PROGRAMS = {
     "invalid_comment",
-    "invalid_data",
     "invalid_engine",
     "invalid_event",
     "invalid_id",

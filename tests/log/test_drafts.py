@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +13,14 @@ from tidewire.log.drafts import draft, draft_of, drafts_of, end_draft
 from tidewire.log.entries import Draft
 
 LIMIT = 1000
+
+
+@dataclass
+class Sample:
+    value: float
+
+
+SAMPLE = Sample(0.5)
 
 
 def refused(code: str, status: int, call: Any, *args: Any, **fields: Any) -> None:
@@ -40,6 +50,11 @@ DATA: dict[str, tuple[Any, str]] = {
     "number": (1.5, "1.5"),
     "the largest integers": ([2**64 - 1, -(2**63)], "[18446744073709551615,-9223372036854775808]"),
     "17 digits": (0.1 + 0.2, "0.30000000000000004"),
+    "null beside numbers": (
+        {"a": None, "b": [1.5, None], "c": "null"},
+        '{"a":null,"b":[1.5,null],"c":"null"}',
+    ),
+    "a dataclass": ([SAMPLE, None], '[{"value":0.5},null]'),
     "JSON text stays text": ('{"a": 1}', '{"a": 1}'),
 }
 
@@ -60,6 +75,9 @@ BAD_DATA: dict[str, tuple[Any, str, int]] = {
     "a cycle": ((circle := []).append(circle) or circle, "invalid_data", 400),  # type: ignore[func-returns-value]
     "an integer beyond 64 bits": (2**64, "invalid_data", 400),
     "a negative one": ({"a": [-(2**63) - 1]}, "invalid_data", 400),
+    "NaN": (math.nan, "invalid_data", 400),
+    "an infinity inside": ({"a": [None, (1.0, -math.inf)]}, "invalid_data", 400),
+    "NaN in a dataclass": (Sample(math.nan), "invalid_data", 400),
     "one byte too many": ("x" * (LIMIT + 1), "event_too_large", 413),
     "one byte too many in UTF-8": ("é" * (LIMIT // 2) + "x", "event_too_large", 413),
     "one byte too many as JSON": (["x" * (LIMIT - 3)], "event_too_large", 413),

@@ -4,7 +4,9 @@ Turning a publisher's input into a `Draft`: the one validator for HTTP, the libr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -20,6 +22,7 @@ T = TypeVar("T")
 MAX_KEY = 128
 FIELDS = {"topic", "data", "event", "retry", "key"}
 PLAIN_FIELDS = {"topic", "data", "event"}
+WITHOUT_FLOATS = {str, int, bool, type(None)}
 
 
 def draft(
@@ -143,7 +146,25 @@ def as_text(data: Any) -> str:
         raise InvalidInput(
             f"the data cannot be written as JSON: {error}; send it as text", code="invalid_data"
         ) from None
+    if "null" in text and not is_finite(data):
+        raise InvalidInput("the data has NaN or an infinity, which JSON does not have", code="invalid_data")
     return text
+
+
+def is_finite(data: Any) -> bool:
+    """Return whether all numbers in `data` are finite: orjson would write another one as null."""
+    if isinstance(data, float):
+        return math.isfinite(data)
+    if isinstance(data, dict):
+        inside: Iterable[Any] = data.values()
+    elif isinstance(data, (list, tuple)):
+        inside = data
+    elif dataclasses.is_dataclass(data):
+        inside = [getattr(data, field.name) for field in dataclasses.fields(data)]
+    else:
+        return True
+    # Most values are not looked into: a call for each would cost a publish with a null a tenth of its time.
+    return all(is_finite(value) for value in inside if type(value) not in WITHOUT_FLOATS)
 
 
 def check_key(key: object) -> str:
