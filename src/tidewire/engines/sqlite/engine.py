@@ -164,11 +164,9 @@ class SQLiteEngine:
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:
         """Return a page of at most `limit` entries and 256 KiB, or one larger entry."""
-        entries, through = await self._with_reader(
-            partial(
-                Reader.page, after=after, head=self._head, limit=limit, selector=selector, lives=self._lives
-            )
-        )
+        first = max(after, self._floor - 1)  # the entries below the floor may not be deleted yet
+        step = partial(Reader.page, after=first, limit=limit, selector=selector, lives=self._lives)
+        entries, through = await self._with_reader(partial(step, head=self._head))
         # Floor and marks as reported by now: see rule 2 of the writer.
         return Page(entries, max(after, through), self._floor, self._marks)
 
