@@ -7,6 +7,7 @@ from support.fakes import (
     NOW,
     START,
     ask,
+    drift,
     end,
     listen,
     numbers,
@@ -14,8 +15,10 @@ from support.fakes import (
     publish,
     quiet,
     sample,
+    until,
     virtual,
 )
+from tidewire.delivery.rounds import BATCH
 from tidewire.log.entries import Draft
 
 
@@ -114,3 +117,19 @@ async def test_an_end_while_a_reader_is_slow() -> None:
         assert wire.ended
         assert [event.event for event in wire.everything][-3:] == ["message", "message", "hub.end"]
         assert len(wire.of_type("hub.end")) == 1
+
+
+@virtual
+async def test_streams_end_although_an_entry_of_another_topic_came_during_the_round() -> None:
+    """Nothing else will come for them: they must not wait for the newest entry of the log."""
+    async with open_node() as node:
+        wires = [await listen(node, "a") for _ in range(10 * BATCH)]
+        await quiet()
+        drift(0.003)  # a step lasts for two readings of the clock
+        await end(node, "a")
+        await until(lambda: any(wire.of_type("hub.end") for wire in wires))
+        assert not all(wire.of_type("hub.end") for wire in wires)
+        await publish(node, "b", "1")
+        drift(0)
+        await quiet()
+        assert all(wire.ended for wire in wires)

@@ -97,7 +97,7 @@ class Cohort:
     @property
     def is_finished(self) -> bool:
         """Whether all its topics have ended and its members have everything."""
-        return self._rounds.all_ended(self.selector) and self.sent == self._rounds.head
+        return self._rounds.all_ended_by(self.selector, self.sent)
 
     def tick(self, now: float) -> float | None:
         return self._rounds.tick_cohort(self, now)

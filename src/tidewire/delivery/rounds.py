@@ -62,8 +62,8 @@ class Rounds:
     def head(self) -> int:
         return self._window.head
 
-    def all_ended(self, selector: Selector) -> bool:
-        return self._window.all_ended(selector)
+    def all_ended_by(self, selector: Selector, offset: int) -> bool:
+        return self._window.all_ended_by(selector, offset)
 
     @property
     def horizon(self) -> int:

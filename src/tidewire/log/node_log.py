@@ -273,9 +273,7 @@ class NodeLog:
 
     def is_finished(self, selector: Selector, verdict: Verdict) -> bool:
         """Whether a stream that continues from `verdict` has nothing to send, now or later."""
-        if verdict.reason is not None or not self.window.all_ended(selector):
-            return False
-        return all(self.window.end_of(topic) <= verdict.offset for topic in selector.topics)
+        return verdict.reason is None and self.window.all_ended_by(selector, verdict.offset)
 
     def gap(self, verdict: Verdict, claim: Since | Position | None) -> bytes:
         self._metrics.gaps.labels(verdict.reason).inc()

@@ -144,6 +144,10 @@ class Window:
         """Whether nothing more can come: every term is a plain topic that has ended."""
         return not selector.patterns and all(self.is_ended(topic) for topic in selector.topics)
 
+    def all_ended_by(self, selector: Selector, offset: int) -> bool:
+        """Whether nothing more can come, and nothing that came is newer than `offset`."""
+        return self.all_ended(selector) and all(self.end_of(topic) <= offset for topic in selector.topics)
+
     def end_of(self, topic: str) -> int:
         """Return the offset of the end of a topic, 0 if it has not ended."""
         record = self.records.get(END, topic)
