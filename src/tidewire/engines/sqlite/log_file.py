@@ -42,6 +42,7 @@ from .database import (
     unreadable,
 )
 from .file_lock import FileLock
+from .mounts import refuse_shared
 from .reader import position_in
 from .rows import COLUMNS, Rows
 
@@ -78,10 +79,10 @@ class LogFile:
     """
     The log in the file at `path`, open for writing. Opening it starts a new life.
 
-    Raises `StartRefused` if another process has the log, or if the file is damaged
-    or not a log. `clock` makes the log's clock from the newest entry's time.
-    After an unclean stop the whole file is checked; `on_check` is called with its
-    size before that.
+    Raises `StartRefused` if another process has the log, if the file is damaged or
+    not a log, or if it is on a file system on which SQLite loses data. `clock` makes
+    the log's clock from the newest entry's time. After an unclean stop the whole file
+    is checked; `on_check` is called with its size before that.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class LogFile:
     ) -> None:
         self.path = os.path.realpath(path)
         make_folder_of(self.path)
+        refuse_shared(self.path)
         self._lock = FileLock(self.path)
         try:
             self._db = connect(self.path)
