@@ -1,8 +1,8 @@
 """
-The lock that gives a log file to one process only: two hubs on one log would give two events the same id.
+The lock beside a log file: two hubs on one log would give two events the same id.
 
-It is on a separate file beside the log. SQLite's own locks are on the log itself,
-and a process that closed any descriptor of that file would lose them.
+It is on a separate file, and tells which process has the log. It is on a name of the log;
+`door` has the lock that is on the log itself.
 """
 
 from __future__ import annotations

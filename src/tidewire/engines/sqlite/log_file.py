@@ -41,7 +41,7 @@ from .database import (
     restart_wal,
     unreadable,
 )
-from .file_lock import FileLock
+from .door import Door
 from .mounts import refuse_shared
 from .reader import position_in
 from .rows import COLUMNS, Rows
@@ -95,7 +95,7 @@ class LogFile:
         self.path = os.path.realpath(path)
         make_folder_of(self.path)
         refuse_shared(self.path)
-        self._lock = FileLock(self.path)
+        self._door = Door(self.path)
         try:
             self._db = connect(self.path)
             try:
@@ -104,10 +104,10 @@ class LogFile:
                 self._db.close()
                 raise
         except sqlite3.Error as error:
-            self._lock.release()
+            self._door.release()
             raise unreadable(self.path, error) from None
         except BaseException:
-            self._lock.release()
+            self._door.release()
             raise
 
     # -- opening
@@ -384,6 +384,8 @@ class LogFile:
 
     def close(self, *, clean: bool = True) -> None:
         """Close the file. Unless it is `clean`, the next process that opens it checks it first."""
+        if not self._door.held:
+            return  # a forked child: these are its parent's connections
         try:
             if clean:
                 with contextlib.suppress(sqlite3.Error):
@@ -391,7 +393,7 @@ class LogFile:
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._db.close()
-            self._lock.release()
+            self._door.release()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
