@@ -15,6 +15,7 @@ import pytest
 from support.processes import Process
 from support.sqlite_log import Log, descriptors, refusal_of, write_log
 from tidewire.engines.sqlite.log_file import LogFile
+from tidewire.engines.sqlite.watch import FileLost
 from tidewire.errors import StartRefused
 
 OPENS = """
@@ -147,6 +148,16 @@ def test_a_mounted_file_is_refused(path: Path, mount: Path) -> None:
     log = LogFile(os.fspath(mount))
     assert OTHER_NAME in refusal_of(path).detail
     log.close()
+
+
+def test_a_mounted_file_is_deleted(path: Path, mount: Path) -> None:
+    log = LogFile(os.fspath(mount))
+    path.unlink()
+    # The path is still there, but the file has no name any more.
+    assert mount.exists()
+    with pytest.raises(FileLost, match="its file was deleted"):
+        log.look()
+    log.close(clean=False)
 
 
 # -- one descriptor

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 
 from ...errors import StartRefused, StoreFull, TidewireError, Unavailable
+from .watch import FileLost
 
 # "TDWR", so that `file` and other programs can tell a log from other databases.
 APPLICATION_ID = 0x54445752
@@ -174,6 +175,8 @@ def refusal(error: sqlite3.Error) -> TidewireError | None:
 
 def unreadable(path: str, error: sqlite3.Error) -> StartRefused:
     """Return the error for a log that could not be opened."""
+    if isinstance(error, FileLost):
+        return StartRefused(f"the log {path} can no longer be written: {error}")
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StartRefused(

@@ -45,6 +45,7 @@ from .door import Door
 from .mounts import refuse_shared
 from .reader import position_in
 from .rows import COLUMNS, Rows
+from .watch import Watch
 
 logger = logging.getLogger("tidewire")
 
@@ -121,6 +122,7 @@ class LogFile:
         self._load_marks()
         self.clock = clock(self._newest_time)
         self._begin_life()
+        self._watch = Watch(self._door)
 
     def _load_entries(self) -> None:
         self.floor, self._trimmed_total = self._meta("floor"), self._meta("trimmed_bytes")
@@ -188,10 +190,14 @@ class LogFile:
         Return the new entries and the answer to each batch. Raises `StoreFull`
         or `Unavailable` if nothing is stored, and `sqlite3.Error` if it is
         unknown what is stored: then the file must not be written any more.
+        That includes `FileLost`: what is stored in a deleted file is lost.
         """
         try:
+            self.look()
             judgement, results = self._judge(batches, settings, times)
             rows = self._store(judgement, trim)
+            # Again, so that nothing is acknowledged that went into a file which was deleted meanwhile.
+            self.look()
         except sqlite3.Error as error:
             if answer := refusal(error):
                 raise answer from None
@@ -362,6 +368,10 @@ class LogFile:
             self._set_meta("dropped_mark", self._marks.dropped)
 
     # -- the file
+
+    def look(self) -> None:
+        """Raises `FileLost` if the file or its WAL was deleted, replaced or truncated."""
+        self._watch.look()
 
     def checkpoint(self) -> None:
         """Move the part of the WAL that nothing reads into the file; for a long WAL, wait for its readers."""

@@ -8,7 +8,9 @@ Rule 1: entries are reported to the event loop after their commit, and receipts 
 Rule 2: a trim is reported before the trimmed entries are deleted. So a page that is read
         later never lacks entries that the event loop believes to be there.
 Rule 3: after an error that leaves the disk's state unknown, nothing more is written:
-        a second fsync after a failed one falsely reports success.
+        a second fsync after a failed one falsely reports success. A file that was
+        deleted, replaced or truncated is such an error, whether or not there is
+        anything to write.
 """
 
 from __future__ import annotations
@@ -147,6 +149,7 @@ class Writer:
 
     def _write(self, group: Sequence[WaitingBatch]) -> None:
         if not (group or self._trim):
+            self._file.look()
             return
         batches = [waiting.drafts for waiting in group]
         try:

@@ -1,0 +1,113 @@
+"""
+Noticing that a log's file or its WAL was deleted, replaced or truncated while it is open.
+
+SQLite does not notice: it goes on writing to files that have no name any more, and everything it
+acknowledges is lost at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from dataclasses import dataclass
+
+from .door import TABLE, Door, FileId, file_id
+
+# The header of a WAL, and of each page in it, in bytes.
+WAL_HEADER = 32
+FRAME_HEADER = 24
+
+
+class FileLost(sqlite3.OperationalError):
+    """The file or its WAL is not what was opened: what is written from now on is lost."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A file as it was when it was last looked at."""
+
+    name: str
+    path: str
+    device: int
+    inode: int
+    size: int
+
+
+class Watch:
+    """
+    Compares a log's file and its WAL with what was opened. Raises `FileLost` if they differ already.
+
+    It never opens them (see `door`). Only the thread that writes the log may use it.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._files = (
+            known("file", door.path, door.id),
+            known("WAL", f"{door.path}-wal"),
+        )
+
+    def look(self) -> None:
+        """Raises `FileLost` if one of them was deleted, replaced or truncated."""
+        for file in self._files:
+            found = stat(file.name, file.path)
+            if found.st_ino != file.inode or found.st_dev != file.device:
+                raise FileLost(
+                    f"its {file.name} was replaced by another one; stop the hub before you replace a log, and"
+                    " start it again now"
+                )
+            if found.st_size < file.size and not self._may_be(file, found.st_size):
+                raise FileLost(
+                    f"its {file.name} was truncated from {file.size} to {found.st_size} bytes;"
+                    " restore a backup and start the hub again"
+                )
+            file.size = found.st_size
+
+    def _may_be(self, file: Known, size: int) -> bool:
+        """Whether SQLite itself made a file smaller: a VACUUM does that, and a checkpoint to the WAL."""
+        needed = self._needed_by_file() if file is self._files[0] else self._needed_by_wal()
+        return needed is not None and size >= needed
+
+    def _needed_by_file(self) -> int | None:
+        """Return how long the file is by its own header; None if it has none."""
+        if sys.platform == "win32":
+            return None
+        header = os.pread(self._door.descriptor, 32, 0)
+        size = int.from_bytes(header[16:18], "big")
+        pages = int.from_bytes(header[28:32], "big")
+        return pages * (65536 if size == 1 else size) or None
+
+    def _needed_by_wal(self) -> int | None:
+        """Return the length of the frames that SQLite's shared memory counts; None if it is not known."""
+        if sys.platform == "win32":
+            return None
+        try:
+            # Opened for good, as all that SQLite has locks on.
+            with TABLE.guard:
+                descriptor, _ = TABLE.open(f"{self._door.path}-shm", os.O_RDWR)
+            header = os.pread(descriptor, 96, 0)
+        except OSError:
+            return None
+        size = int.from_bytes(header[14:16], sys.byteorder)
+        # There are two copies, which differ while another program writes: before it, nothing is missing.
+        frames = min(int.from_bytes(header[at : at + 4], sys.byteorder) for at in (16, 64))
+        return frames and WAL_HEADER + frames * ((65536 if size == 1 else size) + FRAME_HEADER)
+
+
+def known(name: str, path: str, id: FileId | None = None) -> Known:
+    found = stat(name, path)
+    return Known(name, path, *(id or file_id(found)), found.st_size)
+
+
+def stat(name: str, path: str) -> os.stat_result:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise FileLost(f"its {name} cannot be found any more: {error.strerror}") from None
+    else:
+        # A file that is mounted by itself keeps its path, and loses its last link.
+        if found.st_nlink:
+            return found
+    raise FileLost(f"its {name} was deleted; restore a backup and start the hub again")
