@@ -27,6 +27,7 @@ from support.waiting import PATIENCE
 from tidewire.cli import main
 from tidewire.client.sync import connect, end, publish
 from tidewire.engines.sqlite import maintenance
+from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
 from tidewire.errors import TopicEnded
@@ -436,10 +437,14 @@ def test_a_failed_export_keeps_the_old_file(path: Path, tmp_path: Path) -> None:
     assert not Path(f"{file}.part").exists()
 
 
-def test_an_export_does_not_overwrite_its_log(path: Path) -> None:
-    before = path.read_bytes()
-    assert log("export", path, "-o", path).exit_code == 2
-    assert path.read_bytes() == before
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", ".lock"])
+def test_an_export_does_not_overwrite_its_log(path: Path, end: str) -> None:
+    open_log = LogFile(str(path))
+    file = Path(f"{path}{end}")
+    before = file.stat().st_ino
+    assert log("export", path, "-o", file).exit_code == 2
+    assert file.stat().st_ino == before
+    open_log.close()
 
 
 def test_a_device_stays_a_device(path: Path, tmp_path: Path) -> None:

@@ -160,8 +160,9 @@ def destination(path: str | None, log: str) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    if os.path.exists(path) and os.path.samefile(path, log):
-        raise click.UsageError("the output would overwrite the log; choose another file")
+    for end in ("", "-wal", "-shm", ".lock"):
+        if os.path.exists(path) and os.path.exists(log + end) and os.path.samefile(path, log + end):
+            raise click.UsageError("the output would overwrite the log; choose another file")
     # A device or a pipe must not be replaced by a file.
     part = path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.part"
     try:
