@@ -1,0 +1,165 @@
+"""The files of a log in the hands of others: a second hub under another name, and deeds: F28 and F29."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from faults.disks import command
+from faults.scenario import Bar, Context, Fault, Result, exactly
+from faults.served import START_TIMEOUT, Served, wait_until
+from faults.storage import out_of_service
+from faults.workload import Workload, scale_of
+
+# Seconds between two deeds.
+PAUSE = 3.0
+
+# -- F28
+
+
+def second_hub(context: Context) -> Result:
+    """F28: a second hub is started on the same file, by a hard link and by a mount of it."""
+    scale = scale_of(context)
+    with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
+        work.steady(scale.before)
+        ends = []
+        with other_names(context.folder / "events.db") as names:
+            for name in names * context.times(smoke=1, full=5):
+                with work.fault("second hub"):
+                    ends.append(end_of_second_hub(context, name))
+                work.steady(1)
+        outcome = work.finish()
+    refused = [code for code, output in ends if code and "open under another name" in output]
+    return Result(
+        happened=len(ends),
+        unit="second hubs",
+        acked=outcome.acked,
+        reports=[outcome.report],
+        figures=outcome.figures(),
+        bars=[exactly("second hubs refused", len(refused), len(ends)), *outcome.bars()],
+    )
+
+
+@contextlib.contextmanager
+def other_names(file: Path) -> Iterator[list[Path]]:
+    """Return the path of a hard link to the file, and one at which it is mounted."""
+    names = [file.parent / kind / file.name for kind in ("link", "mount")]
+    for name in names:
+        name.parent.mkdir()
+    link, mount = names
+    os.link(file, link)
+    mount.touch()
+    command("mount", "--bind", file, mount)
+    try:
+        yield names
+    finally:
+        command("umount", "--lazy", mount)
+
+
+def end_of_second_hub(context: Context, file: Path) -> tuple[int, str]:
+    """Start a hub on the file; return its exit code and its output, or 0 if it became ready."""
+    second = Served(context.folder, context.engine_url(file.parent))
+    try:
+        second.launch()
+        wait_until(
+            lambda: second.exit_code is not None or second.status("/health/ready") == 200,
+            START_TIMEOUT,
+            "the second hub is refused or ready",
+        )
+        return second.exit_code or 0, second.output()
+    finally:
+        second.end()
+
+
+# -- F29
+
+
+def deleted(file: Path) -> None:
+    file.unlink()
+
+
+def replaced(file: Path) -> None:
+    copy = file.with_name("replacement")
+    shutil.copy(file, copy)
+    copy.replace(file)
+
+
+def truncated(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+DEEDS: list[Callable[[Path], None]] = [deleted, replaced, truncated]
+
+
+def lost_files(context: Context) -> Result:
+    """F29: the log's file or its WAL is deleted, replaced or truncated; then a copy of before is put back."""
+    scale, log = scale_of(context), context.folder / "events.db"
+    wal = log.with_name("events.db-wal")
+    late, codes, outages = 0, [], []
+    with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
+        work.steady(scale.before)
+        for file in (log, wal) * context.times(smoke=1, full=2):
+            for deed in DEEDS:
+                with work.fault(f"{file.name} {deed.__name__}"):
+                    with copied(hub, log, wal):
+                        deed(file)
+                    moment = time.monotonic()
+                    outages.append(wait_until(lambda: out_of_service(hub), 20, "the hub is not ready"))
+                    codes.append(hub.wait(20))
+                    # What began before it may have been stored before it.
+                    answers = (answer for publisher in work.publishers for answer in publisher.answers)
+                    late += sum(a.acked and a.at - a.took > moment for a in answers)
+                    put_back(log, wal)
+                    hub.start()
+                work.steady(PAUSE)
+        outcome = work.finish()
+    # From each deed on the copy is all that there is: an ack that came later would be lost.
+    return Result(
+        happened=outcome.happened,
+        unit="deeds",
+        acked=outcome.acked,
+        reports=[outcome.report],
+        figures=[*outcome.figures(), f"out of service within {max(outages):.2f} s"],
+        bars=[
+            exactly("acks of what was published after a deed", late, 0),
+            Bar("exit code each time = 1", f"{sorted(set(codes))}", set(codes) == {1}),
+            *outcome.bars(),
+        ],
+    )
+
+
+@contextlib.contextmanager
+def copied(hub: Served, *files: Path) -> Iterator[None]:
+    """Stop the hub in the middle of whatever it does, copy its files, and let it go on after the block."""
+    hub.signal(signal.SIGSTOP)
+    for file in files:
+        shutil.copy(file, copy_of(file))
+    yield
+    hub.signal(signal.SIGCONT)
+
+
+def copy_of(file: Path) -> Path:
+    return file.with_name(f"before-{file.name}")
+
+
+def put_back(log: Path, wal: Path) -> None:
+    log.with_name(f"{log.name}-shm").unlink(missing_ok=True)
+    for file in (log, wal):
+        copy_of(file).replace(file)
+
+
+FAULTS = [
+    Fault(
+        "F28",
+        "sqlite: a second hub on the file, by a link and by a mount",
+        "full",
+        second_hub,
+        needs=("root", "mount"),
+    ),
+    Fault("F29", "sqlite: file or WAL deleted, replaced or truncated", "full", lost_files),
+]
