@@ -193,10 +193,10 @@ class LogFile:
         That includes `FileLost`: what is stored in a deleted file is lost.
         """
         try:
-            self.look()
+            self._watch.look_at_wal()
             judgement, results = self._judge(batches, settings, times)
             rows = self._store(judgement, trim)
-            # Again, so that nothing is acknowledged that went into a file which was deleted meanwhile.
+            # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
             self.look()
         except sqlite3.Error as error:
             if answer := refusal(error):

@@ -43,30 +43,39 @@ class Watch:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._files = (
-            known("file", door.path, door.id),
-            known("WAL", f"{door.path}-wal"),
-        )
+        self._file = known("file", door.path, door.id)
+        self._wal = known("WAL", f"{door.path}-wal")
 
     def look(self) -> None:
         """Raises `FileLost` if one of them was deleted, replaced or truncated."""
-        for file in self._files:
-            found = stat(file.name, file.path)
-            if found.st_ino != file.inode or found.st_dev != file.device:
-                raise FileLost(
-                    f"its {file.name} was replaced by another one; stop the hub before you replace a log, and"
-                    " start it again now"
-                )
-            if found.st_size < file.size and not self._may_be(file, found.st_size):
-                raise FileLost(
-                    f"its {file.name} was truncated from {file.size} to {found.st_size} bytes;"
-                    " restore a backup and start the hub again"
-                )
-            file.size = found.st_size
+        self._compare(self._file)
+        self._compare(self._wal)
+
+    def look_at_wal(self) -> None:
+        """
+        What must be known before a commit: it makes a truncated WAL as long again as it was, with a hole.
+
+        All else shows afterwards too. Raises `FileLost` as `look` does.
+        """
+        self._compare(self._wal)
+
+    def _compare(self, file: Known) -> None:
+        found = stat(file.name, file.path)
+        if found.st_ino != file.inode or found.st_dev != file.device:
+            raise FileLost(
+                f"its {file.name} was replaced by another one; stop the hub before you replace a log, and"
+                " start it again now"
+            )
+        if found.st_size < file.size and not self._may_be(file, found.st_size):
+            raise FileLost(
+                f"its {file.name} was truncated from {file.size} to {found.st_size} bytes;"
+                " restore a backup and start the hub again"
+            )
+        file.size = found.st_size
 
     def _may_be(self, file: Known, size: int) -> bool:
         """Whether SQLite itself made a file smaller: a VACUUM does that, and a checkpoint to the WAL."""
-        needed = self._needed_by_file() if file is self._files[0] else self._needed_by_wal()
+        needed = self._needed_by_file() if file is self._file else self._needed_by_wal()
         return needed is not None and size >= needed
 
     def _needed_by_file(self) -> int | None:
