@@ -52,15 +52,20 @@ class Load:
         self.readers: dict[int, Callable[[bytearray], int]] = {}
         self.counts: dict[int, int] = {}
         self.total = 0
+        self.path: Callable[[int], str] = lambda number: PATH
         self.requested = 0
         self.publisher: socket.socket | None = None
         self.answers = 0
         self.answer_tail = b""
 
     def connect(self, count: int, last_event_id: str = "", at_once: int = 500) -> None:
-        """Open `count` more subscriptions, `at_once` of them connecting at a time."""
+        """
+        Open `count` more subscriptions, `at_once` of them connecting at a time.
+
+        `path` says what each of them asks for, by its number.
+        """
         extra = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
-        self.request = head("GET", PATH, self.port, f"Accept: text/event-stream\r\n{extra}")
+        self.fields = f"Accept: text/event-stream\r\n{extra}"
         wanted = len(self.sockets) + count
         deadline = time.monotonic() + TIMEOUT
         while len(self.counts) < wanted:
@@ -84,7 +89,7 @@ class Load:
         sock = self.sockets[fd]
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise Lost(f"connect: {errno.errorcode[error]}")
-        sock.send(self.request)
+        sock.send(head("GET", self.path(len(self.counts)), self.port, self.fields))
         self.counts[fd] = 0
         self.readers[fd] = sock.recv_into
         self.epoll.modify(fd, select.EPOLLIN)
@@ -202,6 +207,13 @@ def ndjson(port: int, lines: int) -> bytes:
     line = json.dumps({"topic": "bench", "data": DATA.decode()}).encode() + b"\n"
     kind = f"Content-Type: application/x-ndjson\r\nContent-Length: {len(line) * lines}\r\n"
     return head("POST", "/events", port, kind) + line * lines
+
+
+def batch(port: int, events: int) -> bytes:
+    """Return one request that publishes an atomic batch of `events` events."""
+    body = json.dumps([{"topic": "bench", "data": DATA.decode()}] * events).encode()
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return head("POST", "/events", port, kind) + body
 
 
 def raise_file_limit() -> int:

@@ -19,14 +19,14 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from statistics import median
 
-from benchmarks import disk, facts, systems
+from benchmarks import disk, facts, selectors, systems
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, PAGE, Bar, Row, figures, markdown, ratio, write_into
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "disk", "decoder", "module"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "decoder", "module"]
 
 
 def say(text: str) -> None:
@@ -46,6 +46,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield step_row([system for system in systems.PROBED if system.name in names], size)
     if "reconnect" in measures:
         yield reconnect_row([system for system in compared if system.resumes], size)
+    if "selectors" in measures:
+        yield selectors.row(size, say)
     if "disk" in measures:
         yield from disk.rows(size, say)
     if "decoder" in measures:

@@ -53,6 +53,9 @@ PROBED = [
     System("portable", uvicorn("hub:probed")),
 ]
 
+# The same, with the garbage collector as `tidewire serve` sets it.
+PROBED_SERVE = System("serve", uvicorn("served_hub:app", OUR_PROTOCOL))
+
 # The steps from the naive server to ours, as docs/explanation/fan-out.md describes them.
 STEPS = [
     SSE_STARLETTE,
