@@ -141,6 +141,32 @@ class Sink:
             self.ended_at = time.monotonic()
 
 
+class Awaited(Sink):
+    """A stream that is read until `mark` has arrived `times` times: after `seconds`, None before."""
+
+    def __init__(self, sock: socket.socket, begun: float, mark: bytes, times: int = 1) -> None:
+        super().__init__(sock)
+        self.seconds: float | None = None
+        self.left = times
+        self._begun, self._mark = begun, mark
+        self._rest = b""
+
+    def receive(self) -> None:
+        try:
+            data = self.sock.recv(1 << 17)
+        except OSError:
+            data = b""
+        self.bytes += len(data)
+        if not data:
+            self.ended_at = time.monotonic()
+        text = self._rest + data
+        self.left -= text.count(self._mark)
+        # One byte shorter than the mark, so that none is counted twice.
+        self._rest = text[len(text) - len(self._mark) + 1 :]
+        if self.left <= 0 and self.seconds is None:
+            self.seconds = time.monotonic() - self._begun
+
+
 class Steady:
     """Publishes at a steady rate on one connection, without waiting for the answers."""
 
@@ -226,6 +252,16 @@ class Load:
             self._watch(sink)
         return new
 
+    def watch(self, sinks: Iterable[Sink]) -> None:
+        """Read streams that the caller has requested."""
+        for sink in sinks:
+            self._watch(sink)
+
+    def drop(self, sinks: Iterable[Sink]) -> None:
+        """Close streams that are only read."""
+        for sink in sinks:
+            self._forget(sink)
+
     def publish(self, rate: float, size: int, waiting: int = PIPELINED) -> Steady:
         """
         Start to publish `rate` more events per second, each of `size` bytes.
@@ -292,19 +328,24 @@ class Load:
             one.sock.close()
 
 
-def ask(address: Address, buffer: int = 0, last_event_id: str = "", what: str = TOPIC) -> socket.socket:
+def ask(
+    address: Address, buffer: int = 0, last_event_id: str = "", what: str = TOPIC, source: str = ""
+) -> socket.socket:
     """
     Return a socket that has requested a stream and read nothing.
 
     `buffer`: the size of its receive buffer in bytes, 0 for the kernel's choice. `what`: a topic, and
-    perhaps a query.
+    perhaps a query. `source`: the address to ask from.
     """
     sock = socket.socket()
     if buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.settimeout(TIMEOUT)
+    if source:
+        sock.bind((source, 0))
     sock.connect(address)
-    lines = [f"GET /events/{what} HTTP/1.1", f"Host: {address[0]}", "Tidewire-Client: faults"]
+    path = f"/events{what}" if what.startswith("?") else f"/events/{what}"
+    lines = [f"GET {path} HTTP/1.1", f"Host: {address[0]}", "Tidewire-Client: faults"]
     if last_event_id:
         lines.append(f"Last-Event-ID: {last_event_id}")
     sock.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -155,9 +155,18 @@ class Served:
         self, path: str, timeout: float = 2.0, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Return status and body of a GET. Raises `OSError` or `HTTPException` if there is no answer."""
+        return self._request("GET", path, None, timeout, headers or {})
+
+    def post(self, path: str, body: bytes, timeout: float = 10.0) -> tuple[int, bytes]:
+        """Return status and body of a POST. Raises as `get` does."""
+        return self._request("POST", path, body, timeout, {})
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, timeout: float, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
-            connection.request("GET", path, headers=dict(headers or {}))
+            connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from faults.load import RawStream, stream_bars
+from faults.load import Awaited, RawStream, stream_bars
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -93,3 +93,17 @@ def test_a_reset_ends_a_stream() -> None:
             stream = RawStream(client)
             stream.receive()
             assert stream.ended_at
+
+
+@pytest.mark.parametrize("mark", [b"~", b"event: hub.open"])
+def test_a_mark_is_counted_once_wherever_it_is_cut(mark: bytes) -> None:
+    for cut in range(len(mark) + 1):
+        hub, client = socket.socketpair()
+        with hub, client:
+            stream = Awaited(client, 0.0, mark, 2)
+            for part in (b"a " + mark[:cut], mark[cut:] + b" b ", mark):
+                assert stream.seconds is None
+                hub.sendall(part)
+                stream.receive()
+            assert stream.left == 0
+            assert stream.seconds is not None
