@@ -162,7 +162,7 @@ class Awaited(Sink):
         text = self._rest + data
         self.left -= text.count(self._mark)
         # One byte shorter than the mark, so that none is counted twice.
-        self._rest = text[len(text) - len(self._mark) + 1 :]
+        self._rest = text[max(0, len(text) - len(self._mark) + 1) :]
         if self.left <= 0 and self.seconds is None:
             self.seconds = time.monotonic() - self._begun
 
