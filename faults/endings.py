@@ -1,4 +1,4 @@
-"""More topics end than marks are kept for: F28."""
+"""More topics end than marks are kept for: F32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS = ("--retention-entries", f"{KEPT}", "--window-entries", f"{KEPT}")
 
 
 def endings(context: Context) -> Result:
-    """F28: topics end, and retention takes everything of them."""
+    """F32: topics end, and retention takes everything of them."""
     engine = f"sqlite:///{context.folder}/events.db"
     with Served(context.folder, engine, *OPTIONS) as hub:
         ended = end_all(hub)
@@ -78,4 +78,4 @@ def refused(hub: Served) -> str:
     return f"all {answers[0]}" if len(set(answers)) == 1 else ", ".join(answers)
 
 
-FAULTS = [Fault("F28", "110,000 topics ended and trimmed, then a restart", "full", endings)]
+FAULTS = [Fault("F32", "110,000 topics ended and trimmed, then a restart", "full", endings)]

@@ -1,4 +1,4 @@
-"""The files of a log in the hands of others: a second hub under another name, and deeds: F28 and F29."""
+"""The files of a log in the hands of others: a second hub under another name, and deeds: F30."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from faults.workload import Workload, scale_of
 # Seconds between two deeds.
 PAUSE = 3.0
 
-# -- F28
+# -- a second hub
 
 
 def second_hub(context: Context) -> Result:
-    """F28: a second hub is started on the same file, by a hard link and by a mount of it."""
+    """F30: a second hub is started on the same file, by a hard link and by a mount of it."""
     scale = scale_of(context)
     with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
         work.steady(scale.before)
@@ -76,7 +76,7 @@ def end_of_second_hub(context: Context, file: Path) -> tuple[int, str]:
         second.end()
 
 
-# -- F29
+# -- files in the hands of others
 
 
 def deleted(file: Path) -> None:
@@ -97,7 +97,7 @@ DEEDS: list[Callable[[Path], None]] = [deleted, replaced, truncated]
 
 
 def lost_files(context: Context) -> Result:
-    """F29: the log's file or its WAL is deleted, replaced or truncated; then a copy of before is put back."""
+    """F30: the log's file or its WAL is deleted, replaced or truncated; then a copy of before is put back."""
     scale, log = scale_of(context), context.folder / "events.db"
     wal = log.with_name("events.db-wal")
     late, codes, outages = 0, [], []
@@ -155,11 +155,11 @@ def put_back(log: Path, wal: Path) -> None:
 
 FAULTS = [
     Fault(
-        "F28",
+        "F30",
         "sqlite: a second hub on the file, by a link and by a mount",
         "full",
         second_hub,
         needs=("root", "mount"),
     ),
-    Fault("F29", "sqlite: file or WAL deleted, replaced or truncated", "full", lost_files),
+    Fault("F30", "sqlite: file or WAL deleted, replaced or truncated", "full", lost_files),
 ]
