@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidewire.pattern_table import PatternTable, bits_of
+from tidewire.pattern_table import KNOWN, PatternTable, bits_of
 from tidewire.topics import Selector
 
 NAMES = st.sampled_from(["a", "b", "", "news"])
@@ -56,3 +56,12 @@ def test_the_work_does_not_grow_with_the_number_of_patterns() -> None:
 
 def test_no_pattern_matches_nothing() -> None:
     assert not PatternTable([]).matches("a")
+
+
+def test_what_a_table_remembers_of_topics_is_bounded_and_right() -> None:
+    table = PatternTable(["a/*"])
+    for number in range(2 * KNOWN):
+        assert table.matches(f"a/{number}")
+        assert not table.matches(f"b/{number}")
+        assert len(table._known) <= KNOWN
+    assert table.matches(f"a/{2 * KNOWN - 1}")

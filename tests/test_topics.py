@@ -513,3 +513,8 @@ def test_indexes_share_nothing() -> None:
     one, other = TopicIndex[int](), TopicIndex[int]()
     one.add(Selector(["a", "*"]), 1)
     assert other.match("a") == ()
+
+
+def test_a_search_compares_fewer_topics_in_one_step_with_deep_patterns() -> None:
+    assert Selector(["a/*"]).scan == 1000
+    assert Selector(["a/*", "*/" * 249 + "a"]).scan == 200

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+# Topics whose answer a table remembers: most logs repeat theirs.
+KNOWN = 256
+
 
 class Level(NamedTuple):
     """What patterns allow at one level, as bits."""
@@ -31,7 +34,7 @@ class PatternTable:
     `patterns` are as `check_term` accepts them. Topics are not checked: reserved ones are the caller's task.
     """
 
-    __slots__ = ("_all", "_ends", "_levels")
+    __slots__ = ("_all", "_ends", "_known", "_levels")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         split = {1 << index: pattern.split("/") for index, pattern in enumerate(patterns)}
@@ -40,6 +43,7 @@ class PatternTable:
         self._levels = [
             level_of({bit: ls[at] for bit, ls in split.items() if at < len(ls)}) for at in range(depth)
         ]
+        self._known: dict[str, bool] = {}
         # By number of levels: the patterns that end there.
         self._ends: dict[int, int] = {}
         for bit, levels in split.items():
@@ -48,7 +52,12 @@ class PatternTable:
 
     def matches(self, topic: str) -> bool:
         """Whether a pattern matches `topic`."""
-        return bool(self._find(topic, any_one=True))
+        known = self._known.get(topic)
+        if known is None:
+            if len(self._known) == KNOWN:
+                self._known.clear()
+            known = self._known[topic] = bool(self._find(topic, any_one=True))
+        return known
 
     def matching(self, topic: str) -> int:
         """Return the patterns that match `topic`: bit n is set for the pattern with index n."""

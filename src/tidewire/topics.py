@@ -24,6 +24,8 @@ from .errors import InvalidInput, Reserved
 from .pattern_table import PatternTable
 
 MAX_BYTES = 512
+# What one step of a search compares with patterns: so many topics, or levels of them.
+SCAN, SCAN_LEVELS = 1_000, 50_000
 MAX_TERMS = 100
 RESERVED = ("$", "/.well-known/")
 
@@ -138,7 +140,7 @@ class Selector:
     (`too_many_topics`), and what `check_term` raises.
     """
 
-    __slots__ = ("_hash", "_table", "patterns", "single", "terms", "topics")
+    __slots__ = ("_hash", "_table", "patterns", "scan", "single", "terms", "topics")
 
     terms: tuple[str, ...]
     topics: frozenset[str]
@@ -160,6 +162,9 @@ class Selector:
         self.topics = frozenset(self.terms).difference(self.patterns)
         self.single = not self.patterns and len(self.terms) == 1
         self._table: PatternTable | None = None
+        deepest = max((pattern.count("/") + 1 for pattern in self.patterns), default=1)
+        # How many topics one step of a search may be compared with: 1 us each, and 25 us for the deepest.
+        self.scan = min(SCAN, SCAN_LEVELS // deepest)
         self._hash = hash(self.terms)
 
     def matches(self, topic: str) -> bool:

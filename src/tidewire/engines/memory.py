@@ -25,8 +25,6 @@ from ..topics import Selector
 
 logger = logging.getLogger("tidewire")
 
-# Entries that one step compares with patterns: 25 us each for the deepest names there are.
-PATTERN_SCAN = 200
 # Entries trimmed in one step: a log that is suddenly too old must not block publishing.
 TRIM_STEP = 1_000
 # Seconds between checks of the age of the oldest entries.
@@ -201,4 +199,4 @@ class MemoryEngine:
 
 def scan_limit(selector: Selector | None) -> int:
     """Return how many entries one step may compare with `selector`."""
-    return PATTERN_SCAN if selector is not None and selector.patterns else SCAN_LIMIT
+    return selector.scan if selector is not None and selector.patterns else SCAN_LIMIT
