@@ -61,6 +61,9 @@ EVERYTHING = Filter("1", ())
 
 
 def filter_of(topics: Sequence[str]) -> Filter:
+    if len(topics) == 1:
+        # A tenth faster than the other way.
+        return Filter("topic = ?", (topics[0],))
     # One value for all of them, so that statements stay prepared.
     return Filter("topic IN (SELECT value FROM json_each(?))", (orjson.dumps(topics).decode(),))
 
