@@ -24,7 +24,7 @@ from .errors import InvalidInput, Reserved
 from .pattern_table import PatternTable
 
 MAX_BYTES = 512
-# What one step of a search compares with patterns: so many topics, or levels of them.
+# What one step of a search compares with patterns: this many topics, or this many levels of them.
 SCAN, SCAN_LEVELS = 1_000, 50_000
 MAX_TERMS = 100
 RESERVED = ("$", "/.well-known/")

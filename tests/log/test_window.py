@@ -11,9 +11,9 @@ from tidewire.errors import InvalidInput
 from tidewire.event_stream import Decoder, Event
 from tidewire.log.entries import Draft, Entry, Head, Marks, Record, Since
 from tidewire.log.records import END
-from tidewire.log.window import SCAN, Verdict, Window
+from tidewire.log.window import LOOK_BACK, Verdict, Window
 from tidewire.position import Position
-from tidewire.topics import Selector
+from tidewire.topics import SCAN, Selector
 
 A, B, ALL = Selector(["a"]), Selector(["b"]), Selector(["**"])
 
@@ -430,12 +430,36 @@ def test_reading_counts_the_bytes_that_will_be_written(data: str) -> None:
 
 def test_a_read_for_patterns_looks_at_a_limited_number_of_entries() -> None:
     """A hundred patterns that match nothing: ten thousand entries take many reads, not one long step."""
-    window = filled(["t"] * 1000)
+    window = filled(["t"] * 10_000, max_entries=10_000, max_bytes=1 << 30)
     selector = Selector([f"nothing/{n}/*" for n in range(100)])
     after, reads = 0, 0
     while after < window.head:
         found, through = window.read(after, window.head, selector, 10**6)
         assert found == []
-        assert 0 < through - after <= SCAN
+        assert 0 < through - after <= selector.scan <= SCAN
         after, reads = through, reads + 1
-    assert reads == 1000 // SCAN
+    assert reads == 10_000 // SCAN
+
+
+def test_the_newest_events_of_topics_are_found_in_memory() -> None:
+    window = filled("abcabcab", max_entries=6)
+    assert window.newest(["a"], 5) == ([4, 7], 3)
+    assert window.newest(["a", "b"], 5) == ([4, 5, 7, 8], 3)
+    assert window.newest(["nothing"], 5) == ([], 3)
+    window.append([entry(9, "a", end=True)])
+    found, lowest = window.newest(["a"], 1)
+    assert (found[-1], lowest) == (7, window.start)
+
+
+def test_nothing_older_than_the_newest_events_is_looked_for_if_nothing_older_is_kept() -> None:
+    window = filled("aab")
+    assert window.newest(["a"], 5) == ([1, 2], 1)
+    trim(window, entry(1))
+    assert window.newest(["a"], 5) == ([2], 1)
+
+
+def test_looking_for_the_newest_events_is_bounded() -> None:
+    window = filled("a" * (LOOK_BACK + 10), max_entries=2 * LOOK_BACK, max_bytes=1 << 30)
+    found, lowest = window.newest(["a"], 2 * LOOK_BACK)
+    assert (len(found), lowest) == (LOOK_BACK, 11)
+    assert len(window.newest(["a"], 5)[0]) == 6

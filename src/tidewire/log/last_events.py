@@ -18,17 +18,18 @@ class LastEvents:
     """
 
     def __init__(self, count: int, last: int) -> None:
-        self._count = count
+        self.count = count
+        """How many are still to be found."""
         self.last = last
         """The offset to look back from next. After the search, the offset just before the events found."""
 
     @property
     def done(self) -> bool:
-        return not self._count or not self.last
+        return not self.count or not self.last
 
     def look(self, offsets: Sequence[int], lowest: int) -> None:
         """Take the matching offsets, in ascending order, among the entries from `lowest` to `last`."""
-        if len(offsets) >= self._count:
-            self.last, self._count = offsets[-self._count] - 1, 0
+        if len(offsets) >= self.count:
+            self.last, self.count = offsets[-self.count] - 1, 0
         else:
-            self.last, self._count = lowest - 1, self._count - len(offsets)
+            self.last, self.count = lowest - 1, self.count - len(offsets)

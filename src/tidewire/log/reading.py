@@ -75,7 +75,10 @@ class LogReader:
         return Prepared(Since("after", min(offset, head)), None)
 
     async def look_back(self, account: Account, search: LastEvents, selector: Selector) -> None:
-        """Go on with `search` until it is done. Raises `Unavailable`."""
+        """Go on with `search` until it is done: first in memory, then in the engine. Raises `Unavailable`."""
+        window = self._log.window
+        if not search.done and search.last == window.head and not selector.patterns:
+            search.look(*window.newest(selector.topics, search.count))
         while not search.done:
             search.look(*await self._ask(account, partial(self._log.engine.look_back, search.last, selector)))
 

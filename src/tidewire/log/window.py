@@ -23,8 +23,8 @@ from .entries import NO_FRAMES, Entry, Head, Marks, Record, join
 from .overtaken import STEP, Overtaken
 from .records import END, RECORDS, Records, record_of
 
-# Entries that one read compares with patterns: 25 us each for the deepest names there are.
-SCAN = 200
+# Entries that one look back goes through: 2 ms.
+LOOK_BACK = 10_000
 # A full window drops this part of it in one step.
 DROP_STEP = 64
 
@@ -232,10 +232,24 @@ class Window:
         """
         if not selector.patterns:
             return join(self.of_topics(selector.topics, after, through), through, selector, max_bytes)
-        through = min(through, after + SCAN)
+        through = min(through, after + selector.scan)
         first = after + 1 - self.start
         found = (e for e in self._entries[first : through + 1 - self.start] if selector.matches(e.topic))
         return join(found, through, selector, max_bytes)
+
+    def newest(self, topics: Iterable[str], count: int) -> tuple[list[int], int]:
+        """
+        Return the offsets of the `count` newest events of `topics` in memory, and how far back it looked.
+
+        The latter is 1 if nothing older is kept.
+        """
+        after = max(self.start - 1, self.head - LOOK_BACK)
+        found: list[int] = []
+        for topic in topics:
+            # One more than wanted: the last entry of a topic may be its end.
+            newest = after_offset(self._by_topic.get(topic, ()), after)[-count - 1 :]
+            found += [entry.offset for entry in newest if not entry.end]
+        return sorted(found), after + 1 if after >= self.floor else 1
 
     def of_topics(self, topics: Iterable[str], after: int, through: int) -> Iterator[Entry]:
         """Yield the entries of `topics` with offsets in (after, through], in order."""
