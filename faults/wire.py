@@ -35,8 +35,8 @@ class Reader(Protocol):
     def reset(self) -> None: ...
 
 
-COMMENT = re.compile(rb"(?::[^\r\n]*\n)+")
-RETRY = re.compile(rb"retry: ([0-9]{1,6})\n")
+# What may stand in front of a block. It counts at the end of its own line.
+LOOSE = re.compile(rb"(?::[^\r\n]*|retry: ([0-9]{1,6}))\n")
 BLOCK = re.compile(
     rb"(?:event: ([^\r\n\0]+)\n)?"
     rb"id: ([A-Za-z0-9.]{1,40})\n"
@@ -58,15 +58,19 @@ class Strict:
         self._buffer = b""
 
     def feed(self, chunk: bytes) -> list[Got]:
-        *blocks, self._buffer = (self._buffer + chunk).split(b"\n\n")
-        return [got for block in blocks if (got := self._block(block + b"\n"))]
+        self._buffer += chunk
+        got = []
+        while True:
+            while loose := LOOSE.match(self._buffer):
+                self.retry = int(loose[1]) / 1000 if loose[1] else self.retry
+                self._buffer = self._buffer[loose.end() :]
+            block, blank, rest = self._buffer.partition(b"\n\n")
+            if not blank:
+                return got
+            self._buffer = rest
+            got.append(self._block(block + b"\n"))
 
-    def _block(self, block: bytes) -> Got | None:
-        if COMMENT.fullmatch(block):
-            return None
-        if only := RETRY.fullmatch(block):
-            self.retry = int(only[1]) / 1000
-            return None
+    def _block(self, block: bytes) -> Got:
         found = BLOCK.fullmatch(block)
         if found is None:
             raise Malformed(f"not a block that a hub writes: {block[:200]!r}")

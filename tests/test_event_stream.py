@@ -432,9 +432,9 @@ def test_reserved_type(text):
 
 
 def test_comment():
-    assert comment() == b":\n\n"
-    assert comment("ping") == b": ping\n\n"
-    assert comment(" é:") == ":  é:\n\n".encode()
+    assert comment() == b":\n"
+    assert comment("ping") == b": ping\n"
+    assert comment(" é:") == ":  é:\n".encode()
 
 
 @pytest.mark.parametrize("text", NOT_A_LINE, ids=repr)

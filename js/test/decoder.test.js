@@ -35,6 +35,15 @@ for (const vector of vectors) {
   });
 }
 
+test("both spellings of what is no event: with and without a blank line after it", () => {
+  for (const blank of ["", "\n"]) {
+    const one = decoder();
+    const stream = `retry: 2000\n${blank}: tidewire\n${blank}:\n${blank}id: 1\ndata: x\n\n:\n${blank}retry: 5000\n${blank}`;
+    assert.deepEqual(one.feed(bytes(stream)).map((block) => block.data), ["x"]);
+    assert.equal(one.retry, 5000);
+  }
+});
+
 test("topic: is Tidewire's own field", () => {
   const [first, second] = decoder().feed(bytes("topic: orders/7\ndata: 1\n\ndata: 2\n\n"));
   assert.equal(first.topic, "orders/7");

@@ -141,10 +141,14 @@ def encode(event: Event) -> bytes:
 
 
 def comment(text: str = "") -> bytes:
-    """Return a comment as bytes; clients ignore it. Raises `InvalidInput` if it is more than one line."""
+    """
+    Return a comment as bytes; clients ignore it. Raises `InvalidInput` if it is more than one line.
+
+    No blank line follows, since many decoders take any block, even an empty one, for a message.
+    """
     if not _is_line(text):
         raise InvalidInput("a comment must be text without CR, LF and NUL", code="invalid_comment")
-    return b": %b\n\n" % text.encode() if text else b":\n\n"
+    return b": %b\n" % text.encode() if text else b":\n"
 
 
 def check_type(text: str) -> str:

@@ -2,6 +2,11 @@
 The hub's own events (`hub.*`), encoded as the bytes of a stream.
 
 They tell a subscriber the state of its stream. Publishers cannot send them.
+
+Rule 1: what is not an event gets no blank line: a comment or a `retry:` stands in front
+        of the next block. It takes effect at the end of its own line, and a decoder that
+        takes every block for a message gets no empty one.
+Rule 2: the data of each event is a JSON object, since many programs parse all data.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ def control(event: str, data: str, position: Position | None = None) -> bytes:
 
 
 def retry(seconds: float) -> bytes:
-    return b"retry: %d\n\n" % round(seconds * 1000)
+    return b"retry: %d\n" % round(seconds * 1000)
 
 
 def spread_retry(seconds: float, spread: float) -> bytes:
@@ -41,8 +46,8 @@ def spread_retry(seconds: float, spread: float) -> bytes:
 
 
 def position(at: Position) -> bytes:
-    """Return an empty event that gives the client its position: at the start, and while it is idle."""
-    return control("position", "", at)
+    """Return the event that gives the client its position: at the start, and while it is idle."""
+    return control("position", "{}", at)
 
 
 def gap(data: dict[str, Any], at: Position) -> bytes:

@@ -37,7 +37,7 @@ async def test_a_fresh_stream_is_sent_its_position() -> None:
     async with open_node() as node:
         await publish(node, "a", "before")
         wire = await listen(node, "a")
-        assert wire.read() == [Comment("tidewire"), Event("", "hub.position", str(node.window.position(1)))]
+        assert wire.read() == [Comment("tidewire"), Event("{}", "hub.position", str(node.window.position(1)))]
         assert wire.decoder.retry == 2000
         (position,) = await publish(node, "a", "first")
         await quiet()

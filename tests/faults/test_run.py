@@ -101,9 +101,9 @@ def test_missing_needs_are_named() -> None:
 
 def test_strict_accepts_what_a_hub_writes() -> None:
     reader = Strict()
-    assert reader.feed(b"retry: 2000\n\n: tidewire\n\nevent: hub.position\nid: aaaaaa.0\ndata: \n") == []
+    assert reader.feed(b"retry: 2000\n: tidewire\nevent: hub.position\nid: aaaaaa.0\ndata: {}\n") == []
     got = reader.feed(b"\nid: aaaaaa.1\ntopic: a\ndata: x\ndata: y\n\n")
-    assert got == [Got("aaaaaa.0", "hub.position", ""), Got("aaaaaa.1", "message", "x\ny", "a")]
+    assert got == [Got("aaaaaa.0", "hub.position", "{}"), Got("aaaaaa.1", "message", "x\ny", "a")]
     assert reader.retry == 2.0
 
 

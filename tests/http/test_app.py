@@ -68,9 +68,9 @@ def test_response_head_by_value(hub: Served, topic: str) -> None:
 def test_first_bytes_are_retry_comment_and_position(hub: Served, topic: str) -> None:
     with hub.listen(f"/events/{topic}") as listener:
         first = listener.take(1)[0]
-        assert (first.event, first.data) == ("hub.position", "")
+        assert (first.event, first.data) == ("hub.position", "{}")
         position = parse_position(first.id or "")
-        expected = f"retry: 1000\n\n: tidewire\n\nevent: hub.position\nid: {position}\ndata: \n\n"
+        expected = f"retry: 1000\n: tidewire\nevent: hub.position\nid: {position}\ndata: {{}}\n\n"
         assert listener.raw == expected.encode()
 
 

@@ -96,7 +96,7 @@ async def test_the_first_bytes_come_at_once_and_the_rest_until_the_client_leaves
         assert (client.status, client.headers[b"content-type"]) == (200, b"text/event-stream")
         assert len(client.sent) == 2
         start = await hub.head()
-        assert client.items == [Comment("tidewire"), Event("", "hub.position", str(start))]
+        assert client.items == [Comment("tidewire"), Event("{}", "hub.position", str(start))]
         receipt = await hub.publish("news", "hello")
         await quiet()
         assert client.items[2:] == [Event("hello", "message", str(receipt.position))]
