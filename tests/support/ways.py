@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -89,6 +89,7 @@ class Listener:
         self.events: list[Event] = []
         self.raw = b""
         self.ended = False
+        self.cut = False
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +112,18 @@ class Listener:
         return taken
 
     def rest(self, timeout: float = PATIENCE) -> list[Event]:
-        """Return what comes until the body ends in good order."""
+        """Return what comes until the body ends properly."""
+        taken = self._until_the_end(timeout)
+        assert not self.cut, f"cut off after {taken}"
+        return taken
+
+    def rest_until_cut(self, timeout: float = PATIENCE) -> list[Event]:
+        """Return what comes until the connection is cut, before the body's proper end."""
+        taken = self._until_the_end(timeout)
+        assert self.cut, f"ended properly after {taken}"
+        return taken
+
+    def _until_the_end(self, timeout: float) -> list[Event]:
         deadline = time.monotonic() + timeout
         while not self.ended:
             self._read(deadline)
@@ -126,7 +138,10 @@ class Listener:
 
     def _read(self, deadline: float) -> None:
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        chunk = self._response.read1(65536)
+        try:
+            chunk = self._response.read1(65536)
+        except (IncompleteRead, ConnectionResetError):
+            self.cut, chunk = True, b""
         self.raw += chunk
         self.ended = not chunk
         for item in self.decoder.feed(chunk):

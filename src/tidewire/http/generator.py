@@ -31,6 +31,7 @@ from ..event_stream import Event, encode
 from ..log.drafts import as_text
 from ..settings import Settings
 from .asgi import Receive, Send, disconnected
+from .offer import send_cut
 
 logger = logging.getLogger("tidewire")
 
@@ -62,8 +63,10 @@ class GeneratorStream:
         settings: Settings,
         max_age: float | None,
         send: Send,
+        control: bool = True,
     ) -> None:
         self.due = 0
+        self._control = control  # whether an error may be told by a `hub.error`
         self._content = content
         self._settings = settings
         self._max_age = max_age
@@ -74,15 +77,22 @@ class GeneratorStream:
         self._sending_since: float | None = None
         self._thread: OwnThread | None = None
         self._heartbeat: asyncio.Future[None] | None = None
-        self._failure = self._farewell = b""  # the last bytes of the stream
+        self._failure: bytes | None = None  # the event that tells of it
+        self._farewell = b""  # the last bytes of the stream
         self._gone = False  # the client reads no more
+        self._complete = False  # the iterable came to its own end
         self._stopping = False  # the iterable is being closed
         self._abandoned = False  # and nothing waits for that any more
         self._over = asyncio.Event()  # the body may end now
         self._done = asyncio.Event()
 
-    async def run(self, receive: Receive) -> None:
-        """Send the whole stream; return once the iterable is closed."""
+    async def run(self, receive: Receive) -> bool:
+        """
+        Send the whole stream; return once the iterable is closed.
+
+        Return whether the body must be cut: it is not complete, and its client still reads.
+        """
+        cut = False
         self._loop = asyncio.get_running_loop()
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
@@ -95,7 +105,7 @@ class GeneratorStream:
         self._drains.register(self)
         try:
             await self._over.wait()
-            await self._end()
+            cut = await self._end()
         except asyncio.CancelledError:
             # The server no longer waits.
             self._gone = True
@@ -111,21 +121,32 @@ class GeneratorStream:
             self._done.set()
         if self._producer.done() and not self._producer.cancelled():
             self._producer.result()
+        return cut
 
     def _produced(self, _: object) -> None:
         self._over.set()
         release(self._released)
 
-    async def _end(self) -> None:
-        """End the body properly, unless the client no longer reads."""
+    async def _end(self) -> bool:
+        """
+        Send the last bytes, unless the client no longer reads. Return whether the body must be cut.
+
+        Only the iterable's own end is a proper one: a client that reads until the end of the
+        body would take anything else for a complete answer.
+        """
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         if self._gone:
-            return
-        last = {"type": "http.response.body", "body": self._failure + self._farewell, "more_body": False}
+            return False
+        cut = self._failure is not None or not self._complete
+        body = (self._failure if self._failure and self._control else b"") + self._farewell
+        last = {"type": "http.response.body", "body": body, "more_body": cut}
         with contextlib.suppress(OSError):  # TimeoutError is one
             async with asyncio.timeout(END_TIMEOUT), self._lock:
                 await self._send(last)
+                if cut:
+                    await send_cut(self._send)
+        return cut
 
     # -- from the iterable to the client
 
@@ -148,6 +169,7 @@ class GeneratorStream:
                 frame = await next_frame(iterator)
                 # A generator may have suppressed the cancellation.
                 if frame is None or self._stopping:
+                    self._complete = not self._stopping
                     return
                 await self._send_frame(frame)
                 # A generator that never waits would block the loop: `send` waits only if the socket is full.

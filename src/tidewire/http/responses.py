@@ -14,7 +14,7 @@ from ..settings import Settings
 from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send
 from .generator import GeneratorStream, Item
-from .offer import offer_in
+from .offer import check_cut, offer_in
 
 if TYPE_CHECKING:
     Base = object
@@ -63,7 +63,9 @@ class EventStreamResponse(AsgiResponse):
     sync one, which runs in its own thread, at its next `yield`. If it raises, even
     `SystemExit`, the stream ends with a `hub.error` event. A server that stops waits
     3 seconds for it. `max_age`: seconds after which the stream
-    is ended; None for no limit. Raises `TypeError` if `content` is not an iterable
+    is cut off; None for no limit. Only the generator's own end ends the body properly:
+    after an error, at `max_age` and when the server stops the connection is cut.
+    `control=False` leaves `hub.error` out. Raises `TypeError` if `content` is not an iterable
     of events.
     """
 
@@ -78,6 +80,7 @@ class EventStreamResponse(AsgiResponse):
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         max_age: float | None = None,
+        control: bool = True,
     ) -> None:
         # A str is an iterable too, and it is easy to pass a function without calling it.
         if isinstance(content, (str, bytes, Mapping)) or not isinstance(content, (AsyncIterable, Iterable)):
@@ -93,21 +96,26 @@ class EventStreamResponse(AsgiResponse):
         super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra)
         self._content = content
         self._max_age = max_age
+        self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope.get("http_version", "1.1").startswith("1"):
             self.raw_headers = [item for item in self.raw_headers if item[0] != b"connection"]
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        must_cut = False
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
         else:
-            await self._stream(scope, receive, send)
+            must_cut = await self._stream(scope, receive, send)
         if self.background is not None:
             await self.background()
+        if must_cut:
+            check_cut(offer_in(scope))
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = GeneratorStream(self._content, self.settings, self._max_age, send)
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Send the whole stream. Return whether its connection must be cut."""
+        stream = GeneratorStream(self._content, self.settings, self._max_age, send, self._control)
         offer = offer_in(scope)
         if offer is not None:
             offer.on_stopping(drains_of_loop().start_drain)
-        await stream.run(receive)
+        return await stream.run(receive)

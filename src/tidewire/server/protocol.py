@@ -28,7 +28,7 @@ from ..delivery.subscriber import END_TIMEOUT
 from ..settings import Settings
 from .direct import FastPath, fast_path
 from .lingering import Lingering
-from .socket_wire import SWALLOW_LIMIT
+from .socket_wire import SWALLOW_LIMIT, reset
 from .takeover import StreamOffer
 
 logger = logging.getLogger("tidewire.server")
@@ -170,6 +170,15 @@ class StreamProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self.cycle.response_complete = True
         self._release()
+
+    def cut(self, cycle: Any, unframed: bool) -> None:
+        """Close the connection without ending the body of `cycle`; without chunks only a reset shows that."""
+        cycle.disconnected = True  # uvicorn reports a response that is not complete otherwise
+        self.pipeline.clear()
+        if unframed:
+            reset(self.transport)
+        else:
+            self._close()
 
     def _release(self) -> None:
         """Release the connection and the request, so that the parser and the task are freed."""

@@ -99,12 +99,23 @@ class SocketWire(asyncio.Protocol):
         self._transport.close()
         self._ending = asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
 
+    def cut(self) -> None:
+        """
+        Close without the last chunk. Without chunks only a reset tells a cut from an end.
+
+        A unix socket has no reset: there the peer must speak HTTP/1.1.
+        """
+        if self._transport.is_closing():
+            return
+        if self._chunked:
+            self._transport.close()
+            self._ending = asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
+        else:
+            self.abort()
+
     def abort(self) -> None:
         """Reset the connection; what is buffered is lost."""
-        if (sock := tcp_socket(self._transport)) is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._transport.abort()
+        reset(self._transport)
 
     def acknowledged(self) -> int | None:
         """Return how many bytes the peer has acknowledged, head and TLS included; None if it is not TCP."""
@@ -160,6 +171,14 @@ class SocketWire(asyncio.Protocol):
         subscriber = self._subscriber
         del self._subscriber  # they hold each other
         subscriber.lost()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Reset the connection; what is buffered is lost."""
+    if (sock := tcp_socket(transport)) is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    transport.abort()
 
 
 def tune(transport: asyncio.Transport) -> None:

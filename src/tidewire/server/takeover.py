@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..delivery.framing import Framing
 from ..delivery.subscriber import Subscriber
+from ..http.offer import CUT
 from .socket_wire import SocketWire, tune
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class StreamOffer:
         "_stopping",
         "_subscriber",
         "_unframed",
+        "_was_cut",
     )
 
     def __init__(self, protocol: StreamProtocol, cycle: Any, send: Any) -> None:
@@ -72,6 +74,7 @@ class StreamOffer:
         self._settled: asyncio.Future[None] | None = None
         self._stopping: list[Callable[[], object]] = []
         self._stopped = False
+        self._was_cut = False
 
     # -- for the endpoint
 
@@ -102,6 +105,11 @@ class StreamOffer:
         if self._stopped:
             asyncio.get_running_loop().call_soon(callback)
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether the connection was cut because the app asked for it."""
+        return self._was_cut
+
     # -- for the protocol
 
     @property
@@ -113,6 +121,9 @@ class StreamOffer:
     async def send(self, message: Any) -> None:
         """Pass on a message from the app; take over after the endpoint's first bytes."""
         if self._state is State.TAKEN or self._cycle is None:
+            return
+        if message["type"] == CUT:
+            self._cut()
             return
         take_over = self._inspect(message)
         await self._send(message)
@@ -130,6 +141,11 @@ class StreamOffer:
         self._refuse()
         self._protocol = self._cycle = self._subscriber = self._send = None
         self._stopping = []
+
+    def _cut(self) -> None:
+        if self._protocol is not None:
+            self._was_cut = True
+            self._protocol.cut(self._cycle, self._unframed)
 
     def _inspect(self, message: Any) -> bool:
         """Prepare uvicorn for a message. Return whether to take over after it."""
