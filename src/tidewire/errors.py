@@ -12,6 +12,7 @@ Every exception that this package raises on purpose.
   * NotAcceptable             406
   * Timeout                   408   the client took too long to send its request
   * TopicEnded                409
+  * Gone                      410   a plain stream cannot continue without a gap
   * TooLarge                  413   also a ValueError
   * UnsupportedMediaType      415
   * KeyConflict               422   the same key with another event
@@ -121,6 +122,11 @@ class Timeout(TidewireError):
 class TopicEnded(TidewireError):
     status = 409
     code = "topic_ended"
+
+
+class Gone(TidewireError):
+    status = 410
+    code = "gap"
 
 
 class TooLarge(TidewireError, ValueError):

@@ -27,7 +27,7 @@ from .http.admission import Admission
 from .http.app import HubApp
 from .http.hub_stream import HubStream
 from .http.origins import VARY_ORIGIN, Cors
-from .http.requests import Request, SubscribeRequest, read_claim, wants_hub_open
+from .http.requests import Request, SubscribeRequest, read_claim, read_control
 from .http.responses import AsgiResponse, ProblemResponse
 from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
@@ -254,21 +254,26 @@ class Hub:
             self._node.add_hook(hook)
         return function
 
-    def stream(self, request: Any, *topics: str, since: str | None = None) -> AsgiResponse:
+    def stream(
+        self, request: Any, *topics: str, since: str | None = None, control: bool = True
+    ) -> AsgiResponse:
         """
         Return the response that streams `topics` (or patterns) to the client of `request`.
 
         `request` is the framework's request or the ASGI scope. The stream resumes
         at the client's `Last-Event-ID` or `last_event_id=`; without them it starts
         at `since`: `now`, `start`, a position, `last:N`, a duration such as `10m`,
-        or an ISO 8601 time. The response is an ASGI callable, and a Starlette
-        response if Starlette is installed.
+        or an ISO 8601 time. With `control=False` it is a plain stream: no `hub.*`
+        events, 410 for a position that cannot be continued, and only the end of its
+        topics ends it properly; anything else cuts the connection. The response is an
+        ASGI callable, and a Starlette response if Starlette is installed.
         """
         try:
             read = Request(getattr(request, "scope", request))
             selector = Selector(topics, limit=self.settings.max_topics)
             claim = read_claim(read, since or "now", query=False)
-            wanted = SubscribeRequest(selector, claim, wants_hub_open(read))
+            asked = read_control(read)
+            wanted = SubscribeRequest(selector, claim, asked == "open", asked == "none" or not control)
         except TidewireError as error:
             self.metrics.refused.labels(error.code).inc()
             return ProblemResponse(error)

@@ -18,7 +18,7 @@ import uvicorn
 import tidewire
 from support.documents import PAGES, ROOT, blocks, code_spans, links, read, tables
 from support.error_codes import SRC, calls, raised, words
-from tidewire import Event, Hub, encode, hub_events
+from tidewire import Event, Hub, Position, encode, hub_events
 from tidewire.cli import EXIT_CODES, main
 from tidewire.cli import log as log_module
 from tidewire.cli import serve as serve_module
@@ -277,9 +277,12 @@ def test_events_of_the_hub_exist(page: str) -> None:
 
 
 def test_an_event_as_it_is_shown() -> None:
-    (block,) = blocks("", WIRE)
+    block, stream = blocks("", WIRE)
     event = Event('{"status":"paid"}', "status", "q7Zp2K.42", topic="orders/7")
     assert encode(event).decode() == block.text + "\n"
+    start = hub_events.retry(2) + hub_events.GREETING + hub_events.position(Position("q7Zp2K", 0))
+    whole = start + hub_events.HEARTBEAT * 2 + encode(Event("hello", id="q7Zp2K.1"))
+    assert whole.decode() == stream.text + "\n"
 
 
 def test_every_path_is_in_the_reference() -> None:

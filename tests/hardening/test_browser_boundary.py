@@ -31,7 +31,10 @@ def test_e01_origins_are_not_reflected_blindly(hub: Served) -> None:
 def test_e01_streams_for_an_allowed_origin(hub: Served) -> None:
     with hub.listen("/events/e01", FRIEND) as listener:
         assert listener.headers["access-control-allow-origin"] == "https://friend.example"
-        assert listener.headers["access-control-expose-headers"] == "tidewire-heartbeat, retry-after"
+        assert (
+            listener.headers["access-control-expose-headers"]
+            == "tidewire-heartbeat, tidewire-position, retry-after"
+        )
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

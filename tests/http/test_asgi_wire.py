@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
+
+import pytest
 
 from support.waiting import PATIENCE, wait_until_async
 from tidewire.http.asgi_wire import AsgiWire
+from tidewire.http.offer import CUT, ResponseCut
 
 
 class Subscriber:
     """Replaces a hub's subscriber. It records what happens to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: bool = False) -> None:
+        self.plain = plain
         self.wire: AsgiWire | None = None
         self.paused = False
         self.calls: list[str] = []
@@ -36,13 +41,16 @@ class Server:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.ended = False
+        self.ended = self.asked_to_cut = False
         self.full = asyncio.Event()
         self.room = asyncio.Event()
         self.room.set()
         self.left = asyncio.Event()
 
     async def send(self, message: Any) -> None:
+        if message["type"] == CUT:
+            self.asked_to_cut = True
+            raise RuntimeError("an ASGI server does not know it")
         await self.room.wait()
         self.sent.append(message["body"])
         self.ended = not message["more_body"]
@@ -52,8 +60,8 @@ class Server:
         return {"type": "http.disconnect"}
 
 
-def start() -> tuple[Subscriber, Server, asyncio.Task[None]]:
-    subscriber, server = Subscriber(), Server()
+def start(plain: bool = False) -> tuple[Subscriber, Server, asyncio.Task[None]]:
+    subscriber, server = Subscriber(plain), Server()
     wire = AsgiWire(subscriber, server.send)  # type: ignore[arg-type]
     return subscriber, server, asyncio.ensure_future(wire.run(server.receive))
 
@@ -113,6 +121,31 @@ async def test_abort_ends_a_send_that_blocks() -> None:
     await asyncio.wait_for(task, PATIENCE)
     assert server.sent == []
     assert subscriber.calls[-1] == "lost"
+
+
+async def test_a_cut_comes_after_what_was_written_and_is_raised() -> None:
+    subscriber, server, task = start(plain=True)
+    await wait_until_async(lambda: subscriber.wire)
+    assert subscriber.wire
+    subscriber.wire.write(b"a")
+    subscriber.wire.cut()
+    with pytest.raises(ResponseCut):
+        await asyncio.wait_for(task, PATIENCE)
+    assert (server.sent, server.ended, server.asked_to_cut) == ([b"a"], False, True)
+    assert subscriber.calls[-1] == "lost"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_send_that_blocks_at_the_end_is_cut_only_if_that_shows(plain: bool) -> None:
+    subscriber, server, task = start(plain)
+    await wait_until_async(lambda: subscriber.wire)
+    assert subscriber.wire
+    server.room.clear()
+    subscriber.wire.write(b"a")
+    subscriber.wire.end()
+    with pytest.raises(ResponseCut) if plain else contextlib.nullcontext():
+        await asyncio.wait_for(task, PATIENCE)
+    assert (server.sent, server.ended, server.asked_to_cut) == ([], False, plain)
 
 
 async def test_a_send_that_raises_for_a_closed_connection() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from .. import hub_events
-from ..errors import Unavailable
+from ..errors import Gone, Unavailable
 from ..log.entries import Entry, Page, Since
 from ..log.node_log import NodeLog
 from ..log.overtaken import Overtaken
@@ -102,7 +102,7 @@ class CatchUp:
 
     def _advance_unsettled(self, subscriber: Subscriber, claim: Since | Position) -> None:
         if self._log.can_judge(claim, subscriber.selector):
-            self.write(subscriber, self.settle(subscriber))
+            self._settle_open(subscriber)
             self._rounds.wake(subscriber)
         elif self._log.up:
             self._read(subscriber)
@@ -116,17 +116,25 @@ class CatchUp:
         self._rounds.wake(subscriber)
 
     def _move(self, subscriber: Subscriber, verdict: Verdict) -> None:
-        """Move a subscriber that retention overtook to what is kept; send a gap if it missed something."""
+        """Move a subscriber that retention overtook to what is kept; tell of a gap if it missed something."""
         stood = self._window.position(subscriber.offset)
+        if verdict.reason is not None and subscriber.plain:
+            self._cut(subscriber, self._log.gone(verdict, stood))
+            return
         subscriber.offset = verdict.offset
         if verdict.reason is not None:
             subscriber.announced = verdict.offset
             self.write(subscriber, self._log.gap(verdict, stood))
 
+    def _cut(self, subscriber: Subscriber, gap: Gone) -> None:
+        """End a plain stream that cannot continue. Its client is told why when it comes back."""
+        logger.debug("a plain stream is cut off: %s", gap.members["reason"])
+        subscriber.finish("gap")
+
     def _finish_ended(self, subscriber: Subscriber) -> None:
-        """End a stream whose topics have all ended, after a hub.end for each."""
+        """End a stream whose topics have all ended, after a hub.end for each unless it is plain."""
         last = b""
-        if not subscriber.end_sent:
+        if not (subscriber.end_sent or subscriber.plain):
             at = self._window.position(subscriber.offset)
             last = b"".join(hub_events.end(topic, "ended", at) for topic in subscriber.selector.terms)
         subscriber.finish("topic", last)
@@ -137,18 +145,20 @@ class CatchUp:
         """
         Judge the claim of a subscriber. Return the events that tell its client where the stream starts.
 
-        `search` is what `LogReader.prepare` found.
+        `search` is what `LogReader.prepare` found. Raises `Gone` if a plain stream would have a gap.
         """
         claim, verdict = subscriber.claim, self._log.verdict(subscriber.claim, subscriber.selector, search)
+        if verdict.reason is not None and subscriber.plain:
+            raise self._log.gone(verdict, claim)
         subscriber.claim = None
         subscriber.offset = verdict.offset
         at = self._window.position(verdict.offset)
         resume, first = "complete", b""
         if verdict.reason is not None:
             resume, first = "gap", self._log.gap(verdict, claim)
-        elif isinstance(claim, Since):
+        elif isinstance(claim, Since) and not subscriber.plain:
             resume, first = "fresh", hub_events.position(at)
-        if first:
+        if first or subscriber.plain:
             subscriber.announced = verdict.offset
         elif isinstance(claim, Position):
             subscriber.announced = min(subscriber.announced, claim.offset)
@@ -158,10 +168,20 @@ class CatchUp:
             first = hub_events.opened(self._heartbeat, resume, at) + first
         return first
 
+    def _settle_open(self, subscriber: Subscriber, search: Overtaken | None = None) -> None:
+        """Judge the claim of a subscriber whose stream has begun, and tell its client the result."""
+        try:
+            first = self.settle(subscriber, search)
+        except Gone as gap:
+            self._cut(subscriber, gap)
+        else:
+            self.write(subscriber, first)
+
     def keep_alive(self, subscriber: Subscriber) -> None:
         """Send a heartbeat to a subscriber that is behind."""
         data = hub_events.HEARTBEAT
-        if subscriber.claim is None and position_due(self._window, subscriber.announced, subscriber.offset):
+        judged = subscriber.claim is None and not subscriber.plain
+        if judged and position_due(self._window, subscriber.announced, subscriber.offset):
             data = hub_events.position(self._window.position(subscriber.offset))
             subscriber.announced = subscriber.offset
         self.write(subscriber, data)
@@ -225,7 +245,7 @@ class CatchUp:
             claim, selector, head = subscriber.claim, subscriber.selector, subscriber.offset
             subscriber.claim, search = await self._reader.prepare(account, claim, selector, head)
             if subscriber.open and not subscriber.paused:
-                self.write(subscriber, self.settle(subscriber, search))
+                self._settle_open(subscriber, search)
 
     async def _read_pages(self, account: Account, subscriber: Subscriber) -> None:
         while self._reads_on(subscriber) and not self._window.holds(subscriber.offset):
@@ -277,6 +297,8 @@ def client_of(subscriber: Subscriber) -> Hashable:
 
 
 def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Replay:
+    if cohort.plain:
+        entries = [entry for entry in entries if not entry.end]
     if not entries:
         return Replay(b"", through, None, False)
     with_topic = not cohort.selector.single

@@ -27,6 +27,8 @@ class Cohort:
     """
     The streams of one selector and framing: members, and those that are behind.
 
+    Those of a `plain` cohort get no `hub.*` event.
+
     `news` are the topics with entries that the members have not been sent, each with
     the offset of its newest one. `waiting` are streams that are behind and yet ahead of
     `sent`: they started at the head while older entries were pending. `announced` is the
@@ -49,6 +51,7 @@ class Cohort:
         "members",
         "news",
         "oldest",
+        "plain",
         "scheduled",
         "selector",
         "silent",
@@ -56,10 +59,11 @@ class Cohort:
         "waiting",
     )
 
-    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing) -> None:
+    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing, plain: bool = False) -> None:
         self._rounds = rounds
         self.selector = selector
         self.framing = framing
+        self.plain = plain
         self.members: dict[Subscriber, WriteMethod] = {}
         self.behind: set[Subscriber] = set()
         self.waiting: list[Subscriber] = []
@@ -182,7 +186,9 @@ class Cohort:
             self.pass_over(horizon)
         elif self.news:
             with_topic = not self.selector.single
-            return self._rounds.joins.of(self.news, self._since, horizon, with_topic, self.framing)
+            return self._rounds.joins.of(
+                self.news, self._since, horizon, with_topic, self.framing, self.plain
+            )
         elif self.silent:
             return self._rounds.heartbeat(self)
         self.silent = False

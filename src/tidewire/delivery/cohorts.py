@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Cohorts:
-    """Each subscriber is in exactly one cohort: that of its selector and framing."""
+    """Each subscriber is in exactly one cohort: that of its selector and framing, plain or not."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
-        self._cohorts: dict[tuple[Selector, Framing], Cohort] = {}
+        self._cohorts: dict[tuple[Selector, Framing, bool], Cohort] = {}
         self._index: TopicIndex[Cohort] = TopicIndex()
 
     def __iter__(self) -> Iterator[Cohort]:
@@ -39,10 +39,10 @@ class Cohorts:
 
     def add(self, subscriber: Subscriber, framing: Framing) -> None:
         """Add a subscriber, which is behind, to its cohort."""
-        cohort = self._cohorts.get((subscriber.selector, framing))
+        cohort = self._cohorts.get((subscriber.selector, framing, subscriber.plain))
         if cohort is None:
-            cohort = Cohort(self._rounds, subscriber.selector, framing)
-            self._cohorts[cohort.selector, framing] = cohort
+            cohort = Cohort(self._rounds, subscriber.selector, framing, subscriber.plain)
+            self._cohorts[cohort.selector, framing, cohort.plain] = cohort
             self._index.add(cohort.selector, cohort)
         # Ten thousand subscribers share one selector.
         subscriber.cohort, subscriber.selector = cohort, cohort.selector
@@ -54,7 +54,8 @@ class Cohorts:
         if cohort is None:
             return None
         cohort.remove(subscriber)
-        if len(cohort) or self._cohorts.pop((cohort.selector, cohort.framing), None) is None:
+        key = (cohort.selector, cohort.framing, cohort.plain)
+        if len(cohort) or self._cohorts.pop(key, None) is None:
             return None
         self._index.discard(cohort.selector, cohort)
         return cohort

@@ -36,22 +36,38 @@ class Joins:
         self._window = window
         self._joins: OrderedDict[tuple[object, ...], Join] = OrderedDict()
 
-    def of(self, topics: Iterable[str], after: int, through: int, with_topic: bool, framing: Framing) -> Join:
-        """Return the join of the first entries of `topics` in (after, through]."""
-        key = (*topics, after, through, with_topic, framing)
+    def of(
+        self,
+        topics: Iterable[str],
+        after: int,
+        through: int,
+        with_topic: bool,
+        framing: Framing,
+        plain: bool = False,
+    ) -> Join:
+        """Return the join of the first entries of `topics` in (after, through]; a plain one has no ends."""
+        key = (*topics, after, through, with_topic, framing, plain)
         join = self._joins.get(key)
         if join is None:
-            join = self._joins[key] = self._join(topics, after, through, with_topic, framing)
+            join = self._joins[key] = self._join(topics, after, through, with_topic, framing, plain)
             if len(self._joins) > SHARED:
                 self._joins.popitem(last=False)
         return join
 
     def _join(
-        self, topics: Iterable[str], after: int, through: int, with_topic: bool, framing: Framing
+        self,
+        topics: Iterable[str],
+        after: int,
+        through: int,
+        with_topic: bool,
+        framing: Framing,
+        plain: bool,
     ) -> Join:
         frames: list[bytes] = []
         size = last = 0
         for entry in self._window.of_topics(topics, after, through):
+            if plain and entry.end:
+                continue
             frame = entry.frame(with_topic)
             size += len(frame)
             if frames and size > JOIN_BYTES:

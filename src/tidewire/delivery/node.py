@@ -10,6 +10,7 @@ Everything here runs on one event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ from .topic_hooks import TopicHook, TopicHooks
 
 # Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
 PREPARE_TIMEOUT = 0.5
+# The same for a plain stream, whose client is refused if the start is not known by then.
+PLAIN_PREPARE_TIMEOUT = 1.0
 # Seconds between two looks of a drain at whether something has finished.
 POLL = 0.01
 # A paused stream is looked at every second: deadlines are rounded up to whole seconds.
@@ -154,27 +157,34 @@ class Node:
         claim: Since | Position,
         wants_hub_open: bool = False,
         address: str | None = None,
+        plain: bool = False,
     ) -> tuple[Subscriber, bytes] | None:
         """
         Return a subscriber that is not attached yet, and its first bytes.
 
         Return None if every topic has ended and nothing is left to send: the answer is 204.
         The streams of one `address` count as one client; None: this stream is a client of its own.
+        Raises `Gone` if a `plain` stream would begin with a gap, and `Unavailable` if its start
+        cannot be found within a second.
         """
-        subscriber = Subscriber(self, selector, claim, self.window.head)
+        subscriber = Subscriber(self, selector, claim, self.window.head, plain)
         subscriber.address = address
-        subscriber.wants_hub_open = wants_hub_open
+        subscriber.wants_hub_open = wants_hub_open and not plain
         first = hub_events.retry(self.settings.retry) + hub_events.GREETING
         search = None
+        if plain and not self.log.up:
+            raise not_judged()
         if not self.log.can_judge(claim, selector):
             if not self.log.up:
                 return subscriber, first
             try:
-                async with asyncio.timeout(PREPARE_TIMEOUT):
+                async with asyncio.timeout(PLAIN_PREPARE_TIMEOUT if plain else PREPARE_TIMEOUT):
                     subscriber.claim, search = await self.catch_up.prepare(subscriber, claim)
             except (TimeoutError, Unavailable):
+                if plain:
+                    raise not_judged() from None
                 return subscriber, first
-        if self.log.is_finished(selector, self.log.verdict(subscriber.claim, selector, search)):
+        if self.log.is_finished(selector, self.log.verdict(subscriber.claim, selector, search), plain):
             return None
         return subscriber, first + self.catch_up.settle(subscriber, search)
 
@@ -199,7 +209,8 @@ class Node:
         self.rounds.add(subscriber, framing)
         now = self.loop.time()
         age = self.settings.max_age_portable if framing == "asgi" else self.settings.max_age
-        subscriber.until = now + age * random.uniform(1 - JITTER, 1 + JITTER)
+        age *= random.uniform(1 - JITTER, 1 + JITTER)
+        subscriber.until = math.inf if subscriber.plain else now + age
         subscriber.silent_since = now
         self.streams_open += 1
         self._count_address(subscriber, +1)
@@ -243,7 +254,7 @@ class Node:
         if subscriber.paused:
             return self._check_progress(subscriber, now)
         if subscriber.live:
-            return subscriber.until
+            return None if subscriber.plain else subscriber.until
         if now - subscriber.silent_since >= self.rounds.silence:
             self.catch_up.keep_alive(subscriber)
         return min(subscriber.until, subscriber.silent_since + self.rounds.silence)
@@ -266,14 +277,22 @@ class Node:
     # -- ending streams
 
     def finish(self, subscriber: Subscriber, reason: str, last: bytes = b"") -> None:
-        """End a stream properly, with `last` as its last bytes; `reason` is for the metrics."""
+        """
+        End a stream, with `last` as its last bytes; `reason` is for the metrics.
+
+        A plain stream ends properly only with its topics: its client may take any
+        proper end for the end of what it reads.
+        """
         wire = subscriber.wire
         assert wire
         if last and not subscriber.paused:
             self.catch_up.write(subscriber, last)
         self._forget(subscriber, reason)
         self._ending.add(subscriber)
-        wire.end()
+        if subscriber.plain and reason != "topic":
+            wire.cut()
+        else:
+            wire.end()
 
     def _forget(self, subscriber: Subscriber, reason: str) -> None:
         subscriber.open = False
@@ -350,3 +369,7 @@ class Node:
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
         self._hooks.add(hook, [subscriber.selector for subscriber in self.rounds.cohorts.subscribers()])
+
+
+def not_judged() -> Unavailable:
+    return Unavailable("where the stream starts is not known yet", code="engine_unavailable", retry_after=1)

@@ -138,7 +138,7 @@ class Rounds:
 
     def heartbeat(self, cohort: Cohort) -> Join:
         """Return a comment, or a position if the announced one may soon be trimmed."""
-        if not position_due(self._window, cohort.oldest, cohort.sent):
+        if cohort.plain or not position_due(self._window, cohort.oldest, cohort.sent):
             return self.joins.heartbeat(cohort.framing)
         position = hub_events.position(self._window.position(cohort.sent))
         return Join(framed(position, cohort.framing), cohort.sent, cohort.sent)

@@ -41,6 +41,9 @@ class Wire(Protocol):
     def end(self) -> None:
         """End the body properly, then close."""
 
+    def cut(self) -> None:
+        """Close without ending the body, so that no client takes it for complete."""
+
     def abort(self) -> None:
         """Close at once and drop what is buffered."""
 
@@ -62,8 +65,9 @@ class Subscriber:
     `offset`: it has everything through this offset; while it is live, the cohort's
     `sent` counts instead. `claim`: what its client said about where to start, until
     the node can judge it. `announced`: the offset of the last id that its client
-    has; while it is live, rounds since it joined count instead. Attributes are plain,
-    since 10,000 of these are held at once.
+    has; while it is live, rounds since it joined count instead. `plain`: it gets the
+    publishers' events and no `hub.*` event. Attributes are simple, since 10,000 of these
+    are held at once.
     """
 
     __slots__ = (
@@ -82,6 +86,7 @@ class Subscriber:
         "open",
         "paused",
         "paused_at",
+        "plain",
         "reading",
         "selector",
         "silent_since",
@@ -90,12 +95,20 @@ class Subscriber:
         "wire",
     )
 
-    def __init__(self, node: Node, selector: Selector, claim: Since | Position | None, offset: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        selector: Selector,
+        claim: Since | Position | None,
+        offset: int,
+        plain: bool = False,
+    ) -> None:
         self.node = node
         self.selector = selector
         self.claim = claim
         self.offset = offset
         self.announced = offset
+        self.plain = plain
         self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
         self.cohort: Cohort | None = None
@@ -137,7 +150,7 @@ class Subscriber:
         self.node.catch_up.advance(self)
 
     def finish(self, reason: str, last: bytes = b"") -> None:
-        """End the stream properly, with `last` as its last bytes; `reason` is for the metrics."""
+        """End the stream, with `last` as its last bytes; `reason` is for the metrics."""
         self.node.finish(self, reason, last)
 
     def lost(self) -> None:

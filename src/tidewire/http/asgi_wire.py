@@ -15,18 +15,32 @@ from typing import Any
 from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import END_TIMEOUT, Subscriber
 from .asgi import Receive, Send, disconnected
+from .offer import Offer, check_cut, send_cut
 
 
 class AsgiWire:
     """The wire of a subscriber whose socket belongs to an ASGI server."""
 
-    __slots__ = ("_context", "_ended", "_failure", "_send", "_sender", "_slot", "_subscriber", "_task")
+    __slots__ = (
+        "_context",
+        "_cut",
+        "_ended",
+        "_failure",
+        "_offer",
+        "_send",
+        "_sender",
+        "_slot",
+        "_subscriber",
+        "_task",
+    )
 
-    def __init__(self, subscriber: Subscriber, send: Send) -> None:
+    def __init__(self, subscriber: Subscriber, send: Send, offer: Offer | None = None) -> None:
         self._subscriber = subscriber
         self._send = send
+        self._offer = offer
         self._slot = b""
         self._ended = False
+        self._cut = False  # the body must not end properly
         self._failure: Exception | None = None
         self._sender: asyncio.Task[None] | None = None
         # The task of the request; None once the stream is over.
@@ -44,11 +58,21 @@ class AsgiWire:
     def end(self) -> None:
         """End the body properly, but do not wait for a client that no longer reads."""
         self._ended = True
+        self._start_ending()
+
+    def cut(self) -> None:
+        """Close without ending the body, once what was written is sent."""
+        self._ended = self._cut = True
+        self._start_ending()
+
+    def _start_ending(self) -> None:
         self._start_sending()
         asyncio.get_running_loop().call_later(END_TIMEOUT, self.abort)
 
     def abort(self) -> None:
-        self._finish()
+        if self._task is not None:
+            self._cut = self._subscriber.plain
+            self._finish()
 
     def acknowledged(self) -> int | None:
         return None
@@ -70,6 +94,9 @@ class AsgiWire:
             current_task().uncancel()
             if self._failure is not None:
                 raise self._failure from None
+            if self._cut:
+                await send_cut(self._send)
+                check_cut(self._offer)
         finally:
             self._task = None
             if self._sender is not None:
@@ -88,10 +115,12 @@ class AsgiWire:
                 self._subscriber.resume_writing()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
             if self._ended:
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                if not self._cut:
+                    await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                 self._finish()
-        except OSError:
-            self._finish()  # ASGI: send raises this once the client has disconnected
+        except OSError:  # ASGI: send raises this once the client has disconnected
+            self._cut = False
+            self._finish()
         except Exception as failure:
             self._failure = failure
             self._finish()

@@ -24,6 +24,9 @@ from .responses import AsgiResponse
 # stream stays on the portable way.
 TAKEOVER_TIMEOUT = 1.0
 
+# Where a plain stream starts: it has no hub.position.
+POSITION_HEADER = b"tidewire-position"
+
 
 class HubStream(AsgiResponse):
     """
@@ -65,8 +68,7 @@ class HubStream(AsgiResponse):
         refusal = self._refusal(node, address)
         if refusal is None:
             return await self._open(node, address, scope, receive, send)
-        node.metrics.refused.labels(refusal.code).inc()
-        await self._refuse(send, refusal)
+        await self._refuse(node, send, refusal)
         return None
 
     async def _open(
@@ -74,13 +76,22 @@ class HubStream(AsgiResponse):
     ) -> Awaitable[None] | None:
         wanted = self._subscribe
         counted = self._admission.counted(address)
-        opening = await node.subscribe(wanted.selector, wanted.claim, wanted.wants_hub_open, counted)
+        try:
+            opening = await node.subscribe(
+                wanted.selector, wanted.claim, wanted.wants_hub_open, counted, wanted.plain
+            )
+        except TidewireError as refusal:  # only of a plain stream
+            await self._refuse(node, send, refusal)
+            return None
         if opening is None:
             headers = [*self._common, (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return None
         subscriber, first = opening
+        if wanted.plain:
+            at = str(node.window.position(subscriber.offset)).encode()
+            self.raw_headers.append((POSITION_HEADER, at))
         offer = offer_in(scope)
         if offer is not None:
             offer.arm(first, subscriber)
@@ -90,7 +101,7 @@ class HubStream(AsgiResponse):
             if await offer.settled(TAKEOVER_TIMEOUT):
                 return None
             offer.on_stopping(subscriber.server_stopping)
-        return AsgiWire(subscriber, send).run(receive)
+        return AsgiWire(subscriber, send, offer).run(receive)
 
     def _refusal(self, node: Node, address: str | None) -> TidewireError | None:
         of_address = node.streams_by_address[self._admission.counted(address)]
@@ -100,9 +111,15 @@ class HubStream(AsgiResponse):
     async def _send_head(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
-    async def _refuse(self, send: Send, refusal: TidewireError) -> None:
-        """Refuse for now. Any status but 200 makes a native EventSource give up forever."""
-        if self._request.native:
+    async def _refuse(self, node: Node, send: Send, refusal: TidewireError) -> None:
+        """
+        Refuse the stream, a normal one for now.
+
+        Any status but 200 makes a native EventSource give up forever. The client of a plain
+        stream is not one, and would take a 200 for an answer without content.
+        """
+        node.metrics.refused.labels(refusal.code).inc()
+        if self._request.native and not self._subscribe.plain:
             await self._send_head(send)
             wait = (refusal.retry_after or 0) + random.random() * RETRY_SPREAD
             body = comment(refusal.code) + hub_events.retry(wait)

@@ -53,7 +53,7 @@ class Cors:
             headers += [
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"tidewire-heartbeat, retry-after"),
+                (b"access-control-expose-headers", b"tidewire-heartbeat, tidewire-position, retry-after"),
             ]
         return headers
 

@@ -105,6 +105,7 @@ class SubscribeRequest(NamedTuple):
     selector: Selector
     claim: Since | Position
     wants_hub_open: bool
+    plain: bool = False
 
 
 class HistoryRequest(NamedTuple):
@@ -122,15 +123,16 @@ def read_subscription(
     claim = read_claim(request, "start" if as_json else "now")
     if as_json:
         return HistoryRequest(selector, claim, read_limit(request.one("limit")))
-    return SubscribeRequest(selector, claim, wants_hub_open(request))
+    control = read_control(request)
+    return SubscribeRequest(selector, claim, control == "open", control == "none")
 
 
-def wants_hub_open(request: Request) -> bool:
-    """Return whether the client asks for a `hub.open` event."""
+def read_control(request: Request) -> str | None:
+    """Return which `hub.*` events the client wants: `open` (one more), `none`, or None for the usual ones."""
     control = request.one("control")
-    if control not in (None, "open"):
-        raise InvalidInput("control must be: open", code="invalid_query")
-    return control == "open"
+    if control not in (None, "open", "none"):
+        raise InvalidInput("control must be: open or none", code="invalid_query")
+    return control
 
 
 def wants_json(request: Request) -> bool:

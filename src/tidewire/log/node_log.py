@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from .. import hub_events
-from ..errors import TidewireError, Unavailable, Unknown
+from ..errors import Gone, TidewireError, Unavailable, Unknown
 from ..event_stream import RETRY_MIN, check_publish_type, check_retry
 from ..metrics import Metrics
 from ..position import Position
@@ -271,16 +271,31 @@ class NodeLog:
             return Verdict(max(int(claim.value), self.window.floor - 1))
         return Verdict(self.window.floor - 1 if claim.kind == "start" else self.window.head)
 
-    def is_finished(self, selector: Selector, verdict: Verdict) -> bool:
-        """Whether a stream that continues from `verdict` has nothing to send, now or later."""
-        return verdict.reason is None and self.window.all_ended_by(selector, verdict.offset)
+    def is_finished(self, selector: Selector, verdict: Verdict, plain: bool = False) -> bool:
+        """
+        Whether a stream that continues from `verdict` has nothing to send, now or later.
+
+        The client of a `plain` stream is never sent the ends, and so has no id of one.
+        """
+        if verdict.reason is not None or not self.window.all_ended(selector):
+            return False
+        if plain and self.window.holds(verdict.offset):
+            left = self.window.of_topics(selector.topics, verdict.offset, self.window.head)
+            return all(entry.end for entry in left)
+        return self.window.all_ended_by(selector, verdict.offset)
 
     def gap(self, verdict: Verdict, claim: Since | Position | None) -> bytes:
         self._metrics.gaps.labels(verdict.reason).inc()
         return hub_events.gap(self.gap_data(verdict, claim), self.window.position(verdict.offset))
 
+    def gone(self, verdict: Verdict, claim: Since | Position | None) -> Gone:
+        """Return the error that tells of a gap where no `hub.gap` can be sent."""
+        self._metrics.gaps.labels(verdict.reason).inc()
+        detail = "a stream from there would have a gap: load the state again, and go on from the head"
+        return Gone(detail, **self.gap_data(verdict, claim))
+
     def gap_data(self, verdict: Verdict, claim: Since | Position | None) -> dict[str, Any]:
-        """Return the data of a `hub.gap` event."""
+        """Return what a client is told of a gap: the data of a `hub.gap` event."""
         window = self.window
         requested = {"requested": str(claim)} if isinstance(claim, Position) else {}
         oldest = str(window.position(window.floor)) if window.floor <= window.head else None

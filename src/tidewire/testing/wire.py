@@ -46,6 +46,7 @@ class RecordingWire:
         self.tolerates_stalls = False
         self.broken = False
         self.ended = False
+        self.cut_off = False
         self.aborted = False
         self.decoder = Decoder(comments=True)
         self.items: list[Event | Comment] = []
@@ -68,6 +69,9 @@ class RecordingWire:
         if self.framing == "chunked":
             self._record(LAST_CHUNK)
         self.ended = True
+
+    def cut(self) -> None:
+        self.ended = self.cut_off = True
 
     def abort(self) -> None:
         self.ended = self.aborted = True
@@ -163,14 +167,15 @@ async def listen(
     room: int | None = None,
     framing: Framing = "raw",
     opened: bool = False,
+    plain: bool = False,
 ) -> RecordingWire:
     """
     Open a stream on a node of this event loop and return its wire.
 
     `since` may be a position as text. `room`: bytes that fit into its socket; None: it reads at once.
-    `opened`: it asks for a `hub.open`.
+    `opened`: it asks for a `hub.open`. `plain`: for a stream without `hub.*` events.
     """
-    wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened)
+    wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened, plain=plain)
     assert wire is not None, "answered with 204"
     return wire
 
@@ -183,10 +188,11 @@ async def ask(
     framing: Framing = "raw",
     opened: bool = False,
     attach: bool = True,
+    plain: bool = False,
 ) -> RecordingWire | None:
     """Like `listen`, but return None if the answer is 204. Without `attach` the stream starts later."""
     claim = parse_position(since) if isinstance(since, str) else since
-    opening = await node.subscribe(Selector(terms), claim, opened)
+    opening = await node.subscribe(Selector(terms), claim, opened, plain=plain)
     if opening is None:
         return None
     subscriber, first = opening
