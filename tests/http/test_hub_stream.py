@@ -185,6 +185,28 @@ async def test_what_cannot_be_asked_for_is_a_problem(
         assert sample(hub.node, "refused_requests_total", code=code) == 1
 
 
+@pytest.mark.parametrize(
+    ("query", "start"),
+    [
+        ("lastEventId={}", 1),
+        ("Last-Event-ID={}", 1),
+        ("lastEventID=x&last_event_id={}", 1),
+    ],
+)
+@virtual
+async def test_a_program_resumes_by_query_too(query: str, start: int) -> None:
+    async with (hub := Hub()).lifespan():
+        ids = [(await hub.publish("news", str(number))).position for number in range(3)]
+        client, other = Client(), Client()
+        client.scope["query_string"] = query.format(ids[start]).encode()
+        client.ask(hub, "news")
+        await quiet()
+        assert [item.data for item in client.items if isinstance(item, Event)] == ["2"]
+        other.scope["query_string"] = b"lasteventid=" + str(ids[start]).encode()
+        await other.ask(hub, "news")
+        assert (other.status, orjson.loads(other.body)["code"]) == (400, "invalid_query")
+
+
 async def refused(hub: Hub, code: str, status: int) -> None:
     """Check that one more stream is refused: a native EventSource so that it tries again."""
     native, ours = Client(), Client(tidewire_client="test")

@@ -148,11 +148,38 @@ def test_where_a_subscription_starts() -> None:
     assert claim("/events/a?since=start") == Since("start")
     assert claim("/events/a?last_event_id=abcdef.1&since=start") == Position("abcdef", 1)
     assert claim("/events/a?last_event_id=abcdef.1", last_event_id="abcdef.2") == Position("abcdef", 2)
+    for name in ("last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"):
+        assert claim(f"/events/a?{name}=abcdef.1&since=start") == Position("abcdef", 1)
+        assert claim(f"/events/a?{name}=abcdef.1", last_event_id="abcdef.2") == Position("abcdef", 2)
+    assert claim("/events/a?last_event_id=abcdef.3&lastEventId=abcdef.1&lastEventId=abcdef.2") == Position(
+        "abcdef", 2
+    )
     assert claim("/events/a", last_event_id="what") == Since("invalid")
     # Some clients without an id send an empty header.
     assert claim("/events/a?since=start", last_event_id="") == Since("start")
     with pytest.raises(HeadTooLarge):
         claim("/events/a", last_event_id="x" * 5000)
+
+
+@pytest.mark.parametrize(
+    "name", ["LastEventId", "last-event-id", "lasteventid", "_Last_Event-ID", "LAST_EVENT_ID"]
+)
+def test_a_parameter_that_reads_like_the_last_event_id_is_refused(name: str) -> None:
+    for headers in ({}, {"last_event_id": "abcdef.1"}):
+        with pytest.raises(InvalidInput) as caught:
+            read_subscription(request(f"/events/a?{name}=abcdef.1", **headers), "a", 10)
+        assert (caught.value.status, caught.value.code) == (400, "invalid_query")
+
+
+def test_control() -> None:
+    def read(query: str) -> object:
+        return read_subscription(request(f"/events/a?{query}"), "a", 10)[2:]
+
+    assert read("") == (False, False)
+    assert read("control=open") == (True, False)
+    assert read("control=none") == (False, True)
+    with pytest.raises(InvalidInput):
+        read("control=all")
 
 
 def test_publications() -> None:

@@ -25,6 +25,8 @@ from ..topics import Selector, check_publish_topic
 MAX_HISTORY = 1_000
 # No position of any hub is longer. Beyond this limit the head itself is refused.
 MAX_LAST_EVENT_ID = 4 * 1024
+# How clients that cannot set the header call it: ours, Yaffle's polyfill, those of Mercure.
+LAST_EVENT_ID_PARAMETERS = ("last_event_id", "lastEventId", "lastEventID", "Last-Event-ID")
 DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -149,17 +151,34 @@ def wants_json(request: Request) -> bool:
 
 def read_claim(request: Request, default: str, *, query: bool = True) -> Since | Position:
     """
-    Return where to start: `Last-Event-ID` (a native reconnect), else `last_event_id=`, else `since=`.
+    Return where to start: `Last-Event-ID` (a native reconnect), else the same by query, else `since=`.
 
     With `query=False` the program chooses `since`, not the client.
     """
     header = request.headers.get(b"last-event-id")
     if header is not None and len(header) > MAX_LAST_EVENT_ID:
         raise HeadTooLarge("the Last-Event-ID is longer than any position")
-    brought = header.decode("utf-8", "replace") if header is not None else request.one("last_event_id")
+    by_query = last_event_id_by_query(request)
+    brought = header.decode("utf-8", "replace") if header is not None else by_query
     if brought:
         return read_position(brought)
     return read_since((query and request.one("since")) or default)
+
+
+def last_event_id_by_query(request: Request) -> str | None:
+    """
+    Return the last id that a client sent without the header, the last one of several.
+
+    Raises `InvalidInput` if a parameter only resembles the known ones: to ignore it would lose events.
+    """
+    brought = None
+    for name, value in request.query:
+        if name in LAST_EVENT_ID_PARAMETERS:
+            brought = value
+        elif name.lower().replace("-", "").replace("_", "") == "lasteventid":
+            known = ", ".join(LAST_EVENT_ID_PARAMETERS)
+            raise InvalidInput(f"the last event id may be called: {known}", code="invalid_query")
+    return brought
 
 
 def read_position(text: str) -> Since | Position:
