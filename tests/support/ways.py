@@ -77,6 +77,7 @@ class Listener:
     """One stream, read by a strict HTTP client and our decoder."""
 
     def __init__(self, port: int, path: str, headers: Mapping[str, str] | None = None) -> None:
+        self.path = path
         self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
         assert self._connection.sock is not None
@@ -149,6 +150,13 @@ class Listener:
                 self.comments.append(item.text)
             else:
                 self.events.append(item)
+
+
+def tracebacks(output: str) -> int:
+    """Return how many tracebacks a server logged, without those of streams that it cut off on purpose."""
+    cuts = output.count("ResponseCut: a stream is cut off")
+    in_middleware = output.count("AssertionError: Unexpected message: {'type': 'tidewire.response.cut'")
+    return output.count("Traceback") - cuts - in_middleware
 
 
 def raw_request(port: int, request: bytes, timeout: float = PATIENCE) -> bytes:
