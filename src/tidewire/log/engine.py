@@ -87,3 +87,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop. What was acknowledged stays as durable as promised."""
+
+    def release(self) -> None:
+        """
+        As `close`, from any thread, for an engine whose event loop is closed; may block.
+
+        Also called if it was never opened, or if `open` failed or was cancelled.
+        """
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: let go of what both must not hold, such as a lock; do nothing else."""

@@ -323,6 +323,6 @@ def test_a_loop_that_closes_before_its_engine(path: Path) -> None:
     asyncio.run(begin())
     wait_until(lambda: rows(path, "SELECT count(*) FROM entries") == [(100,)])
     # Everything submitted is stored, nothing failed, and the engine can still be closed.
-    engines[0]._close()
+    engines[0].release()
     wait_until(lambda: set(threading.enumerate()) <= threads)
     LogFile(os.fspath(path)).close()

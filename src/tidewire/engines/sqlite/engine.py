@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -52,22 +53,29 @@ class SQLiteEngine:
         self._settings = settings
         self._clock = clock
         self._closed = False
+        self._has_file = self._has_writer = self._released = False
+        self._releasing = threading.Lock()
+        # One more, for the thread that moves the WAL into the file.
+        self._pool = ThreadPoolExecutor(READERS + 1, "tidewire-log-reader")
         self.failure = ""
 
     async def open(self, sink: Sink) -> Head:
         """Open the file and start a new life. Raises `StartRefused` if the file cannot be opened as a log."""
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        # One more, for the thread that moves the WAL into the file.
-        self._pool = ThreadPoolExecutor(READERS + 1, "tidewire-log-reader")
         try:
             head = await self._loop.run_in_executor(self._pool, self._open)
-        except BaseException:
-            self._pool.shutdown(wait=False)
+        except asyncio.CancelledError:
+            # It goes on in its thread, and has the file and its lock at the end.
+            self._loop.run_in_executor(None, self.release)
+            raise
+        except Exception:
+            self.release()
             raise
         self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
         self._lives = head.lives
         self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
+        self._has_writer = True
         return head
 
     def _open(self) -> Head:
@@ -86,6 +94,7 @@ class SQLiteEngine:
             except sqlite3.Error as error:
                 raise unreadable(self._file.path, error) from None
             undo.pop_all()
+        self._has_file = True
         return head
 
     def _with_newest(self, head: Head) -> Head:
@@ -105,17 +114,32 @@ class SQLiteEngine:
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
-        if not self._closed:
-            self._closed = True
-            await self._loop.run_in_executor(None, self._close)
+        self._closed = True
+        await self._loop.run_in_executor(None, self.release)
 
-    def _close(self) -> None:
-        self._writer.stop()
+    def release(self) -> None:
+        """As `close`, from any thread, if the event loop is closed or `open` failed or was cancelled."""
+        self._closed = True
+        with self._releasing:
+            if not self._released:
+                self._released = True
+                self._release()
+
+    def _release(self) -> None:
+        if self._has_writer:
+            self._writer.stop()
         self._pool.shutdown()
+        if not self._has_file:
+            return
         for _ in range(READERS):
             self._readers.get().close()
         self._mover.close()
-        self._file.close(clean=not self._writer.broken)
+        self._file.close(clean=not (self._has_writer and self._writer.broken))
+
+    def leave_to_parent(self) -> None:
+        """Let go of the file's lock, in a forked child: the log stays its parent's."""
+        if self._has_file:
+            self._file.leave_to_parent()
 
     # -- appending
 
