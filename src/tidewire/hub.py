@@ -21,7 +21,6 @@ from typing import Any
 
 from .delivery.node import Node
 from .delivery.topic_hooks import HookFunction, TopicHook
-from .engines.by_url import make_engine
 from .errors import StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
@@ -33,10 +32,10 @@ from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt
 from .metrics import Metrics
+from .opening import Opening
 from .position import Position
 from .settings import Settings
 from .topics import Selector
-from .workers import check_only_worker
 
 
 class Hub:
@@ -51,9 +50,10 @@ class Hub:
     accepts; None if the program checks Host itself. All other keywords are
     settings (docs/reference/settings.md).
 
-    The hub opens in `lifespan`, or at first use if no lifespan runs, and belongs
-    to that event loop. Raises `InvalidInput` if an engine or setting is unknown
-    or a value is out of range.
+    The hub opens in `lifespan`, or at first use if no lifespan runs, and belongs to that
+    event loop until it is closed or the loop is; then another loop may use it. On another
+    loop in the meantime, everything but `publish_soon` raises `StartRefused`. Raises
+    `InvalidInput` if an engine or setting is unknown or a value is out of range.
     """
 
     def __init__(
@@ -67,13 +67,8 @@ class Hub:
     ) -> None:
         self.url = url
         self.settings = Settings(**settings)
-        self.metrics = Metrics()
-        self._per_process = per_process
-        self._engine = make_engine(url, self.settings)
+        self._opening = Opening(url, self.settings, per_process)
         self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
-        self._hooks: list[TopicHook] = []
-        self._node: Node | None = None
-        self._opening: asyncio.Task[Node] | None = None
         self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
 
     @property
@@ -82,9 +77,14 @@ class Hub:
         return self._app
 
     @property
+    def metrics(self) -> Metrics:
+        """What the node counts; a new one starts from zero."""
+        return self._opening.metrics
+
+    @property
     def durability(self) -> Durability:
         """What an acknowledged publish survives: `memory`, `process`, `disk` or `quorum`."""
-        return self._engine.durability
+        return self._opening.engine.durability
 
     @property
     def failure(self) -> str:
@@ -93,7 +93,7 @@ class Hub:
 
         A hub that has failed is not ready and refuses all publishes; `tidewire serve` stops.
         """
-        return self._engine.failure
+        return self._opening.engine.failure
 
     # -- opening and closing
 
@@ -109,57 +109,37 @@ class Hub:
     @property
     def node(self) -> Node:
         """The open node of this process. Raises `StartRefused` if the hub is not open."""
-        if self._node is None:
+        node = self._opening.node
+        if node is None:
             raise StartRefused("the hub is not open: pass hub.lifespan to the program")
-        return self._node
+        return node
 
     async def open(self) -> Node:
-        """Open the hub, if it is not open, and return its node. Raises `StartRefused` if it cannot open."""
-        if self._node is not None:
-            return self._node
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-        # The first caller may be cancelled; the others wait for the same task.
-        return await asyncio.shield(self._opening)
+        """
+        Open the hub, if it is not open, and return its node. A hub that was drained opens again.
 
-    async def _open(self) -> Node:
-        try:
-            self._node = await self._open_node()
-            return self._node
-        finally:
-            self._opening = None
+        Raises `StartRefused` if it cannot open, or is open on another event loop.
+        """
+        return await self._opening.reopen()
 
-    async def _open_node(self) -> Node:
-        if not (self._engine.shared or self._per_process):
-            await check_only_worker()
-        node = Node(self._engine, self.settings, self.metrics)
-        await node.open()
-        for hook in self._hooks:
-            node.add_hook(hook)
-        return node
+    async def opened(self) -> Node:
+        """As `open`, but return a node that was drained as it is: for what may come while a process stops."""
+        return await self._opening.open()
 
     async def drain(self) -> None:
         """
         End all streams cleanly: finish publishes, refuse new ones, close the engine.
 
         SIGTERM and SIGINT start it. Call it in a program that stops its server by
-        other means.
+        other means. A program that goes on after it opens the hub again with `open`.
         """
-        if self._node is not None:
-            await self._node.drain()
+        node = self._opening.here()
+        if node is not None:
+            await node.drain()
 
     async def close(self) -> None:
         """Drain, then release everything. The hub may be opened again, as a new one."""
-        node = self._node
-        if node is None:
-            return
-        # The node is kept until it is closed, so requests in the meantime are refused as draining.
-        await node.close()
-        if self._node is not node:
-            return
-        self._node = None
-        self.metrics = Metrics()
-        self._engine = make_engine(self.url, self.settings)
+        await self._opening.close()
 
     # -- publishing
 
@@ -183,14 +163,14 @@ class Hub:
         """
         limit = self.settings.max_event
         item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit)
-        receipts = await (await self.open()).append([item])
+        receipts = await (await self.opened()).append([item])
         return receipts[0]
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
         """Publish all `events` or none. Each has topic and data, and may have event, retry and key."""
         events = check_batch(list(events), self.settings.max_batch)
         drafts = [draft_of(item, max_event=self.settings.max_event) for item in events]
-        return await (await self.open()).append(drafts) if drafts else []
+        return await (await self.opened()).append(drafts) if drafts else []
 
     def publish_soon(
         self,
@@ -209,12 +189,16 @@ class Hub:
         """
         loop = self.node.loop
         work = self.publish(topic, data, event=event, retry=retry, key=key)
-        return asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError:
+            work.close()
+            raise StartRefused("the event loop of this hub has just been closed") from None
 
     async def end(self, topic: str, reason: str = "ended") -> Receipt:
         """End a topic for good: its subscribers get `hub.end`, and publishes to it are refused."""
         item = end_draft(topic, reason, max_event=self.settings.max_event)
-        receipts = await (await self.open()).append([item])
+        receipts = await (await self.opened()).append([item])
         return receipts[0]
 
     # -- reading
@@ -227,12 +211,13 @@ class Hub:
         get the head first, then read the state, and have the client subscribe with
         `since=` that position.
         """
-        node = await self.open()
+        node = await self.opened()
         return node.window.position(node.window.head)
 
     def subscribers(self, topic: str) -> int:
         """Return how many streams of this process match `topic`."""
-        return 0 if self._node is None else self._node.subscribers(topic)
+        node = self._opening.node
+        return 0 if node is None else node.subscribers(topic)
 
     def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """
@@ -249,9 +234,9 @@ class Hub:
         return lambda function: self._add_hook(TopicHook(term, None, function), function)
 
     def _add_hook(self, hook: TopicHook, function: HookFunction) -> HookFunction:
-        self._hooks.append(hook)
-        if self._node is not None:
-            self._node.add_hook(hook)
+        self._opening.hooks.append(hook)
+        if self._opening.node is not None:
+            self._opening.node.add_hook(hook)
         return function
 
     def stream(
@@ -278,7 +263,7 @@ class Hub:
             self.metrics.refused.labels(error.code).inc()
             return ProblemResponse(error)
         heartbeat = self.settings.heartbeat
-        return HubStream(self.open, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
+        return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
 
 
 def default_max_streams() -> int:

@@ -217,6 +217,7 @@ FOR_PROGRAMS = {
     "invalid_id",
     "invalid_origin",
     "log_damaged",
+    "other_loop",
     "start_refused",
 }
 

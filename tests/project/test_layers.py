@@ -30,7 +30,7 @@ log.*
 engines.*
 delivery.*
 http.*
-workers hub
+workers opening hub
 server.*
 client.core.*
 client.aio.* client.sync.*

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 import weakref
@@ -36,6 +37,7 @@ class Drains:
         self._drainables: set[Drainable] = set()
         self._drains: dict[Drainable, asyncio.Task[None]] = {}
         self._process_stops = False
+        self._process = os.getpid()
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -50,6 +52,10 @@ class Drains:
         if self._process_stops:
             # Its request was already on the way when the signal came.
             self.start_drain()
+
+    def go_on(self) -> None:
+        """Do not drain what is registered from now on: the signal has not ended the process."""
+        self._process_stops = False
 
     def unregister(self, drainable: Drainable) -> None:
         self._drainables.discard(drainable)
@@ -97,7 +103,8 @@ class Drains:
                 signal.signal(number, DrainFirst(self, handler))
 
     def running_loop(self) -> asyncio.AbstractEventLoop | None:
-        loop = self._loop_ref()
+        # A forked child has a copy of a loop that seems to run.
+        loop = self._loop_ref() if os.getpid() == self._process else None
         return loop if loop is not None and loop.is_running() else None
 
     @property

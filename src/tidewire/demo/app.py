@@ -143,7 +143,7 @@ class Demo:
         topic = request.one("topic") or BROADCAST
         view = self.views.get(topic)
         now = asyncio.get_running_loop().time()
-        node = await self.hub.open()
+        node = await self.hub.opened()
         await answer_json(
             send,
             {

@@ -215,7 +215,7 @@ class Views:
         return view
 
     async def _streams(self, view: View) -> list[tuple[Subscriber, Wire]]:
-        node = await self.hub.open()
+        node = await self.hub.opened()
         return [(found, found.wire) for found in node.subscribers_of(view.topic) if found.wire]
 
     # -- the life of a view

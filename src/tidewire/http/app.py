@@ -51,7 +51,7 @@ class HubApp:
         self, hub: HubLike, cors: Cors, admission: Admission, allowed_hosts: Iterable[str] | None
     ) -> None:
         self._hub = hub
-        self._open = hub.open
+        self._open = hub.opened
         self._settings = hub.settings
         self._cors = cors
         self._admission = admission

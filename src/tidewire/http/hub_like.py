@@ -25,7 +25,7 @@ class HubLike(Protocol):
     def node(self) -> Node:
         """The open node. Raises `StartRefused` if the hub is not open."""
 
-    async def open(self) -> Node:
-        """Return the open node; open the hub if no lifespan did."""
+    async def opened(self) -> Node:
+        """Return the open node, even if it is draining; open the hub if no lifespan did."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...
