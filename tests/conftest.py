@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # A shell without job control has its background jobs ignore SIGINT. Children inherit what is ignored, and
 # only that: with a handler here, the programs that the tests start and interrupt begin with the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if os.environ.get("EAGER_TASKS"):
+    importlib.import_module("support.eager.sitecustomize")
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from .delivery.node import Node
 from .delivery.stopping import drains_of_loop
+from .delivery.tasks import start
 from .delivery.topic_hooks import TopicHook
 from .engines.by_url import make_engine
 from .errors import StartRefused
@@ -88,7 +89,7 @@ class Opening:
         if (node := self.here(claim=True)) is not None:
             return node
         if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.create_task(self._open())
+            self._attempt = start(self._open())
         # The first caller may be cancelled; the others wait for the same task.
         return await asyncio.shield(self._attempt)
 

@@ -21,6 +21,9 @@ from support.waiting import PATIENCE, POLL, wait_until
 
 T = TypeVar("T")
 
+# Has the `sitecustomize` by which the tests' children start their tasks eagerly, as the tests do.
+EAGER = Path(__file__).parent / "eager"
+
 OUTPUT = "--- its output ---"
 
 # Seconds for the rest of its output once a process has exited: what it started may hold the pipe open.
@@ -173,6 +176,8 @@ class Process:
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     env: dict[str, str | None] = {k: v for k, v in os.environ.items() if not k.startswith("TIDEWIRE_")}
     env |= {"PYTHONUNBUFFERED": "1", **changes}
+    if os.environ.get("EAGER_TASKS"):
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(EAGER), env.get("PYTHONPATH")]))
     return {k: v for k, v in env.items() if v is not None}
 
 

@@ -34,7 +34,7 @@ from .framing import Framing
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
-from .tasks import Tasks
+from .tasks import Tasks, start
 from .topic_hooks import TopicHook, TopicHooks
 
 # Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
@@ -322,7 +322,7 @@ class Node:
         """Finish publishes, end all streams properly, close the engine. Callers share one drain."""
         if self._drain is None:
             self.stopping.set()
-            self._drain = self.loop.create_task(self._drain_once())
+            self._drain = start(self._drain_once())
         await asyncio.shield(self._drain)
 
     async def _drain_once(self) -> None:

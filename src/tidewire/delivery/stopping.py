@@ -18,6 +18,8 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
+from .tasks import start
+
 logger = logging.getLogger("tidewire")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -63,7 +65,7 @@ class Drains:
     def start_drain(self) -> None:
         """Begin the drain of everything on this loop; what is being drained already goes on."""
         for drainable in self._drainables - self._drains.keys():
-            self._drains[drainable] = self._loop.create_task(self._drain(drainable))
+            self._drains[drainable] = start(self._drain(drainable))
 
     async def _drain(self, drainable: Drainable) -> None:
         try:

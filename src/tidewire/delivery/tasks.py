@@ -1,14 +1,25 @@
 """
-The background tasks of a node.
+Tasks that work in the background, and those of a node.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def start(work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
+    """
+    Start a task that takes its first step in the next step of the event loop, never before this returns.
+
+    With `asyncio.eager_task_factory`, `create_task` takes that step itself. The task could end before
+    the caller has stored it, and the program's code would run in the middle of a round.
+    """
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context)
 
 
 class Tasks:
@@ -20,8 +31,8 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def spawn(self, work: Awaitable[T]) -> asyncio.Future[T]:
-        task = asyncio.ensure_future(work)
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        task = start(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

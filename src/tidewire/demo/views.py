@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from ..delivery.subscriber import Subscriber, Wire
+from ..delivery.tasks import start
 from ..errors import NotFound, TidewireError
 from ..event_stream import Event
 from ..hub import Hub
@@ -117,7 +118,7 @@ class Views:
         view.stops_at = None
         if view.task is None:
             view.generator = "running"
-            view.task = asyncio.create_task(self._publish(view))
+            view.task = start(self._publish(view))
 
     def _on_last(self, topic: str) -> None:
         view = self._views.get(topic)

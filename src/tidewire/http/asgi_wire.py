@@ -14,6 +14,7 @@ from typing import Any
 
 from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import END_TIMEOUT, Subscriber
+from ..delivery.tasks import start
 from .asgi import Receive, Send, disconnected
 from .offer import Offer, check_cut, send_cut
 
@@ -105,8 +106,7 @@ class AsgiWire:
 
     def _start_sending(self) -> None:
         if self._sender is None and self._task is not None:
-            loop = asyncio.get_running_loop()
-            self._sender = loop.create_task(self._pump(), context=self._context)
+            self._sender = start(self._pump(), self._context)
 
     async def _pump(self) -> None:
         try:

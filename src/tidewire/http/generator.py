@@ -26,6 +26,7 @@ from .. import hub_events
 from ..delivery.deadlines import deadlines_of_loop
 from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import END_TIMEOUT
+from ..delivery.tasks import start
 from ..errors import InvalidInput, TidewireError
 from ..event_stream import Event, encode
 from ..log.drafts import as_text
@@ -98,9 +99,9 @@ class GeneratorStream:
         self._drains = drains_of_loop()
         self._opened = self._sent_at = self._loop.time()
         self._released = self._loop.create_future()
-        self._producer = asyncio.ensure_future(self._produce())
+        self._producer = start(self._produce())
         self._producer.add_done_callback(self._produced)
-        watch = asyncio.ensure_future(self._watch(receive))
+        watch = start(self._watch(receive))
         self._deadlines.watch(self, self._next_check(self._opened))
         self._drains.register(self)
         try:
@@ -264,7 +265,7 @@ class GeneratorStream:
             return None
         if self._sending_since is None:
             if now >= self._sent_at + self._silence:
-                self._heartbeat = asyncio.ensure_future(self._send_heartbeat())
+                self._heartbeat = start(self._send_heartbeat())
         elif now - self._sending_since >= self._settings.send_timeout:
             self._gone = True
             self._stop()

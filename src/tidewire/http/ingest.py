@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..delivery.node import Node
+from ..delivery.tasks import start
 from ..errors import TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
@@ -67,8 +68,8 @@ class Ingestion:
     async def run(self) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self._headers}
         await self._send(head)
-        reader = asyncio.ensure_future(self._read())
-        writer = asyncio.ensure_future(self._write())
+        reader = start(self._read())
+        writer = start(self._write())
         try:
             await self._store()
         except BadLine as bad:

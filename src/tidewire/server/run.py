@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
+from ..delivery.tasks import start
 from ..errors import StartRefused, TidewireError
 from ..settings import Settings
 from .listeners import bind_failure, bind_tcp, bind_unix, tls_context, url_of
@@ -115,7 +116,7 @@ class Lifespan(LifespanOn):
     failure = "the program did not start; see its log"
 
     async def startup(self) -> None:
-        self.main_task = asyncio.create_task(self.main())
+        self.main_task = start(self.main())
         await self.receive_queue.put({"type": "lifespan.startup"})
         await self.startup_event.wait()
         if self.startup_failed or self.error_occurred:

@@ -1,0 +1,40 @@
+"""
+Every event loop starts its tasks eagerly (Python 3.12): `EAGER_TASKS=1 make test`.
+
+A folder of its own: the children of the tests import it from their PYTHONPATH, as Python starts.
+"""
+
+import asyncio
+from typing import Any
+
+
+def factory(loop: Any, work: Any, **options: Any) -> Any:
+    # As `asyncio.eager_task_factory`, which refuses what uvloop gives it on Python 3.13.0.
+    return asyncio.Task(work, loop=loop, **{**options, "eager_start": True})
+
+
+def eager(new_loop: Any) -> Any:
+    def make(*args: Any, **options: Any) -> Any:
+        loop = new_loop(*args, **options)
+        loop.set_task_factory(factory)
+        return loop
+
+    return make
+
+
+original = asyncio.BaseEventLoop.__init__
+
+
+def init(loop: Any, *args: Any, **options: Any) -> None:
+    original(loop, *args, **options)
+    loop._task_factory = factory
+
+
+asyncio.BaseEventLoop.__init__ = init  # type: ignore[method-assign]
+
+try:
+    import uvloop
+except ImportError:
+    pass
+else:
+    uvloop.new_event_loop = eager(uvloop.new_event_loop)
