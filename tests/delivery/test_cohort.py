@@ -51,6 +51,9 @@ class Marked:
         self._window = window
         self.joins = Joins(window)
 
+    def is_end(self, selector: Selector, offset: int) -> bool:
+        return False
+
     @property
     def head(self) -> int:
         return self._window.head

@@ -128,6 +128,8 @@ class Cohort:
         subscriber.offset, announced, announcements = self._before if unwritten else self._progress
         if announcements > subscriber.joined:
             subscriber.announced = announced
+            # If it left while it was being written a hub.end, it needs no other one.
+            subscriber.end_sent = self._rounds.is_end(self.selector, announced)
         subscriber.silent_since = self.silent_since
         subscriber.live = False
         del self.members[subscriber]

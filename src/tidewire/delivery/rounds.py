@@ -65,6 +65,10 @@ class Rounds:
     def all_ended_by(self, selector: Selector, offset: int) -> bool:
         return self._window.all_ended_by(selector, offset)
 
+    def is_end(self, selector: Selector, offset: int) -> bool:
+        """Whether the topics of `selector` have ended, one of them with the entry at `offset`."""
+        return self._window.all_ended(selector) and offset in map(self._window.end_of, selector.topics)
+
     @property
     def horizon(self) -> int:
         """The offset through which each cohort knows its news."""
