@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .event_stream import Decoder, Event, encode
     from .http.responses import EventStreamResponse
     from .hub import Hub
+    from .items import End, Gap, Page
     from .log.entries import Receipt
     from .position import Position
 
@@ -22,9 +23,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Decoder",
+    "End",
     "Event",
     "EventStreamResponse",
+    "Gap",
     "Hub",
+    "Page",
     "Position",
     "Receipt",
     "TidewireError",
@@ -33,9 +37,12 @@ __all__ = [
 
 MODULES = {
     "Decoder": "event_stream",
+    "End": "items",
     "Event": "event_stream",
     "EventStreamResponse": "http.responses",
+    "Gap": "items",
     "Hub": "hub",
+    "Page": "items",
     "Position": "position",
     "Receipt": "log.entries",
     "TidewireError": "errors",

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
+from .delivery.local import Subscription
 from .delivery.node import Node
 from .delivery.topic_hooks import HookFunction, TopicHook
 from .errors import StartRefused, TidewireError
@@ -26,8 +27,17 @@ from .http.admission import Admission
 from .http.app import HubApp
 from .http.hub_stream import HubStream
 from .http.origins import VARY_ORIGIN, Cors
-from .http.requests import Request, SubscribeRequest, read_claim, read_control
+from .http.requests import (
+    MAX_HISTORY,
+    Request,
+    SubscribeRequest,
+    read_claim,
+    read_control,
+    read_limit,
+    read_since,
+)
 from .http.responses import AsgiResponse, ProblemResponse
+from .items import Page, page_in
 from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt
@@ -36,6 +46,8 @@ from .opening import Opening
 from .position import Position
 from .settings import Settings
 from .topics import Selector
+
+T = TypeVar("T")
 
 
 class Hub:
@@ -187,13 +199,7 @@ class Hub:
         Events are stored in the order of the calls. Do not block the event loop by
         waiting for the future. Raises `StartRefused` if the hub is not open.
         """
-        loop = self.node.loop
-        work = self.publish(topic, data, event=event, retry=retry, key=key)
-        try:
-            return asyncio.run_coroutine_threadsafe(work, loop)
-        except RuntimeError:
-            work.close()
-            raise StartRefused("the event loop of this hub has just been closed") from None
+        return self._soon(self.publish(topic, data, event=event, retry=retry, key=key))
 
     async def end(self, topic: str, reason: str = "ended") -> Receipt:
         """End a topic for good: its subscribers get `hub.end`, and publishes to it are refused."""
@@ -213,6 +219,47 @@ class Hub:
         """
         node = await self.opened()
         return node.window.position(node.window.head)
+
+    def subscribe(self, *topics: str, since: str | Position = "now") -> Subscription:
+        """
+        Return the stream of `topics` (or patterns) as an iterator: `async for`, or `for` in a thread.
+
+        `since`: as for `stream`. It yields events, `Gap`s and `End`s. What its consumer has not taken yet
+        stays in the log, not in a queue. It is a stream like any other: it counts as a subscriber, and a
+        drain ends it. Raises `InvalidInput` if a topic or `since` is not valid.
+        """
+        selector = Selector(topics, limit=self.settings.max_topics)
+        return Subscription(self.opened, self._loop, selector, read_since(str(since)))
+
+    async def history(self, *topics: str, since: str | Position = "start", limit: int = MAX_HISTORY) -> Page:
+        """
+        Return a page of the log: up to `limit` events of `topics` (or patterns), at most 1,000.
+
+        Pass its `next` as `since` to get the next page, or to subscribe. Raises `InvalidInput`, and
+        `Unavailable` if the engine cannot be reached.
+        """
+        selector = Selector(topics, limit=self.settings.max_topics)
+        claim = read_since(str(since))
+        read_limit(str(limit))
+        return page_in(await (await self.opened()).history(selector, claim, limit))
+
+    def history_soon(
+        self, *topics: str, since: str | Position = "start", limit: int = MAX_HISTORY
+    ) -> Future[Page]:
+        """As `history`, from any thread; return a future of the page, as `publish_soon` does of a receipt."""
+        return self._soon(self.history(*topics, since=since, limit=limit))
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self.node.loop
+
+    def _soon(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop())
+        except (StartRefused, RuntimeError) as error:
+            work.close()
+            if isinstance(error, StartRefused):
+                raise
+            raise StartRefused("the event loop of this hub has just been closed") from None
 
     def subscribers(self, topic: str) -> int:
         """Return how many streams of this process match `topic`."""

@@ -1,4 +1,4 @@
-"""What an iterator yields: events, and among them a hub's own events about the stream."""
+"""What the iterator of a subscription yields: events, and among them a hub's own; and pages of history."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from ...errors import Unavailable
-from ...event_stream import Event
+from .errors import Unavailable
+from .event_stream import Event
 
 
 class Gap(Event):
@@ -63,6 +63,9 @@ class End(Event):
         return str(members(self).get("reason", ""))
 
 
+# A hub's own events that only move the position of a stream.
+NOT_YIELDED = frozenset({"hub.position", "hub.open"})
+
 TYPED: dict[str, type[Event]] = {"hub.gap": Gap, "hub.end": End}
 
 
@@ -114,16 +117,19 @@ class Page:
         return len(self.events)
 
 
+def page_in(page: dict[str, Any]) -> Page:
+    """Return the page in the members of a hub's answer."""
+    events = [
+        typed(Event(item["data"], item["event"], item["id"], None, item["topic"])) for item in page["events"]
+    ]
+    gap = page["gap"]
+    missing = None if gap is None else Gap(orjson.dumps(gap).decode(), "hub.gap", page["next"])
+    return Page(events, page["next"], page["head"], page["more"], page["ended"], missing)
+
+
 def page_of(body: bytes) -> Page:
     """Return the page in a hub's answer. Raises `Unavailable` if it is anything else."""
     try:
-        page = orjson.loads(body)
-        events = [
-            typed(Event(item["data"], item["event"], item["id"], None, item["topic"]))
-            for item in page["events"]
-        ]
-        gap = page["gap"]
-        missing = None if gap is None else Gap(orjson.dumps(gap).decode(), "hub.gap", page["next"])
-        return Page(events, page["next"], page["head"], page["more"], page["ended"], missing)
+        return page_in(orjson.loads(body))
     except (ValueError, TypeError, KeyError) as error:
         raise Unavailable("the answer is not a page of a hub's history", code="not_a_hub") from error

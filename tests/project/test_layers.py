@@ -25,7 +25,7 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[2] / "src" / PACKAGE
 
 LAYERS = """
-errors settings pattern_table topics position event_stream hub_events metrics
+errors settings pattern_table topics position event_stream hub_events items metrics
 log.*
 engines.*
 delivery.*
@@ -35,16 +35,17 @@ server.*
 client.core.*
 client.aio.* client.sync.*
 testing.*
+pytest_plugin
 demo.*
 cli.*
 """
 
 PURE = """
-errors settings pattern_table topics position event_stream hub_events
+errors settings pattern_table topics position event_stream hub_events items
 log.entries log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
-client.core.reconnect client.core.items client.core.session
+client.core.reconnect client.core.session
 """
 
 # What a pure module does not touch. It is given the present time, and bytes.

@@ -13,7 +13,7 @@ The async client, for programs with asyncio.
 from __future__ import annotations
 
 from ...event_stream import Comment, Event
-from ..core.items import End, Gap, Page
+from ...items import End, Gap, Page
 from ..core.publishing import Receipt
 from ..core.reconnect import Change, Opened, Policy, Resumed, Stop, Wait
 from ..core.requests import Timeouts

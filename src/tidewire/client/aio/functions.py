@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 
+from ...items import Page
 from ..core import connecting
-from ..core.items import Page
 from ..core.publishing import Receipt
 from ..core.reconnect import Change, Policy
 from ..core.requests import Headers, Timeouts

@@ -20,8 +20,8 @@ import httpx2
 import orjson
 
 from ...errors import InvalidInput, TidewireError, Unavailable
+from ...items import Page, page_of
 from . import publishing, requests
-from .items import Page, page_of
 from .publishing import Batch, Receipt
 from .reconnect import Policy, is_transient, retry_wait
 from .requests import Headers, HeaderSource, Timeouts

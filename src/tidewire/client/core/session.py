@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ...errors import StreamRefused, TidewireError, TooLarge
 from ...event_stream import Comment, Decoder, Event
-from .items import End, members, typed
+from ...items import End, members, typed
 from .reconnect import (
     Change,
     Connect,

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import httpx2
 
+from ...items import Page
 from ..core.exchange import Exchange
-from ..core.items import Page
 from ..core.publishing import Batch, Cutter, Receipt
 from ..core.requests import Headers
 from ..core.subscription import run
