@@ -31,7 +31,10 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 
 # Imported where the user's program has it, and not declared.
-OPTIONAL = {"starlette": "responses are Starlette's too where Starlette is installed"}
+OPTIONAL = {
+    "pytest": "it loads the fixtures",
+    "starlette": "responses are Starlette's too where Starlette is installed",
+}
 
 # Declared and imported by others on our behalf.
 INDIRECT = {"uvloop": "uvicorn runs on it where it is installed"}
