@@ -149,7 +149,6 @@ class Opening:
         """Forget everything, in the child."""
         self._lock = threading.Lock()
         if self._loop is not None:
-            self.engine.leave_to_parent()
             # Collecting them would close files and connections that the parent uses.
             _left_to_parents.append((self.engine, self._node, self._attempt))
             self._attempt = None

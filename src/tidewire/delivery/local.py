@@ -42,7 +42,7 @@ class LocalWire:
         self.node = node
         self.items: deque[Event] = deque()
         self.over = False
-        self.cut = False  # it ended for another reason than the end of its topics or of the hub
+        self.broken = False  # it ended for another reason than the end of its topics or of the hub
         self.changed = asyncio.Event()
         self._subscriber = subscriber
         self._decoder = Decoder()
@@ -79,11 +79,14 @@ class LocalWire:
         return item
 
     def end(self) -> None:
-        self.cut = not (self.node.draining or isinstance(self._last, End))
+        self.broken = not (self.node.draining or isinstance(self._last, End))
         self.leave()
 
+    def cut(self) -> None:
+        self.abort()
+
     def abort(self) -> None:
-        self.cut = True
+        self.broken = True
         self.leave()
 
     def leave(self) -> None:
@@ -143,7 +146,7 @@ class Subscription(AsyncIterator[Event]):
                     return item
             if wire.over:
                 self._wire = None
-                if wire.cut and not self._closed:
+                if wire.broken and not self._closed:
                     raise Unavailable(
                         "the log cannot be read; subscribe again with since=last_event_id",
                         code="engine_unavailable",

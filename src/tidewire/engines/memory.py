@@ -66,9 +66,6 @@ class MemoryEngine:
     def release(self) -> None:
         """Do nothing: its timer ended with its loop."""
 
-    def leave_to_parent(self) -> None:
-        """Do nothing: memory is not shared."""
-
     # -- appending
 
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:

@@ -94,6 +94,3 @@ class Engine(Protocol):
 
         Also called if it was never opened, or if `open` failed or was cancelled.
         """
-
-    def leave_to_parent(self) -> None:
-        """In a forked child: let go of what both must not hold, such as a lock; do nothing else."""

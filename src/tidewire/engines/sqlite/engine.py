@@ -136,11 +136,6 @@ class SQLiteEngine:
         self._mover.close()
         self._file.close(clean=not (self._has_writer and self._writer.broken))
 
-    def leave_to_parent(self) -> None:
-        """Let go of the file's lock, in a forked child: the log stays its parent's."""
-        if self._has_file:
-            self._file.leave_to_parent()
-
     # -- appending
 
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:

@@ -405,10 +405,6 @@ class LogFile:
             self._db.close()
             self._door.release()
 
-    def leave_to_parent(self) -> None:
-        """Let go of the lock, in a forked child, and leave the file as it is."""
-        self._lock.release()
-
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
