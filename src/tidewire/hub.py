@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 from .delivery.local import Subscription
 from .delivery.node import Node
 from .delivery.topic_hooks import HookFunction, TopicHook
-from .errors import StartRefused, TidewireError
+from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
 from .http.hub_stream import HubStream
@@ -45,9 +46,11 @@ from .metrics import Metrics
 from .opening import Opening
 from .position import Position
 from .settings import Settings
-from .topics import Selector
+from .topics import Selector, check_publish_topic
 
 T = TypeVar("T")
+
+logger = logging.getLogger("tidewire")
 
 
 class Hub:
@@ -287,12 +290,19 @@ class Hub:
         return function
 
     def stream(
-        self, request: Any, *topics: str, since: str | None = None, control: bool = True
+        self,
+        request: Any,
+        *topics: str,
+        patterns: Iterable[str] = (),
+        since: str | None = None,
+        control: bool = True,
     ) -> AsgiResponse:
         """
-        Return the response that streams `topics` (or patterns) to the client of `request`.
+        Return the response that streams `topics`, and what matches `patterns`, to the client of `request`.
 
-        `request` is the framework's request or the ASGI scope. The stream resumes
+        `request` is the framework's request or the ASGI scope. A topic may have a part that
+        the client chose: it never becomes a pattern. If it is not a valid topic, the
+        response is 404 (`no_such_topic`) and one line is logged. The stream resumes
         at the client's `Last-Event-ID` or `last_event_id=`; without them it starts
         at `since`: `now`, `start`, a position, `last:N`, a duration such as `10m`,
         or an ISO 8601 time. With `control=False` it is a plain stream: no `hub.*`
@@ -302,7 +312,8 @@ class Hub:
         """
         try:
             read = Request(getattr(request, "scope", request))
-            selector = Selector(topics, limit=self.settings.max_topics)
+            check_stream_topics(topics)
+            selector = Selector([*topics, *patterns_of(patterns)], limit=self.settings.max_topics)
             claim = read_claim(read, since or "now", query=False)
             asked = read_control(read)
             wanted = SubscribeRequest(selector, claim, asked == "open", asked == "none" or not control)
@@ -311,6 +322,27 @@ class Hub:
             return ProblemResponse(error)
         heartbeat = self.settings.heartbeat
         return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
+
+
+def check_stream_topics(topics: Iterable[str]) -> None:
+    """Raise `NotFound` for what is not a topic: the program made it of what its client sent."""
+    for topic in topics:
+        try:
+            check_publish_topic(topic)
+        except (InvalidInput, Reserved) as error:
+            logger.warning(
+                "hub.stream got %.100r, which is not a topic: %s (pass a pattern as patterns=[...])",
+                topic,
+                error.detail,
+            )
+            raise NotFound("there is no such topic", code="no_such_topic") from None
+
+
+def patterns_of(patterns: Iterable[str]) -> Iterable[str]:
+    # A str is an iterable of str too, and each of its `*` would be a pattern.
+    if isinstance(patterns, str):
+        raise TypeError("pass a list of patterns to hub.stream, not a str")
+    return patterns
 
 
 def default_max_streams() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -166,7 +167,7 @@ async def test_a_stream_that_is_not_taken_over_drains_when_the_server_stops() ->
 @pytest.mark.parametrize(
     ("headers", "topics", "since", "status", "code"),
     [
-        ({}, ["a*"], None, 400, "invalid_pattern"),
+        ({}, [], None, 400, "missing_topic"),
         ({}, ["news"], "yesterday", 400, "invalid_since"),
         ({"last_event_id": "x" * 10_000}, ["news"], None, 431, "head_too_large"),
     ],
@@ -205,6 +206,49 @@ async def test_a_program_resumes_by_query_too(query: str, start: int) -> None:
         other.scope["query_string"] = b"lasteventid=" + str(ids[start]).encode()
         await other.ask(hub, "news")
         assert (other.status, orjson.loads(other.body)["code"]) == (400, "invalid_query")
+
+
+@pytest.mark.parametrize("name", ["*", "**", "a*", "", "x\n", "x" * 600, "\ud800"])
+@virtual
+async def test_what_a_client_puts_into_a_topic_never_becomes_a_pattern(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (hub := Hub()).lifespan():
+        client = Client()
+        with caplog.at_level(logging.WARNING, "tidewire"):
+            await client.ask(hub, "announcements", "rooms/" + name if name else "")
+        assert (client.status, client.ended) == (404, True)
+        assert orjson.loads(client.body)["code"] == "no_such_topic"
+        (line,) = caplog.messages
+        assert "patterns=" in line
+        assert len(line) < 300
+        assert "\n" not in line
+        assert hub.node.streams_open == 0
+
+
+@pytest.mark.parametrize("topic", ["$sys", "/.well-known/x"])
+@virtual
+async def test_a_reserved_name_is_not_a_topic_of_a_program(topic: str) -> None:
+    async with (hub := Hub()).lifespan():
+        client = Client()
+        await client.ask(hub, topic)
+        assert (client.status, orjson.loads(client.body)["code"]) == (404, "no_such_topic")
+
+
+@virtual
+async def test_patterns_are_said_as_such() -> None:
+    async with (hub := Hub()).lifespan():
+        client, bad = Client(), Client()
+        client.ask(hub, "news", patterns=["rooms/*"])
+        await quiet()
+        for topic in ("news", "rooms/a", "other"):
+            await hub.publish(topic, "x")
+        await quiet()
+        assert [item.topic for item in client.items[2:] if isinstance(item, Event)] == ["news", "rooms/a"]
+        await bad.ask(hub, patterns=["a*"])
+        assert (bad.status, orjson.loads(bad.body)["code"]) == (400, "invalid_pattern")
+        with pytest.raises(TypeError, match="a list of patterns"):
+            hub.stream(Client().scope, patterns="rooms/*")
 
 
 async def refused(hub: Hub, code: str, status: int) -> None:

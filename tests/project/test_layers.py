@@ -34,6 +34,7 @@ workers opening hub
 server.*
 client.core.*
 client.aio.* client.sync.*
+integrations.*
 testing.*
 pytest_plugin
 demo.*

@@ -39,10 +39,10 @@ class AsgiResponse(Base):
 
 
 class ProblemResponse(AsgiResponse):
-    """The response to a request for a stream that is refused."""
+    """The response to a request that is refused; `publish`: whether it would have changed something."""
 
-    def __init__(self, error: TidewireError) -> None:
-        status, headers, self._content = problem(error, publish=False)
+    def __init__(self, error: TidewireError, *, publish: bool = False) -> None:
+        status, headers, self._content = problem(error, publish=publish)
         super().__init__(status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,39 @@
+"""
+A hub in a Starlette program: `install(app, hub)` opens it with the program and answers its errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ..errors import TidewireError
+from ..http.responses import ProblemResponse
+from ..hub import Hub
+
+
+def install(app: Any, hub: Hub) -> None:
+    """
+    Open `hub` with the program and make the errors that it raises in routes problem+json.
+
+    `app` is a `Starlette` or `FastAPI` object. Call it once, before the program starts. The hub
+    opens before the program's own lifespan starts and closes after that has ended.
+    """
+    own = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with hub.lifespan(), own(app) as state:
+            yield state
+
+    app.router.lifespan_context = lifespan
+    app.add_exception_handler(TidewireError, answer)
+
+
+async def answer(request: Any, error: TidewireError) -> ProblemResponse:
+    """Return the response to a request in which `error` was raised. Raises `error` if it is no refusal."""
+    # A WebSocket has no response, and what has no status of its own belongs into the program's log.
+    if request.scope["type"] != "http" or error.status == TidewireError.status:
+        raise error
+    return ProblemResponse(error, publish=request.method not in ("GET", "HEAD"))
