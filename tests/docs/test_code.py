@@ -86,6 +86,12 @@ def check_mounted(program: Program, url: str) -> None:
     assert httpx2.post(f"{url}/hub/events/orders/7", content="paid", headers=origin).status_code == 200
 
 
+def check_litestar(program: Program, url: str) -> None:
+    with connect(f"{url}/hub/events/orders/7") as stream:
+        httpx2.post(f"{url}/hub/events/orders/7", content="paid").raise_for_status()
+        assert next(iter(stream)).data == "paid"
+
+
 def check_other_framework(program: Program, url: str) -> None:
     with connect(url) as stream:
         program["hub"].publish_soon("news", "hello").result(PATIENCE)
@@ -114,6 +120,7 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#stream": check_may_read,
     "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
+    "docs/how-to/fastapi.md#litestar": check_litestar,
     "docs/how-to/generators.md#stream-from-a-generator": check_clock,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
 }

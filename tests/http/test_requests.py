@@ -63,6 +63,15 @@ def request(path: str = "/events/a", method: str = "GET", root: str = "", **head
         ({"path": "/events/a"}, "/events/a"),
         ({"path": "/events/a", "raw_path": b"/events/a?x=1"}, "/events/a"),
         ({"path": "/hubs/a", "raw_path": b"/hubs/a", "root_path": "/hub"}, "/hubs/a"),
+        ({"path": "/hub/a", "raw_path": b"/hub/hub/a", "root_path": "/hub"}, "/hub/a"),
+        # Middleware rewrites the path and leaves the raw one.
+        ({"path": "/events/a", "raw_path": b"/v1/stream/a"}, "/events/a"),
+        ({"path": "/hub/events/a", "raw_path": b"/v1/stream/a", "root_path": "/hub"}, "/events/a"),
+        ({"path": "/events/a/", "raw_path": b"/v1/stream/a"}, "/events/a/"),
+        # Litestar cuts the mount point off, and adds a slash if there is none.
+        ({"path": "/events/a/", "raw_path": b"/hub/events/a"}, "/events/a"),
+        ({"path": "/events/a/", "raw_path": b"/hub/events/a/"}, "/events/a/"),
+        ({"path": "/events/a b/", "raw_path": b"/hub/events/a%20b"}, "/events/a b"),
     ],
 )
 def test_path_below_the_mount(scope: dict[str, Any], path: str) -> None:

@@ -67,15 +67,25 @@ class Request:
 
 
 def path_below_mount(scope: Mapping[str, Any]) -> str:
-    """Return the path below the mount point, percent-decoded once."""
-    raw = scope.get("raw_path")
+    """
+    Return the path below the mount point, percent-decoded once.
+
+    Middleware may rewrite `path` and leave `raw_path` as the client sent it. So `raw_path` counts only
+    where it is `root_path` and `path`.
+    """
     path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    raw = scope.get("raw_path")
     if raw is not None:
         try:
-            path = unquote_to_bytes(raw.partition(b"?")[0]).decode()
+            sent = unquote_to_bytes(raw.partition(b"?")[0]).decode()
         except UnicodeDecodeError:
             raise InvalidInput("the path is not UTF-8", code="invalid_utf8") from None
-    root: str = scope.get("root_path", "").rstrip("/")
+        if sent == root + path:
+            return path
+        # Litestar ends the path of a mounted app with a slash that the client did not send.
+        if path != sent and path.endswith("/") and sent.endswith(path[:-1]):
+            path = path[:-1]
     return path[len(root) :] if root and path.startswith(root + "/") else path
 
 
