@@ -57,6 +57,15 @@ def test_e03_own_pages_allowed_origins_and_programs_may_write(hub: Served) -> No
         assert hub.ask("POST", "/events/e03b", b"x", headers).status == 200
 
 
+def test_e03_a_page_whose_proxy_rewrites_host_may_write(hub: Served) -> None:
+    page = {"Origin": "http://localhost:5173", "Host": f"127.0.0.1:{hub.port}"}
+    for headers in ({"Sec-Fetch-Site": "same-origin"}, {"X-Forwarded-Host": "localhost:5173"}):
+        assert hub.ask("POST", "/events/e03c", b"x", {**page, **headers}).status == 200
+    for headers in ({"Sec-Fetch-Site": "same-site"}, {}):
+        assert hub.ask("POST", "/events/e03c", b"x", {**page, **headers}).status == 403
+    hub.process.wait_line("refused the POST of a page of http://localhost:5173, .*--allowed-origin")
+
+
 def test_e04_cookies_from_a_foreign_page(hub: Served) -> None:
     refused = hub.ask("GET", "/events/e04", headers={**EVIL, "Cookie": "session=1"})
     assert (refused.status, refused.json()["code"]) == (403, "cross_site")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import Any
 
@@ -35,7 +36,13 @@ from tidewire.log.entries import Since
 from tidewire.position import Position
 
 
-def request(path: str = "/events/a", method: str = "GET", root: str = "", **headers: str) -> Request:
+def request(
+    path: str = "/events/a",
+    method: str = "GET",
+    root: str = "",
+    client: str | None = "203.0.113.7",
+    **headers: str,
+) -> Request:
     path, _, query = path.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -43,6 +50,7 @@ def request(path: str = "/events/a", method: str = "GET", root: str = "", **head
         "path": root + path,
         "raw_path": (root + path).encode(),
         "root_path": root,
+        "client": client and (client, 50_000),
         "query_string": query.encode(),
         "headers": [
             (name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()
@@ -255,6 +263,79 @@ def test_cross_site_rule() -> None:
             cors.check(request(method="POST", host="hub.example", **headers))
     with pytest.raises(Forbidden):
         cors.check(request(host="hub.example", origin="https://evil.example", cookie="a=b"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://hub.example", "hub.example:443"),
+        ("http://hub.example", "hub.example:80"),
+        ("https://hub.example:8443", "hub.example:8443"),
+        ("http://[::1]", "[::1]:80"),
+    ],
+)
+def test_default_ports_make_no_other_origin(origin: str, host: str) -> None:
+    Cors([]).check(request(method="POST", host=host, origin=origin))
+    Cors([origin + {"http": ":80", "https": ":443"}[origin.partition(":")[0]]])
+    with pytest.raises(Forbidden):
+        Cors([]).check(request(method="POST", host=host.rpartition(":")[0] + ":81", origin=origin))
+
+
+def test_an_allowed_origin_may_name_its_default_port() -> None:
+    cors = Cors(["https://Friend.example:443"])
+    cors.check(request(method="POST", host="hub.example", origin="https://friend.example"))
+
+
+def test_a_browser_says_itself_that_a_page_is_the_hubs_own() -> None:
+    page = {"origin": "http://localhost:5173", "host": "localhost:8000"}  # behind Vite with changeOrigin
+    Cors([]).check(request(method="POST", sec_fetch_site="same-origin", **page))
+    for site in ("same-site", "cross-site", "none"):
+        with pytest.raises(Forbidden):
+            Cors([]).check(request(method="POST", sec_fetch_site=site, **page))
+
+
+@pytest.mark.parametrize(
+    ("headers", "client", "own"),
+    [
+        ({}, "127.0.0.1", True),
+        ({}, None, True),  # on a unix socket
+        ({}, "203.0.113.7", False),
+        ({"x_forwarded_for": "198.51.100.1, 203.0.113.7"}, "203.0.113.7", True),
+        ({"x_forwarded_for": "198.51.100.1"}, "203.0.113.7", False),
+        ({"sec_fetch_site": "cross-site"}, "127.0.0.1", False),
+    ],
+)
+def test_a_trusted_proxy_says_which_host_it_is(
+    headers: dict[str, str], client: str | None, own: bool
+) -> None:
+    page = {"host": "backend:8000", "origin": "https://hub.example", "x_forwarded_host": "hub.example, b"}
+    asked = request(method="POST", client=client, **page, **headers)
+    with contextlib.nullcontext() if own else pytest.raises(Forbidden):
+        Cors([]).check(asked)
+
+
+def test_a_foreign_page_is_one_line_that_says_how_to_allow_it(caplog: pytest.LogCaptureFixture) -> None:
+    cors = Cors([])
+    for _ in range(3):
+        for origin in ("https://app.example", "https://other.example", "null", "http://["):
+            cors.check(request(host="hub.example", origin=origin))
+            with pytest.raises(Forbidden):
+                cors.check(request(method="POST", host="hub.example", origin=origin))
+        cors.check(request(host="hub.example", origin="https://hub.example"))
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "no CORS header for the GET of a page of https://app.example",
+        "refused the POST of a page of https://app.example",
+        "no CORS header for the GET of a page of https://other.example",
+        "refused the POST of a page of https://other.example",
+    ]
+    assert "--allowed-origin https://app.example " in caplog.messages[0]
+
+
+def test_the_log_does_not_grow_with_the_origins_that_are_sent(caplog: pytest.LogCaptureFixture) -> None:
+    cors = Cors([])
+    for number in range(1_000):
+        cors.check(request(host="hub.example", origin=f"https://{number}.example"))
+    assert len(caplog.messages) == 100
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The types of ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html), and wa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -20,6 +20,6 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-def address_in(scope: Scope) -> str | None:
+def address_in(scope: Mapping[str, Any]) -> str | None:
     """Return the address of the client, or None if the server does not know it."""
     return scope["client"][0] if scope.get("client") else None

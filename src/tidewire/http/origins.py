@@ -4,16 +4,28 @@ Protection from web pages: which origins may use a hub, and which host names it 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from ..errors import Forbidden, InvalidInput, Misdirected
+from .admission import is_loopback
 from .asgi import Headers
 from .requests import Request
 
+logger = logging.getLogger("tidewire")
+
 # In every response: a cache must not serve one origin's response to another.
 VARY_ORIGIN: Headers = [(b"vary", b"origin")]
+
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+# Methods that change nothing.
+READING = ("GET", "HEAD", "OPTIONS")
+
+# Log lines about origins, at the most: anyone can send any origin.
+MAX_LOGGED = 100
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
@@ -27,23 +39,37 @@ class Cors:
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = frozenset(check_origin(origin) for origin in allowed)
+        self._logged: set[tuple[str, bool]] = set()
 
     def check(self, request: Request) -> None:
         """Refuse what another site's page makes a browser send. Without an Origin (curl) all is allowed."""
         origin = request.header(b"origin")
-        writes = request.method not in ("GET", "HEAD", "OPTIONS")
+        site = request.header(b"sec-fetch-site")
+        # No page can set this header, and where a proxy rewrites Host, a page's own origin looks foreign.
+        if site == "same-origin":
+            return
         if origin is None:
-            foreign = request.header(b"sec-fetch-site") == "cross-site"
+            foreign = site == "cross-site"
         else:
-            foreign = not self.own(request, origin) and origin not in self.allowed
-        if foreign and (writes or b"cookie" in request.headers):
+            foreign = not own(request, origin) and origin not in self.allowed
+        refused = foreign and (request.method not in READING or b"cookie" in request.headers)
+        if foreign and origin is not None:
+            self._log(request, origin, refused)
+        if refused:
             raise Forbidden("pages of another origin may not do this; allow the origin at the hub")
 
-    def own(self, request: Request, origin: str) -> bool:
-        # The scheme is not compared: behind a proxy that terminates TLS the hub sees http. What follows
-        # it is compared as text: a URL parser raises for some texts, such as `http://[` (attack E14).
-        host = request.header(b"host") or ""
-        return host != "" and origin.partition("://")[2].lower() == host.lower()
+    def _log(self, request: Request, origin: str, refused: bool) -> None:
+        """Say, once for each origin, what its pages cannot do and how to allow it."""
+        if not is_origin(origin) or (origin, refused) in self._logged or len(self._logged) >= MAX_LOGGED:
+            return
+        self._logged.add((origin, refused))
+        logger.warning(
+            "%s of a page of %.200s, another origin; --allowed-origin %.200s allows it, in a program"
+            " Hub(allowed_origins=[...])",
+            f"refused the {request.method}" if refused else f"no CORS header for the {request.method}",
+            origin,
+            origin,
+        )
 
     def headers(self, request: Request | None) -> Headers:
         """Return the headers that every response has."""
@@ -72,13 +98,48 @@ class Cors:
         return headers
 
 
+def own(request: Request, origin: str) -> bool:
+    """Return whether `origin` is that of the hub as its clients see it."""
+    # The scheme is not compared: behind a proxy that terminates TLS the hub sees http. What follows
+    # it is compared as text: a URL parser raises for some texts, such as `http://[` (attack E14).
+    scheme, _, name = origin.lower().partition("://")
+    name = without_port(name, scheme)
+    hosts = (request.header(b"host"), forwarded_host(request))
+    return any(host and without_port(host.lower(), scheme) == name for host in hosts)
+
+
+def forwarded_host(request: Request) -> str | None:
+    """
+    Return the Host that a trusted proxy received, or None.
+
+    A proxy is trusted on this machine, and where the server took the client's address from its
+    `X-Forwarded-For`. Where the browser itself says what is foreign, nothing else is asked: a program
+    that lets all pages send all headers would let them send this one.
+    """
+    host = request.header(b"x-forwarded-host")
+    if host is None or b"sec-fetch-site" in request.headers:
+        return None
+    clients = [name.strip() for name in (request.header(b"x-forwarded-for") or "").split(",")]
+    client = request.client
+    if client is None or is_loopback(client) or client in clients:
+        return host.partition(",")[0].strip()
+    return None
+
+
+def without_port(host: str, scheme: str) -> str:
+    """Return `host` without the default port of `scheme`."""
+    return host.removesuffix(DEFAULT_PORTS.get(scheme, " "))
+
+
 def check_origin(origin: str) -> str:
     if not is_origin(origin):
         raise InvalidInput(
             f"an allowed origin must be a scheme and a host, such as https://example.com, not {origin!r}",
             code="invalid_origin",
         )
-    return origin
+    scheme, _, host = origin.lower().partition("://")
+    # As browsers spell it.
+    return f"{scheme}://{without_port(host, scheme)}"
 
 
 def is_origin(text: str) -> bool:

@@ -21,6 +21,7 @@ from ..errors import (
 from ..log.entries import Since
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
+from .asgi import address_in
 
 MAX_HISTORY = 1_000
 # No position of any hub is longer. Beyond this limit the head itself is refused.
@@ -34,11 +35,12 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class Request:
     """One HTTP request, read from an ASGI scope. Raises `InvalidInput` if path or query are not UTF-8."""
 
-    __slots__ = ("headers", "http_version", "method", "path", "query", "scheme")
+    __slots__ = ("client", "headers", "http_version", "method", "path", "query", "scheme")
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.method: str = scope["method"]
         self.scheme: str = scope.get("scheme", "http")
+        self.client: str | None = address_in(scope)
         self.http_version: str = scope.get("http_version", "1.1")
         self.path = path_below_mount(scope)
         self.query = parse_query(scope.get("query_string", b""))
