@@ -63,11 +63,13 @@ class GeneratorStream:
         content: AsyncIterable[Item] | Iterable[Item],
         settings: Settings,
         max_age: float | None,
+        path: str,
         send: Send,
         control: bool = True,
     ) -> None:
         self.due = 0
         self._control = control  # whether an error may be told by a `hub.error`
+        self._path = path
         self._content = content
         self._settings = settings
         self._max_age = max_age
@@ -181,7 +183,7 @@ class GeneratorStream:
     def _iterator(self) -> AsyncIterator[Item]:
         if isinstance(self._content, AsyncIterable):
             return aiter(self._content)
-        self._thread = OwnThread()
+        self._thread = OwnThread(self._path)
         return in_thread(self._content, self._thread)
 
     async def _close(self, iterator: AsyncIterator[Item]) -> None:
@@ -208,7 +210,7 @@ class GeneratorStream:
 
     def _fail(self, error: BaseException) -> None:
         if not self._abandoned:
-            self._failure = hub_events.error(log_failure(error))
+            self._failure = hub_events.error(log_failure(error, self._path))
 
     async def _watch(self, receive: Receive) -> None:
         await disconnected(receive)
@@ -332,14 +334,13 @@ def encode_item(item: Item) -> bytes:
     raise InvalidInput(f"yield an Event, str or dict, not {type(item).__name__}", code="invalid_event")
 
 
-def log_failure(error: BaseException) -> str:
-    """Log in one line what the program's iterable raised; return the error code for the client."""
+def log_failure(error: BaseException, path: str) -> str:
+    """Log what the program's iterable raised; return the error code for the client."""
     if isinstance(error, Failed):
         error = error.error
     what = " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
-    logger.error("the generator of a stream failed: %s", what)
-    # The traceback is only for debugging the program.
-    logger.debug("traceback of the failed generator", exc_info=error)
+    # With the exception itself, which tools such as Sentry take from the record.
+    logger.error("the generator of the stream at %s failed: %s", path, what, exc_info=error)
     return error.code if isinstance(error, TidewireError) else "internal"
 
 
@@ -361,7 +362,8 @@ async def in_thread(content: Iterable[Item], thread: OwnThread) -> AsyncIterator
 class OwnThread:
     """A thread for one iterable. It runs calls for the event loop, one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self._path = path  # of the request, for the log
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], Any] | None] = SimpleQueue()
         self._ended: asyncio.Future[Any] | None = None
@@ -401,7 +403,7 @@ class OwnThread:
             except BaseException as error:  # nothing else in this thread would catch it
                 raised = error
             try:
-                self._loop.call_soon_threadsafe(answer, future, result, raised)
+                self._loop.call_soon_threadsafe(answer, future, result, raised, self._path)
             except RuntimeError:
                 return  # the loop is closed
 
@@ -411,12 +413,12 @@ def release(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | None) -> None:
+def answer(future: asyncio.Future[Any], result: Any, raised: BaseException | None, path: str) -> None:
     if raised is None:
         if not future.done():
             future.set_result(result)
     elif future.done():
-        log_failure(raised)
+        log_failure(raised, path)
     else:
         future.set_exception(Failed(raised))
 

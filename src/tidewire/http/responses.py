@@ -114,7 +114,9 @@ class EventStreamResponse(AsgiResponse):
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Send the whole stream. Return whether its connection must be cut."""
-        stream = GeneratorStream(self._content, self.settings, self._max_age, send, self._control)
+        stream = GeneratorStream(
+            self._content, self.settings, self._max_age, scope["path"], send, self._control
+        )
         offer = offer_in(scope)
         if offer is not None:
             offer.on_stopping(drains_of_loop().start_drain)
