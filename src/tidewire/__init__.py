@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import TidewireError
     from .event_stream import Decoder, Event, encode
+    from .http.hub_stream import HubStream
     from .http.responses import EventStreamResponse
     from .hub import Hub
     from .items import End, Gap, Page
@@ -28,6 +29,7 @@ __all__ = [
     "EventStreamResponse",
     "Gap",
     "Hub",
+    "HubStream",
     "Page",
     "Position",
     "Receipt",
@@ -42,6 +44,7 @@ MODULES = {
     "EventStreamResponse": "http.responses",
     "Gap": "items",
     "Hub": "hub",
+    "HubStream": "http.hub_stream",
     "Page": "items",
     "Position": "position",
     "Receipt": "log.entries",

@@ -26,7 +26,7 @@ from .delivery.topic_hooks import HookFunction, TopicHook
 from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
-from .http.hub_stream import HubStream
+from .http.hub_stream import HubStream, RefusedStream
 from .http.origins import VARY_ORIGIN, Cors
 from .http.requests import (
     MAX_HISTORY,
@@ -37,7 +37,6 @@ from .http.requests import (
     read_limit,
     read_since,
 )
-from .http.responses import AsgiResponse, ProblemResponse
 from .items import Page, page_in
 from .log.drafts import check_batch, draft, draft_of, end_draft
 from .log.engine import Durability
@@ -296,7 +295,7 @@ class Hub:
         patterns: Iterable[str] = (),
         since: str | None = None,
         control: bool = True,
-    ) -> AsgiResponse:
+    ) -> HubStream:
         """
         Return the response that streams `topics`, and what matches `patterns`, to the client of `request`.
 
@@ -319,7 +318,7 @@ class Hub:
             wanted = SubscribeRequest(selector, claim, asked == "open", asked == "none" or not control)
         except TidewireError as error:
             self.metrics.refused.labels(error.code).inc()
-            return ProblemResponse(error)
+            return RefusedStream(error)
         heartbeat = self.settings.heartbeat
         return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
 

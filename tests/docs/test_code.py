@@ -103,6 +103,11 @@ def check_clock(program: Program, url: str) -> None:
         assert next(iter(stream)).event == "tick"
 
 
+def check_words(program: Program, url: str) -> None:
+    with connect(f"{url}/answer") as stream:
+        assert next(iter(stream)).json() == {"text": "the"}
+
+
 def check_state(program: Program, url: str) -> None:
     httpx2.put(f"{url}/orders/7", params={"status": "open"}).raise_for_status()
     state = httpx2.get(f"{url}/orders").json()
@@ -118,10 +123,12 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     f"{TUTORIAL}#in-your-own-program": check_orders,
     "docs/how-to/fastapi.md#open-it-with-the-program": check_starts,
     "docs/how-to/fastapi.md#stream": check_may_read,
+    "docs/how-to/fastapi.md#database-sessions-and-other-dependencies": check_may_read,
     "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
     "docs/how-to/fastapi.md#litestar": check_litestar,
     "docs/how-to/generators.md#stream-from-a-generator": check_clock,
+    "docs/how-to/generators.md#a-route-that-yields": check_words,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
 }
 

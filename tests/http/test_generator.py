@@ -686,6 +686,23 @@ async def test_the_exception_itself_is_logged_with_the_path(
     assert functions[-1] == generator.__name__
 
 
+async def test_the_arguments_of_a_starlette_response() -> None:
+    done: list[str] = []
+
+    async def background() -> None:
+        done.append("background")
+
+    response = EventStreamResponse(iter(["x"]), 201, {"X-Own": "yes"}, "text/plain", background)
+    assert (response.status_code, response.media_type) == (201, "text/plain")
+    head = dict(response.raw_headers)
+    assert (head[b"content-type"], head[b"x-own"]) == (b"text/plain", b"yes")
+    assert head[b"cache-control"] == b"no-store, no-transform"
+    client = Client()
+    request = client.ask(response)
+    await request
+    assert (client.ended, done) == (True, ["background"])
+
+
 @pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, Event("x"), 5, None, endless])
 def test_content_that_is_not_an_iterable_of_events_is_refused(content: Any) -> None:
     with pytest.raises(TypeError, match="iterable of events"):

@@ -161,6 +161,33 @@ async def test_a_stream_that_is_not_taken_over_drains_when_the_server_stops() ->
         assert hub.node.draining
 
 
+@virtual
+async def test_what_is_to_be_done_after_a_stream_that_was_taken_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub, done = Hub(), asyncio.Event()
+
+    async def background() -> None:
+        await asyncio.sleep(hub.settings.drain / 2)
+        done.set()
+        raise ValueError("after it")
+
+    async with hub.lifespan():
+        client, offer = Client(), Offer(taken=True)
+        client.scope["extensions"] = {"tidewire.stream": offer}
+        response = hub.stream(client.scope, "news")
+        response.background = background
+        await response(client.scope, client.receive, client.send)
+        assert offer.armed
+        subscriber = offer.armed[1]
+        assert not done.is_set()
+        subscriber.lost()
+        subscriber.lost()
+    # A hub that closes waits for it.
+    assert done.is_set()
+    assert caplog.messages == ["a background task of a stream failed"]
+
+
 # -- refused
 
 

@@ -10,10 +10,11 @@ Everything here runs on one event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from .. import hub_events
@@ -36,6 +37,8 @@ from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
 from .tasks import Tasks, start
 from .topic_hooks import TopicHook, TopicHooks
+
+logger = logging.getLogger("tidewire")
 
 # Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
 PREPARE_TIMEOUT = 0.5
@@ -63,6 +66,7 @@ class Node:
         self.settings = settings
         self.metrics = metrics
         self._tasks = Tasks()
+        self._after = Tasks()  # what programs want done after streams
         self._hooks = TopicHooks(self._tasks.spawn)
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
@@ -87,6 +91,8 @@ class Node:
     async def close(self) -> None:
         """Drain, if that was not done, and stop all that still runs."""
         await self.drain()
+        await self._until(lambda: not self._after, self.settings.drain)
+        await self._after.cancel()
         await self._tasks.cancel()
 
     @property
@@ -241,6 +247,9 @@ class Node:
     def lost(self, subscriber: Subscriber) -> None:
         self._ending.discard(subscriber)
         self._forget(subscriber, "lost")
+        if subscriber.after is not None:
+            self._after.spawn(run_after(subscriber.after))
+            subscriber.after = None
 
     def server_stopping(self) -> None:
         self._drains.start_drain()
@@ -373,3 +382,11 @@ class Node:
 
 def not_judged() -> Unavailable:
     return Unavailable("where the stream starts is not known yet", code="engine_unavailable", retry_after=1)
+
+
+async def run_after(work: Callable[[], Awaitable[None]]) -> None:
+    """Run what a program wants done after a stream whose request is long over. An exception is logged."""
+    try:
+        await work()
+    except Exception:
+        logger.exception("a background task of a stream failed")

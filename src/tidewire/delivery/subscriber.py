@@ -19,6 +19,7 @@ from .framing import Framing
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
 
     from .cohort import Cohort
     from .node import Node
@@ -73,6 +74,7 @@ class Subscriber:
     __slots__ = (
         "acknowledged",
         "address",
+        "after",
         "announced",
         "claim",
         "cohort",
@@ -111,6 +113,7 @@ class Subscriber:
         self.plain = plain
         self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
+        self.after: Callable[[], Awaitable[None]] | None = None  # runs once the connection is gone
         self.cohort: Cohort | None = None
         self.wire: Wire | None = None
         self.wants_hub_open = False  # asked for a hub.open and has not got it yet

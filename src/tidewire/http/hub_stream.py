@@ -32,8 +32,11 @@ class HubStream(AsgiResponse):
     """
     The response to one subscription.
 
-    `node` returns the open node; `common` are headers that every response has.
+    `node` returns the open node; `common` are headers that every response has. A route may say
+    `response_class=HubStream`, so that FastAPI describes it as a stream.
     """
+
+    media_type = "text/event-stream"
 
     def __init__(
         self,
@@ -43,8 +46,9 @@ class HubStream(AsgiResponse):
         request: Request,
         subscribe: SubscribeRequest,
         heartbeat: float,
+        status_code: int = 200,  # FastAPI reads the default, to describe a route with this class
     ) -> None:
-        super().__init__(200, stream_head(request.http_version, heartbeat) + common)
+        super().__init__(status_code, stream_head(request.http_version, heartbeat) + common)
         self._node = node
         self._admission = admission
         self._common = common
@@ -55,6 +59,7 @@ class HubStream(AsgiResponse):
         rest = await self.begin(scope, receive, send)
         if rest is not None:
             await rest
+        await self.run_background()
 
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Send the head and first bytes. Return what sends the rest; None if all is sent or taken over."""
@@ -94,12 +99,15 @@ class HubStream(AsgiResponse):
             self.raw_headers.append((POSITION_HEADER, at))
         offer = offer_in(scope)
         if offer is not None:
+            subscriber.after = self.background
             offer.arm(first, subscriber)
         await self._send_head(send)
         await send({"type": "http.response.body", "body": first, "more_body": True})
         if offer is not None:
             if await offer.settled(TAKEOVER_TIMEOUT):
+                self.background = None  # the node runs it when the stream is over
                 return None
+            subscriber.after = None
             offer.on_stopping(subscriber.server_stopping)
         return AsgiWire(subscriber, send, offer).run(receive)
 
@@ -128,3 +136,15 @@ class HubStream(AsgiResponse):
             headers += self._common
             await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class RefusedStream(HubStream):
+    """The response to a request for a stream that is refused before it begins."""
+
+    def __init__(self, error: TidewireError) -> None:
+        status, headers, self._content = problem(error, publish=False)
+        AsgiResponse.__init__(self, status, headers)
+
+    async def begin(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._send_head(send)
+        await send({"type": "http.response.body", "body": self._content})

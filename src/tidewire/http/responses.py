@@ -5,8 +5,8 @@ so FastAPI accepts them as they are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from ..delivery.stopping import drains_of_loop
 from ..errors import TidewireError
@@ -16,26 +16,35 @@ from .asgi import Headers, Receive, Scope, Send
 from .generator import GeneratorStream, Item
 from .offer import check_cut, offer_in
 
-if TYPE_CHECKING:
-    Base = object
-else:
-    try:
-        from starlette.responses import Response as Base
-    except ImportError:
-        Base = object
+try:
+    from starlette.responses import Response as Base
+except ImportError:
+    Base = object  # type: ignore[assignment, misc]
+
+# What runs after a response; Starlette's `BackgroundTask` and `BackgroundTasks` are such.
+Background = Callable[[], Awaitable[None]]
 
 
 class AsgiResponse(Base):
     """What FastAPI needs of a Starlette response. Headers may be added before it is sent."""
 
-    def __init__(self, status_code: int = 200, headers: Headers | None = None) -> None:
+    # FastAPI sets it to the tasks of the route.
+    background: Any
+
+    def __init__(
+        self, status_code: int = 200, headers: Headers | None = None, background: Background | None = None
+    ) -> None:
         self.status_code = status_code
-        self.background = None
+        self.background = background
         self.body = b""
         self.raw_headers = headers or []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
+
+    async def run_background(self) -> None:
+        if self.background is not None:
+            await self.background()
 
 
 class ProblemResponse(AsgiResponse):
@@ -48,6 +57,7 @@ class ProblemResponse(AsgiResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._content})
+        await self.run_background()
 
 
 class EventStreamResponse(AsgiResponse):
@@ -65,8 +75,9 @@ class EventStreamResponse(AsgiResponse):
     3 seconds for it. `max_age`: seconds after which the stream
     is cut off; None for no limit. Only the generator's own end ends the body properly:
     after an error, at `max_age` and when the server stops the connection is cut.
-    `control=False` leaves `hub.error` out. Raises `TypeError` if `content` is not an iterable
-    of events.
+    `control=False` leaves `hub.error` out. The other arguments are those of a Starlette
+    response, and FastAPI takes the class as the `response_class` of an endpoint that yields.
+    Raises `TypeError` if `content` is not an iterable of events.
     """
 
     media_type = "text/event-stream"
@@ -76,9 +87,11 @@ class EventStreamResponse(AsgiResponse):
     def __init__(
         self,
         content: AsyncIterable[Item] | Iterable[Item],
-        *,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: Background | None = None,
+        *,
         max_age: float | None = None,
         control: bool = True,
     ) -> None:
@@ -87,13 +100,16 @@ class EventStreamResponse(AsgiResponse):
             raise TypeError(
                 f"content must be an iterable of events, such as a generator, not {type(content).__name__}"
             )
-        extra = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in (headers or {}).items()
-        ]
+        if media_type is not None:
+            self.media_type = media_type
+        given = {
+            "content-type": self.media_type,
+            **{name.lower(): text for name, text in (headers or {}).items()},
+        }
+        extra = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in given.items()]
         replaced = {name for name, _ in extra}
         head = stream_head("1.1", self.settings.heartbeat)
-        super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra)
+        super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra, background)
         self._content = content
         self._max_age = max_age
         self._control = control
@@ -107,8 +123,7 @@ class EventStreamResponse(AsgiResponse):
             await send({"type": "http.response.body", "body": b""})
         else:
             must_cut = await self._stream(scope, receive, send)
-        if self.background is not None:
-            await self.background()
+        await self.run_background()
         if must_cut:
             check_cut(offer_in(scope))
 
