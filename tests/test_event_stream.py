@@ -385,9 +385,9 @@ def test_allowed_retry(value):
     assert decoded([encode(Event("x", retry=value))])[1] == value
 
 
-@pytest.mark.parametrize("data", [None, b"x", 5, {"a": 1}], ids=repr)
+@pytest.mark.parametrize("data", [1j, object(), float("nan")], ids=lambda data: type(data).__name__)
 def test_refused_data(data):
-    with pytest.raises(InvalidInput, match=type(data).__name__) as refused:
+    with pytest.raises(InvalidInput) as refused:
         encode(Event(data))
     assert refused.value.code == "invalid_data"
 

@@ -25,10 +25,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from .data import as_text
 from .errors import InvalidInput, Reserved, TooLarge
 
 # Below half a second clients would hammer the server, above ten minutes they would seem dead.
@@ -81,7 +82,8 @@ class Event:
     """
     One event. The event that a client decodes equals the one that the server encoded.
 
-    `data` is text of any length; encoding turns its line ends into LF. `event` is the
+    `data` is text of any length; encoding turns its line ends into LF. Data that is not
+    text is taken too, and encoded as `Hub.publish` does. `event` is the
     type. With `id` None no `id:` line is written; a decoded event has the last event
     id, or "" if there was none. `retry` is the reconnection time in milliseconds; a
     decoder keeps it itself and does not set it on events. `topic` is our own field,
@@ -93,6 +95,17 @@ class Event:
     id: str | None = None
     retry: int | None = None
     topic: str | None = None
+
+    if TYPE_CHECKING:
+        # The data of an event that was received is always text.
+        def __init__(
+            self,
+            data: Any = "",
+            event: str = "message",
+            id: str | None = None,
+            retry: int | None = None,
+            topic: str | None = None,
+        ) -> None: ...
 
     def json(self) -> Any:
         """Return `data` parsed as JSON. Raises `ValueError` if it is not JSON."""
@@ -124,7 +137,7 @@ def encode(event: Event) -> bytes:
         head += f"retry: {check_retry(event.retry)}\n"
     data = event.data
     if not isinstance(data, str):
-        raise InvalidInput(f"data must be str, not {type(data).__name__}", code="invalid_data")
+        data = as_text(data)
     # Split at CRLF, CR and LF and nothing else: str.splitlines knows eight more line ends
     # and drops the last one. Always a space after the colon, since data may begin with one.
     if "\r" in data:

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from .data import Encoder
 from .delivery.local import Subscription
 from .delivery.node import Node
 from .delivery.topic_hooks import HookFunction, TopicHook
@@ -61,7 +62,9 @@ class Hub:
     `per_process=True` allows each of several workers its own memory hub, whose
     subscribers then see only what that worker publishes. `allowed_origins`:
     origins whose pages may use `app`. `allowed_hosts`: the host names that `app`
-    accepts; None if the program checks Host itself. All other keywords are
+    accepts; None if the program checks Host itself. `encoder`: called with each
+    object in published data that JSON does not have; it returns what to write, or
+    raises `TypeError` if it does not know the object. All other keywords are
     settings (docs/reference/settings.md).
 
     The hub opens in `lifespan`, or at first use if no lifespan runs, and belongs to that
@@ -77,10 +80,12 @@ class Hub:
         per_process: bool = False,
         allowed_origins: Iterable[str] = (),
         allowed_hosts: Iterable[str] | None = None,
+        encoder: Encoder | None = None,
         **settings: float,
     ) -> None:
         self.url = url
         self.settings = Settings(**settings)
+        self._encoder = encoder
         self._opening = Opening(url, self.settings, per_process)
         self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
         self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
@@ -169,21 +174,24 @@ class Hub:
         """
         Publish one event. Return its receipt once the event is in the log.
 
-        `data`: `str`, UTF-8 `bytes`, or anything that orjson can serialize. `retry`:
+        `data`: `str`, UTF-8 `bytes`, or anything that can be written as JSON: also
+        dataclasses, pydantic models, dates, UUIDs, `Decimal` (as text), sets, numpy's
+        scalars and arrays, and what the hub's `encoder` knows. `retry`:
         milliseconds, 500 to 600,000. `key`: publishing again with the same key
         within 10 minutes returns the first receipt. Raises `InvalidInput`,
         `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict` or `Unavailable` if the
         event is refused.
         """
         limit = self.settings.max_event
-        item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit)
+        item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit, encoder=self._encoder)
         receipts = await (await self.opened()).append([item])
         return receipts[0]
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
         """Publish all `events` or none. Each has topic and data, and may have event, retry and key."""
         events = check_batch(list(events), self.settings.max_batch)
-        drafts = [draft_of(item, max_event=self.settings.max_event) for item in events]
+        limit, encoder = self.settings.max_event, self._encoder
+        drafts = [draft_of(item, max_event=limit, encoder=encoder) for item in events]
         return await (await self.opened()).append(drafts) if drafts else []
 
     def publish_soon(

@@ -285,7 +285,7 @@ BAD = {
     "crlf": Event("x", event="a\r\nid: 9"),
     "lf-id": {"data": "x", "id": "a\nb"},
     "field": {"data": "x", "comment": "no"},
-    "set": {"data": {1, 2}},
+    "complex": {"data": 1j},
     "object": Event({"a": 1}),
     "retry": {"data": "x", "retry": 1},
 }

@@ -24,7 +24,9 @@ from support.waiting import PATIENCE, wait_until, wait_until_async
 from support.ways import WAYS, Listener, Served, raw_request, served
 from tidewire import EventStreamResponse
 from tidewire.delivery.stopping import drains_of_loop
-from tidewire.event_stream import Event
+from tidewire.errors import InvalidInput
+from tidewire.event_stream import Event, comment, encode
+from tidewire.http.generator import encode_item
 from tidewire.http.offer import CUT, ResponseCut
 
 # What is between the response and the server. Tests that do not depend on it use FastAPI alone.
@@ -264,7 +266,7 @@ BAD = {
     "crlf": "invalid_type",
     "lf-id": "invalid_id",
     "field": "invalid_event",
-    "set": "invalid_data",
+    "complex": "invalid_data",
     "object": "invalid_data",
     "retry": "invalid_retry",
 }
@@ -701,6 +703,24 @@ async def test_the_arguments_of_a_starlette_response() -> None:
     request = client.ask(response)
     await request
     assert (client.ended, done) == (True, ["background"])
+
+
+def test_ids_and_comments_that_are_yielded() -> None:
+    assert encode_item({"id": 5, "data": "x"}) == encode(Event("x", id="5"))
+    assert encode_item(Event("x", id=5)) == encode(Event("x", id="5"))  # type: ignore[arg-type]
+    assert encode_item({"comment": "note"}) == comment("note")
+    assert encode_item({"comment": "note", "data": "x"}) == comment("note") + encode(Event("x"))
+    assert encode_item({"comment": None, "event": "bare"}) == encode(Event("", "bare"))
+    assert encode_item({}) == encode(Event(""))
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [({"text": "sea"}, "'text'"), ({"comment": "a\nb"}, "comment"), ({"id": True}, "id"), ({5: 1}, "5")],
+)
+def test_what_a_yielded_dict_may_not_have_is_named(item: Any, named: str) -> None:
+    with pytest.raises(InvalidInput, match=named):
+        encode_item(item)
 
 
 @pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, Event("x"), 5, None, endless])

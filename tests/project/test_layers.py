@@ -25,7 +25,7 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[2] / "src" / PACKAGE
 
 LAYERS = """
-errors settings pattern_table topics position event_stream hub_events items metrics
+errors data settings pattern_table topics position event_stream hub_events items metrics
 log.*
 engines.*
 delivery.*
@@ -42,7 +42,7 @@ cli.*
 """
 
 PURE = """
-errors settings pattern_table topics position event_stream hub_events items
+errors data settings pattern_table topics position event_stream hub_events items
 log.entries log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import logging
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
@@ -23,18 +24,21 @@ from queue import SimpleQueue
 from typing import Any
 
 from .. import hub_events
+from ..data import Encoder, as_text
 from ..delivery.deadlines import deadlines_of_loop
 from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import END_TIMEOUT
 from ..delivery.tasks import start
 from ..errors import InvalidInput, TidewireError
-from ..event_stream import Event, encode
-from ..log.drafts import as_text
+from ..event_stream import Event, comment, encode
 from ..settings import Settings
 from .asgi import Receive, Send, disconnected
 from .offer import send_cut
 
 logger = logging.getLogger("tidewire")
+
+# What a yielded dict may have.
+FIELDS = ("data", "event", "id", "retry", "topic", "comment")
 
 Item = Event | str | Mapping[str, Any]
 
@@ -66,9 +70,11 @@ class GeneratorStream:
         path: str,
         send: Send,
         control: bool = True,
+        encoder: Encoder | None = None,
     ) -> None:
         self.due = 0
         self._control = control  # whether an error may be told by a `hub.error`
+        self._encoder = encoder
         self._path = path
         self._content = content
         self._settings = settings
@@ -169,7 +175,7 @@ class GeneratorStream:
             raise Failed(error) from None
         try:
             while True:
-                frame = await next_frame(iterator)
+                frame = await next_frame(iterator, self._encoder)
                 # A generator may have suppressed the cancellation.
                 if frame is None or self._stopping:
                     self._complete = not self._stopping
@@ -295,10 +301,10 @@ class Failed(Exception):
         self.error = error
 
 
-async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
+async def next_frame(iterator: AsyncIterator[Item], encoder: Encoder | None) -> bytes | None:
     """Return the frame of the next item, or None at the end. Raises `Failed` if there is no valid item."""
     try:
-        return encode_item(await anext(iterator))
+        return encode_item(await anext(iterator), encoder)
     except StopAsyncIteration:
         return None
     except Failed:
@@ -314,24 +320,30 @@ async def next_frame(iterator: AsyncIterator[Item]) -> bytes | None:
         raise Failed(error) from None
 
 
-def encode_item(item: Item) -> bytes:
+def encode_item(item: Item, encoder: Encoder | None = None) -> bytes:
     """Return the frame of an item of a generator. Raises `InvalidInput` if it is not a valid event."""
     if isinstance(item, str):
         return encode(Event(item))
     if isinstance(item, Event):
-        return encode(item)
-    if isinstance(item, Mapping):
-        try:
-            event = Event(**item)
-        except TypeError:
-            raise InvalidInput(
-                "a yielded dict must have the fields of an Event: data, event, id, retry, topic",
-                code="invalid_event",
-            ) from None
-        if not isinstance(event.data, str):
-            event.data = as_text(event.data)
-        return encode(event)
-    raise InvalidInput(f"yield an Event, str or dict, not {type(item).__name__}", code="invalid_event")
+        return encode_event(item, encoder)
+    if not isinstance(item, Mapping):
+        raise InvalidInput(f"yield an Event, str or dict, not {type(item).__name__}", code="invalid_event")
+    if unknown := [name for name in item if name not in FIELDS]:
+        raise InvalidInput(
+            f"a yielded dict has the fields {', '.join(FIELDS)}, not {unknown[0]!r:.40}", code="invalid_event"
+        )
+    fields = {name: value for name, value in item.items() if name != "comment"}
+    before = b"" if item.get("comment") is None else comment(item["comment"])
+    return before + encode_event(Event(**fields), encoder) if fields or not before else before
+
+
+def encode_event(event: Event, encoder: Encoder | None) -> bytes:
+    if not isinstance(event.data, str):
+        event = dataclasses.replace(event, data=as_text(event.data, encoder))
+    number: Any = event.id
+    if type(number) is int:  # such as an id of a database
+        event = dataclasses.replace(event, id=str(number))
+    return encode(event)
 
 
 def log_failure(error: BaseException, path: str) -> str:

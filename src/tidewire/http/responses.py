@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from ..data import Encoder
 from ..delivery.stopping import drains_of_loop
 from ..errors import TidewireError
 from ..settings import Settings
@@ -83,6 +84,8 @@ class EventStreamResponse(AsgiResponse):
     media_type = "text/event-stream"
     # A subclass may have others. Only `retry`, `heartbeat`, `drain` and `send_timeout` are used.
     settings = Settings()
+    # As that of `Hub(encoder=…)`.
+    encoder: Encoder | None = None
 
     def __init__(
         self,
@@ -129,9 +132,9 @@ class EventStreamResponse(AsgiResponse):
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Send the whole stream. Return whether its connection must be cut."""
-        stream = GeneratorStream(
-            self._content, self.settings, self._max_age, scope["path"], send, self._control
-        )
+        # Of the class: as an attribute of the object a function would be a method.
+        encoder, path, control = type(self).encoder, scope["path"], self._control
+        stream = GeneratorStream(self._content, self.settings, self._max_age, path, send, control, encoder)
         offer = offer_in(scope)
         if offer is not None:
             offer.on_stopping(drains_of_loop().start_drain)

@@ -4,13 +4,12 @@ Turning a publisher's input into a `Draft`: the one validator for HTTP, the libr
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
 
+from ..data import Encoder, as_text
 from ..errors import InvalidInput, TooLarge
 from ..event_stream import check_publish_type, check_retry
 from ..topics import check_publish_topic
@@ -22,7 +21,6 @@ T = TypeVar("T")
 MAX_KEY = 128
 FIELDS = {"topic", "data", "event", "retry", "key"}
 PLAIN_FIELDS = {"topic", "data", "event"}
-WITHOUT_FLOATS = {str, int, bool, type(None)}
 
 
 def draft(
@@ -33,30 +31,31 @@ def draft(
     retry: int | None = None,
     key: str | None = None,
     max_event: int,
+    encoder: Encoder | None = None,
 ) -> Draft:
     """
     Return a checked draft of one event.
 
-    `data` is `str`, UTF-8 `bytes`, or anything orjson can write. Raises
+    `data` is `str`, UTF-8 `bytes`, or anything that `data.as_text` writes as JSON. Raises
     `InvalidInput`, `Reserved` or `TooLarge` if a field is not allowed.
     """
     return Draft(
         check_publish_topic(topic),
-        check_data(data, max_event),
+        check_data(data, max_event, encoder),
         check_publish_type(event),
         None if retry is None else check_retry(retry),
         None if key is None else check_key(key),
     )
 
 
-def draft_of(fields: object, *, max_event: int) -> Draft:
+def draft_of(fields: object, *, max_event: int, encoder: Encoder | None = None) -> Draft:
     """Return a checked draft of a JSON object with the fields topic, data, event, retry and key."""
     # Nearly all events have only these fields, and this path costs a third of the general one.
     if type(fields) is dict and "topic" in fields and fields.keys() <= PLAIN_FIELDS:
         event = fields.get("event")
         return Draft(
             check_publish_topic(fields["topic"]),
-            check_data(fields.get("data", ""), max_event),
+            check_data(fields.get("data", ""), max_event, encoder),
             "message" if event is None else check_publish_type(event),
         )
     if not isinstance(fields, Mapping):
@@ -70,7 +69,7 @@ def draft_of(fields: object, *, max_event: int) -> Draft:
     if "topic" not in fields:
         raise InvalidInput("the topic is missing", code="missing_topic")
     given = {name: fields[name] for name in FIELDS - {"topic", "data"} if fields.get(name) is not None}
-    return draft(fields["topic"], fields.get("data", ""), **given, max_event=max_event)
+    return draft(fields["topic"], fields.get("data", ""), **given, max_event=max_event, encoder=encoder)
 
 
 def drafts_of(lines: Sequence[bytes], *, max_event: int) -> list[Draft]:
@@ -111,8 +110,8 @@ def end_draft(topic: str, reason: str, *, max_event: int) -> Draft:
     return Draft(topic=check_publish_topic(topic), data=check_data(reason, max_event), end=True)
 
 
-def check_data(data: Any, max_event: int) -> str:
-    text = data if isinstance(data, str) else as_text(data)
+def check_data(data: Any, max_event: int, encoder: Encoder | None = None) -> str:
+    text = data if isinstance(data, str) else as_text(data, encoder)
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
@@ -125,46 +124,6 @@ def check_data(data: Any, max_event: int) -> str:
             code="event_too_large",
         )
     return text
-
-
-def as_text(data: Any) -> str:
-    """
-    Return UTF-8 bytes as text, and anything else as JSON text.
-
-    Raises `InvalidInput` if that is not possible, or if a number would not be the same in JSON.
-    """
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        try:
-            return str(data, "utf-8")
-        except UnicodeDecodeError:
-            raise InvalidInput(
-                "the data is not UTF-8; send bytes as base64 text", code="invalid_utf8"
-            ) from None
-    try:
-        text = orjson.dumps(data).decode()
-    except TypeError as error:
-        raise InvalidInput(
-            f"the data cannot be written as JSON: {error}; send it as text", code="invalid_data"
-        ) from None
-    if "null" in text and not is_finite(data):
-        raise InvalidInput("the data has NaN or an infinity, which JSON does not have", code="invalid_data")
-    return text
-
-
-def is_finite(data: Any) -> bool:
-    """Return whether all numbers in `data` are finite: orjson would write another one as null."""
-    if isinstance(data, float):
-        return math.isfinite(data)
-    if isinstance(data, dict):
-        inside: Iterable[Any] = data.values()
-    elif isinstance(data, (list, tuple)):
-        inside = data
-    elif dataclasses.is_dataclass(data):
-        inside = [getattr(data, field.name) for field in dataclasses.fields(data)]
-    else:
-        return True
-    # Most values are not looked into: a call for each would cost a publish with a null a tenth of its time.
-    return all(is_finite(value) for value in inside if type(value) not in WITHOUT_FLOATS)
 
 
 def check_key(key: object) -> str:

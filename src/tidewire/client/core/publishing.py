@@ -10,6 +10,7 @@ import httpx2
 import orjson
 
 from ... import errors
+from ...data import as_text
 from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
 from .requests import MAX_DETAIL, failed, origin_of, parse_problem, parse_retry_after
 
@@ -17,6 +18,8 @@ from .requests import MAX_DETAIL, failed, origin_of, parse_problem, parse_retry_
 # streams are cut: receipts come at least this often, and a failure leaves at most this much in doubt.
 MAX_LINES = 1000
 MAX_REQUEST = 1024 * 1024
+
+BYTES = (bytes, bytearray, memoryview)
 
 Receipt = dict[str, Any]
 
@@ -32,12 +35,14 @@ def event_line(event: Mapping[str, Any] | bytes) -> bytes:
     if isinstance(event, bytes):
         return event.strip()
     fields = dict(event)
+    data = fields.get("data", "")
+    if not isinstance(data, str):
+        text = as_text(data)
+        # The hub takes a JSON string as the text itself, so JSON text that is one goes as text too.
+        is_text = isinstance(data, BYTES) or text.startswith('"')
+        fields["data"] = text if is_text else orjson.Fragment(text)
     try:
-        if isinstance(fields.get("data"), bytes):
-            fields["data"] = fields["data"].decode("utf-8")
         return orjson.dumps(fields)
-    except UnicodeDecodeError as error:
-        raise InvalidInput("data given as bytes must be UTF-8", code="invalid_utf8") from error
     except TypeError as error:
         raise InvalidInput(f"cannot write the event as JSON: {error}", code="invalid_data") from error
 
