@@ -109,7 +109,8 @@ def is_finite(data: Any) -> bool:
     if isinstance(data, float):
         return math.isfinite(data)
     if isinstance(data, dict):
-        inside: Iterable[Any] = [*data.keys(), *data.values()]
+        # Nearly always all keys are text.
+        inside: Iterable[Any] = data.values() if {*map(type, data)} == {str} else [*data, *data.values()]
     elif isinstance(data, (list, tuple)):
         inside = data
     elif dataclasses.is_dataclass(data):
