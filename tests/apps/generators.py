@@ -284,9 +284,9 @@ BAD = {
     "bytes": b"bytes",
     "crlf": Event("x", event="a\r\nid: 9"),
     "lf-id": {"data": "x", "id": "a\nb"},
-    "field": {"data": "x", "comment": "no"},
+    "field": {"data": "x", "text": "no"},
     "complex": {"data": 1j},
-    "object": Event({"a": 1}),
+    "object": Event({"a": object()}),
     "retry": {"data": "x", "retry": 1},
 }
 
