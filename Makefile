@@ -17,6 +17,8 @@ PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python
 # Most tests wait for servers and browsers, so use one job more than two cores.
 JOBS ?= 3
 BIN := .venv/bin
+# npm's own record of what it has installed.
+NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo test coverage lint format bench faults soak clean
@@ -26,6 +28,7 @@ demo: .venv/.installed
 
 # The tests of a file run in one process: they share servers and browsers.
 test: .venv/.installed-dev
+	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@scripts/apt-install chromium firefox-esr curl iproute2 nftables || \
 		echo "without them, tests in browsers and network namespaces are skipped" >&2
 	@echo "Running the tests in $(JOBS) processes: up to ten minutes on two cores that have nothing else to do"
@@ -33,6 +36,7 @@ test: .venv/.installed-dev
 
 # The report is written even if tests fail. The exit code is that of the tests.
 coverage: .venv/.installed-dev
+	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@$(BIN)/coverage erase
 	@status=0; \
 	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -m "not browser" $(ARGS) || status=$$?; \
@@ -62,7 +66,7 @@ soak: .venv/.installed
 	$(BIN)/python -m faults --tier soak $(ARGS)
 
 clean:
-	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv tests/clients/node_modules build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # With these stamp files a second run starts at once, and a changed pyproject.toml installs again.
 .venv/.made:
@@ -82,8 +86,13 @@ clean:
 
 .venv/.installed-dev: .venv/.made pyproject.toml
 	@echo "Installing Tidewire and what its tests need into .venv: a minute or two"
-	@$(PIP) install --editable . --group lint --group test
+	@$(PIP) install --editable . --group lint --group test --group clients
 	@touch $@ .venv/.installed
+
+$(NODE_CLIENTS): tests/clients/package-lock.json | .venv/.installed-dev
+	@echo "Installing the JavaScript clients that the hub is tested with"
+	@PYTHONPATH=tests $(BIN)/python -m support.nodejs ci --no-audit --prefix tests/clients
+	@touch $@
 
 .venv/.installed-bench: .venv/.made pyproject.toml
 	@echo "Installing Tidewire and the packages for its benchmarks into .venv"

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 JS = Path(__file__).parents[2] / "js"
+CLIENTS = Path(__file__).parents[1] / "clients"
 OLDEST = 20
 
 
@@ -62,17 +64,32 @@ def run_node(*argv: str | Path, cwd: Path = JS) -> str:
     return done.stdout
 
 
-def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
-    """Run npm and return what it printed; skip the calling test if npm cannot reach a registry."""
+def node_clients() -> Path:
+    """Return the folder of the JavaScript clients of others; skip the calling test if it is not there."""
+    modules = CLIENTS / "node_modules"
+    if not (modules / ".package-lock.json").exists():
+        pytest.skip("the JavaScript clients are not installed: `make test` installs them")
+    return modules
+
+
+def npm(*argv: str | Path, cwd: Path = JS, capture: bool = True) -> subprocess.CompletedProcess[str]:
     env = {
         **os.environ,
         "PATH": f"{commands()}:{os.environ['PATH']}",
         "NPM_CONFIG_UPDATE_NOTIFIER": "false",
         "NPM_CONFIG_FUND": "false",
     }
-    npm = commands() / "npm"
-    done = subprocess.run([npm, *argv], cwd=cwd, env=env, capture_output=True, text=True)
+    return subprocess.run([commands() / "npm", *argv], cwd=cwd, env=env, capture_output=capture, text=True)
+
+
+def run_npm(*argv: str | Path, cwd: Path = JS) -> str:
+    """Run npm and return what it printed; skip the calling test if npm cannot reach a registry."""
+    done = npm(*argv, cwd=cwd)
     if re.search(r"code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH)", done.stderr):
         pytest.skip("npm cannot reach a registry")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+if __name__ == "__main__":  # as the Makefile installs the clients
+    sys.exit(npm(*sys.argv[1:], cwd=Path.cwd(), capture=False).returncode)
