@@ -25,6 +25,7 @@ REACT = "docs/how-to/react.md"
 HTMX = "docs/how-to/htmx.md"
 GENERATORS = "docs/how-to/generators.md"
 STATE = "docs/how-to/state.md"
+CLIENTS = "docs/reference/clients.md"  # run by tests/clients/test_pages.py
 
 # Other tests check each browser. These check that the code in the pages runs.
 in_a_browser = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
@@ -187,4 +188,5 @@ def test_every_script_is_run() -> None:
         HTMX,
         GENERATORS,
         STATE,
+        CLIENTS,
     }
