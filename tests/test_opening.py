@@ -1,4 +1,4 @@
-"""A hub that meets several event loops, threads and processes in its life."""
+"""A hub that meets several event loops, threads and processes in its life (promise G21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SSE clients of others read a normal and a plain stream, through silence, gaps, restarts and its end."""
+"""SSE clients of others read a normal and a plain stream, through silence, gaps and restarts (G20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: who asks the engine next."""
+"""Turns: who asks the engine next (promise G18)."""
 
 from __future__ import annotations
 

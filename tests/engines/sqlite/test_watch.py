@@ -1,4 +1,4 @@
-"""A log whose file or WAL is deleted, replaced or truncated while it is open: nothing is acked any more."""
+"""Nothing is acked any more once the file of an open log, or its WAL, is deleted, replaced or cut (G19)."""
 
 from __future__ import annotations
 
