@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import anyio
 import httpx2
 
-from ..core import requests
 from ..core.subscription import Interrupted
+from ..core.ways import Way, build, way_to
 
 T = TypeVar("T")
 
@@ -80,5 +80,22 @@ class AsyncLink:
         raise Interrupted
 
 
+class Transport(httpx2.AsyncBaseTransport):
+    """Sends each request by the way that the environment says, built when it is first needed."""
+
+    def __init__(self) -> None:
+        self._built: dict[Way, httpx2.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        way = way_to(request.url)
+        if way not in self._built:
+            self._built[way] = build(httpx2.AsyncHTTPTransport, way)
+        return await self._built[way].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in self._built.values():
+            await transport.aclose()
+
+
 def new_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(mounts=requests.NO_PROXY, verify=requests.tls_context())
+    return httpx2.AsyncClient(transport=Transport())

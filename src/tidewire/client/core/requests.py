@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import ssl
@@ -23,9 +22,6 @@ from .reconnect import Failed, Refused, is_stream
 # A client that sends this header gets 503 with `Retry-After`. A native EventSource, which would give up
 # forever, gets an empty stream instead.
 TIDEWIRE_CLIENT = f"python/{__version__}"
-
-# Never reach this machine through a proxy from the environment. (curl and httpx2 do.)
-NO_PROXY: dict[str, None] = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
 
 MAX_REDIRECTS = 20
 
@@ -77,12 +73,6 @@ class Timeouts:
 
     def until_head(self) -> httpx2.Timeout:
         return httpx2.Timeout(self.connect, read=self.head, write=self.head)
-
-
-# Reading the system's certificates takes 60 ms, 30 times as long as the rest of a client.
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
 
 
 def http_url(url: str) -> httpx2.URL:

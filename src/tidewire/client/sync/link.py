@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from ..core import requests
 from ..core.subscription import Interrupted
+from ..core.ways import Way, build, way_to
 
 # The steps of httpcore2's trace whose result is the connection.
 CONNECTED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
@@ -100,8 +100,25 @@ class SyncLink:
             shut(self._socket)
 
 
+class Transport(httpx2.BaseTransport):
+    """Sends each request by the way that the environment says, built when it is first needed."""
+
+    def __init__(self) -> None:
+        self._built: dict[Way, httpx2.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        way = way_to(request.url)
+        if way not in self._built:
+            self._built[way] = build(httpx2.HTTPTransport, way)
+        return self._built[way].handle_request(request)
+
+    def close(self) -> None:
+        for transport in self._built.values():
+            transport.close()
+
+
 def new_client() -> httpx2.Client:
-    return httpx2.Client(mounts=requests.NO_PROXY, verify=requests.tls_context())
+    return httpx2.Client(transport=Transport())
 
 
 def shut(connection: socket.socket | None) -> None:
