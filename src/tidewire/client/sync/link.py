@@ -105,11 +105,13 @@ class Transport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._built: dict[Way, httpx2.HTTPTransport] = {}
+        self._building = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         way = way_to(request.url)
-        if way not in self._built:
-            self._built[way] = build(httpx2.HTTPTransport, way)
+        with self._building:  # threads share a client
+            if way not in self._built:
+                self._built[way] = build(httpx2.HTTPTransport, way)
         return self._built[way].handle_request(request)
 
     def close(self) -> None:
