@@ -211,7 +211,8 @@ def test_publications() -> None:
     )
     assert read("POST", "/events?topic=..") == PublishRequest("..", "message", None, None)
     assert read("POST", "/events") == PublishJsonRequest(None)
-    assert read("POST", "/events", content_type="application/x-ndjson") == IngestRequest(None, False)
+    for kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
+        assert read("POST", "/events", content_type=kind) == IngestRequest(None, False)
     assert read("POST", "/events?receipts=each", content_type="application/x-ndjson; x") == IngestRequest(
         None, True
     )

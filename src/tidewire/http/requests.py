@@ -284,9 +284,13 @@ def read_publication(
     return read_batch(request, key)
 
 
+# The names under which programs send JSON lines.
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+
+
 def read_batch(request: Request, key: str | None) -> PublishJsonRequest | IngestRequest:
     kind = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
-    if kind == "application/x-ndjson":
+    if kind in NDJSON:
         receipts = request.one("receipts")
         if receipts not in (None, "each"):
             raise InvalidInput("receipts must be: each", code="invalid_query")
