@@ -209,9 +209,7 @@ def serving(command: str, url: str) -> Iterator[Served]:
     port = free_port()
     program, *arguments = command.format(port=port).split()
     argv = [str(Path(sys.executable).parent / program), *arguments]
-    with Process(
-        argv, env={"LOG": url, "PYTHONPATH": f"{APPS}:{os.environ.get('PYTHONPATH', '')}"}
-    ) as process:
+    with Process(argv, env={"LOG": url, "PYTHONPATH": str(APPS)}) as process:
         process.wait_port(port)
         yield Served(port, process, program)
         process.send_signal(signal.SIGTERM)

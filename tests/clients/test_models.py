@@ -13,7 +13,6 @@ import pytest
 
 from support.client_matrix import MODELS, Client
 from support.foreign_clients import TEXTS, Reader, Server
-from support.nodejs import node, version
 from support.waiting import wait_until
 
 DONE = ("message", "[DONE]")
@@ -133,10 +132,6 @@ def test_an_answer_with_silence_inside_is_read_exactly(server: Server, client: C
 def test_half_an_answer_is_an_error(
     request: pytest.FixtureRequest, server: Server, client: Client, kind: str, number: signal.Signals
 ) -> None:
-    # The SDK of Anthropic misses the last message of its protocol by itself.
-    if client.kind == "node" and client.package != "@anthropic-ai/sdk" and version(str(node())) < 24:
-        reason = "before Node 24, fetch takes a cut after `Connection: close` for a proper end"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     answer = Answer(server, kind, client)
     with answer.reader as reader:
         answer.send([*answer.dialect.before, *answer.dialect.texts[:3]])

@@ -41,7 +41,6 @@ HEAD = {
     "x-accel-buffering": "no",
     "x-content-type-options": "nosniff",
     "tidewire-heartbeat": "15",
-    "connection": "close",
 }
 
 
@@ -65,7 +64,7 @@ def unexpected_tracebacks(output: str) -> list[str]:
     """
     parts = re.split(r"^(?=Traceback)", output, flags=re.MULTILINE)
     pairs = itertools.pairwise(parts)
-    lines = [(before.rstrip("\n").rpartition("\n")[2], after) for before, after in pairs]
+    lines = [(before[:-1].rpartition("\n")[2], after) for before, after in pairs]
     return [line for line, after in lines if line and FAILED not in line and "ResponseCut" not in after]
 
 

@@ -175,9 +175,11 @@ class Process:
 
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     env: dict[str, str | None] = {k: v for k, v in os.environ.items() if not k.startswith("TIDEWIRE_")}
-    env |= {"PYTHONUNBUFFERED": "1", **changes}
+    # What a test adds comes before what the whole run was given.
+    paths = [changes.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
     if os.environ.get("EAGER_TASKS"):
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(EAGER), env.get("PYTHONPATH")]))
+        paths.insert(0, str(EAGER))
+    env |= {"PYTHONUNBUFFERED": "1", **changes, "PYTHONPATH": os.pathsep.join(filter(None, paths)) or None}
     return {k: v for k, v in env.items() if v is not None}
 
 

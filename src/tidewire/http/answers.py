@@ -13,8 +13,13 @@ from ..log.entries import Receipt
 from .asgi import Headers
 
 
-def stream_head(http_version: str, heartbeat: float) -> Headers:
-    """Return the headers of every stream; `heartbeat` is the longest silence in seconds."""
+def stream_head(http_version: str, heartbeat: float, *, plain: bool = False) -> Headers:
+    """
+    Return the headers of every stream; `heartbeat` is the longest silence in seconds.
+
+    `plain`: its end means that it is complete. The fetch of Node before version 24 takes a cut for
+    such an end if the head has `Connection: close`, so there is none where chunks show the end.
+    """
     headers = [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store, no-transform"),
@@ -22,7 +27,7 @@ def stream_head(http_version: str, heartbeat: float) -> Headers:
         (b"x-content-type-options", b"nosniff"),
         (b"tidewire-heartbeat", b"%g" % heartbeat),
     ]
-    if http_version.startswith("1"):
+    if http_version.startswith("1") and not (plain and http_version == "1.1"):
         headers.append((b"connection", b"close"))
     return headers
 

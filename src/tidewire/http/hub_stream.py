@@ -48,7 +48,8 @@ class HubStream(AsgiResponse):
         heartbeat: float,
         status_code: int = 200,  # FastAPI reads the default, to describe a route with this class
     ) -> None:
-        super().__init__(status_code, stream_head(request.http_version, heartbeat) + common)
+        head = stream_head(request.http_version, heartbeat, plain=subscribe.plain)
+        super().__init__(status_code, head + common)
         self._node = node
         self._admission = admission
         self._common = common

@@ -111,15 +111,16 @@ class EventStreamResponse(AsgiResponse):
         }
         extra = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in given.items()]
         replaced = {name for name, _ in extra}
-        head = stream_head("1.1", self.settings.heartbeat)
+        head = stream_head("1.1", self.settings.heartbeat, plain=True)
         super().__init__(status_code, [item for item in head if item[0] not in replaced] + extra, background)
         self._content = content
         self._max_age = max_age
         self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope.get("http_version", "1.1").startswith("1"):
-            self.raw_headers = [item for item in self.raw_headers if item[0] != b"connection"]
+        if (version := scope.get("http_version", "1.1")) != "1.1":
+            kept = [item for item in self.raw_headers if item[0] != b"connection"]
+            self.raw_headers = [*kept, (b"connection", b"close")] if version == "1.0" else kept
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         must_cut = False
         if scope["method"] == "HEAD":
