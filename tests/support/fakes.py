@@ -219,7 +219,8 @@ class FakeEngine:
 
     def __init__(self, log: FakeLog | None = None, *, shared: bool = True) -> None:
         self.log = log or FakeLog(checks=shared)
-        self.shared = shared
+        self.shared = self.has_peers = shared
+        self.trusted = not shared
         self.late = False
         self.closed = False
         self.calls: list[tuple[Any, ...]] = []

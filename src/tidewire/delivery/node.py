@@ -325,7 +325,9 @@ class Node:
         # No client can reconnect to a single node until the process is back, so
         # its streams end at once, and their `retry:` values are spread.
         retry = self.settings.retry
-        return hub_events.spread_retry(retry, retry * JITTER if self.engine.shared else self.settings.drain)
+        return hub_events.spread_retry(
+            retry, retry * JITTER if self.engine.has_peers else self.settings.drain
+        )
 
     async def drain(self) -> None:
         """Finish publishes, end all streams properly, close the engine. Callers share one drain."""
@@ -339,7 +341,7 @@ class Node:
         await self._until(lambda: not self.rounds.busy, END_TIMEOUT)
         subscribers = self.rounds.cohorts.subscribers()
         random.shuffle(subscribers)
-        spread = self.settings.drain if self.engine.shared else 0
+        spread = self.settings.drain if self.engine.has_peers else 0
         started = self.loop.time()
         for index, subscriber in enumerate(subscribers):
             await self._pause_until(started + spread * index / len(subscribers))

@@ -33,7 +33,8 @@ TRIM_EVERY = 1.0
 
 class MemoryEngine:
     durability: Durability = "memory"
-    shared = False
+    shared = has_peers = False
+    trusted = True
     failure = ""
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] | None = None) -> None:

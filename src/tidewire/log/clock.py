@@ -20,3 +20,15 @@ class LogClock:
 
     def __call__(self) -> float:
         return self._base + time.monotonic()
+
+    @classmethod
+    def continued(cls, continuation: int) -> LogClock:
+        """Return the clock of another process of this machine, from what `continuation` returned there."""
+        clock = cls()
+        clock._base = continuation / 1_000_000
+        return clock
+
+    @staticmethod
+    def continuation(now: float) -> int:
+        """Return what another process needs to go on with a clock that shows `now`, in microseconds."""
+        return round((now - time.monotonic()) * 1_000_000)

@@ -56,8 +56,14 @@ class Engine(Protocol):
     durability: Durability
     shared: bool
     """Whether several nodes may use one log."""
+    trusted: bool
+    """Whether only Tidewire writes the log, so that each field of an entry has been checked."""
     failure: str
     """Why nothing more can be stored until the process restarts; empty if nothing failed."""
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether clients of this node may find another one that has the same log now."""
 
     async def open(self, sink: Sink) -> Head:
         """

@@ -86,7 +86,7 @@ class NodeLog:
     # -- what the engine reports (Sink)
 
     def entries(self, batch: Sequence[Entry]) -> None:
-        if self.engine.shared:
+        if not self.engine.trusted:
             self._metrics.bad_events.inc(sum(map(drop_bad_fields, batch)))
         self.window.append(batch)
         self._follower.on_entries(batch)
@@ -245,7 +245,7 @@ class NodeLog:
         page = await self.engine.read(after, limit, selector)
         if resets == self.resets and page.floor > self.window.floor:
             self.trimmed(page.floor, page.marks)
-        if self.engine.shared and sum(map(drop_bad_fields, page.entries)):
+        if not self.engine.trusted and sum(map(drop_bad_fields, page.entries)):
             page = page._replace(entries=[entry for entry in page.entries if selector.matches(entry.topic)])
         return page
 

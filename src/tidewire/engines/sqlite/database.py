@@ -82,19 +82,27 @@ DROP TABLE marks;
 ALTER TABLE newest_trimmed RENAME TO marks;
 """
 
+# Processes that share the log read which marks another one has set.
+SHARED = """
+CREATE INDEX marks_by_offset ON marks (offset);
+-- The log's clock minus the machine's monotonic one, in microseconds.
+INSERT INTO meta VALUES ('clock', 0);
+"""
+
 # Script n turns a file of version n into one of version n + 1; an empty file has version 0.
-MIGRATIONS = (SCHEMA, RECORDS)
+MIGRATIONS = (SCHEMA, RECORDS, SHARED)
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
     """
     Open a connection that commits after each statement and that threads may pass on to each other.
 
-    Raises `sqlite3.Error` if that fails.
+    `timeout` is how long its statements wait for other connections, in seconds. Raises `sqlite3.Error`
+    if it cannot be opened.
     """
     db = sqlite3.connect(
         path,
-        timeout=BUSY_TIMEOUT,
+        timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=CACHED_STATEMENTS,
@@ -160,15 +168,24 @@ def restart_wal(db: sqlite3.Connection) -> None:
     try:
         db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     finally:
-        db.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
+        db.execute("PRAGMA busy_timeout = 0")
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection has the file locked."""
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def refusal(error: sqlite3.Error) -> TidewireError | None:
     """Return the answer to a failed transaction that stored nothing; None if it may have stored something."""
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if code_of(error) == sqlite3.SQLITE_FULL:
         return StoreFull("the log's disk is full; free some space and publish again")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if is_busy(error):
         return Unavailable("another program has locked the log; try again", code="engine_busy", retry_after=1)
     return None
 
@@ -177,7 +194,7 @@ def unreadable(path: str, error: sqlite3.Error) -> StartRefused:
     """Return the error for a log that could not be opened."""
     if isinstance(error, FileLost):
         return StartRefused(f"the log {path} can no longer be written: {error}")
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    code = code_of(error)
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StartRefused(
             f"{path} is not a log, or is damaged ({error}); use another file or a backup",

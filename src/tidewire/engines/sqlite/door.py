@@ -37,15 +37,18 @@ def file_id(found: os.stat_result) -> FileId:
 
 class Door:
     """
-    The log at `path`, for this process alone until `release`. It creates an empty file if there is none.
+    The log at `path`, for this process alone until `share` or `release`. It creates an empty
+    file if there is none.
 
-    `path` must have no symbolic links. Raises `StartRefused` if the file cannot be opened for writing or
-    is in use, under this name or another.
+    `shared`: other processes share it already, under this name. `path` must have no symbolic links.
+    Raises `StartRefused` if the file cannot be opened for writing or is in use: alone by another
+    process, or under another name.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, shared: bool = False) -> None:
         self.path = path
-        self._lock = FileLock(path)
+        self._shared = shared
+        self._lock = FileLock(path, shared)
         try:
             with TABLE.guard:
                 self.descriptor, self.id = TABLE.open(path, os.O_RDWR | os.O_CREAT)
@@ -64,7 +67,7 @@ class Door:
                 " cannot open it again here; open the hub after the fork, or start processes by spawn",
                 code="log_in_use",
             )
-        if self.id in TABLE.held or not lock(self.descriptor):
+        if self.id in TABLE.held or not lock(self.descriptor, self._shared):
             raise StartRefused(
                 f"the log {self.path} is in use: the file is open under another name (a hard link or a"
                 " bind mount); stop the hub that has it, or give each hub a file of its own",
@@ -76,6 +79,11 @@ class Door:
     def held(self) -> bool:
         """Whether it is this process that has the file: not after `release`, and not in a forked child."""
         return TABLE.held.get(self.id) is self
+
+    def share(self) -> None:
+        """Let other processes that know of this one have the file too."""
+        lock(self.descriptor, shared=True)
+        self._lock.share()
 
     def release(self) -> None:
         with TABLE.guard:
@@ -145,10 +153,10 @@ if hasattr(os, "register_at_fork"):
 # On macOS and the BSDs such a lock and SQLite's would exclude each other; there, links are not noticed.
 if sys.platform == "linux":
 
-    def lock(descriptor: int) -> bool:
+    def lock(descriptor: int, shared: bool = False) -> bool:
         """Lock a file, and return whether that was possible. Raises `OSError` if it has no such locks."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -157,7 +165,7 @@ if sys.platform == "linux":
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 else:
 
-    def lock(descriptor: int) -> bool:
+    def lock(descriptor: int, shared: bool = False) -> bool:
         return True
 
     def unlock(descriptor: int) -> None:

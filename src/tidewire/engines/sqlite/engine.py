@@ -23,8 +23,11 @@ from ...log.judging import Result
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
+from .following import News
 from .log_file import Clock, LogFile, Trim
+from .lookout import Lookout
 from .reader import Reader
+from .retention import Retention
 from .writer import WaitingBatch, Writer
 
 logger = logging.getLogger("tidewire")
@@ -46,7 +49,8 @@ class SQLiteEngine:
     """
 
     durability: Durability = "disk"
-    shared = False
+    shared = True
+    trusted = True
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[float], Clock] = LogClock) -> None:
         self.path = path_of(url)
@@ -75,6 +79,7 @@ class SQLiteEngine:
         self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
         self._lives = head.lives
         self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
+        self._lookout = Lookout(self._file.nodes, self._writer.look)
         self._has_writer = True
         return head
 
@@ -90,14 +95,14 @@ class SQLiteEngine:
                     reader = Reader(self._file.path)
                     undo.callback(reader.close)
                     self._readers.put(reader)
-                head = self._with_newest(self._file.state())
+                head = self.with_newest(self._file.state())
             except sqlite3.Error as error:
                 raise unreadable(self._file.path, error) from None
             undo.pop_all()
         self._has_file = True
         return head
 
-    def _with_newest(self, head: Head) -> Head:
+    def with_newest(self, head: Head) -> Head:
         """Add the entries of a window: subscribers that reconnect after a restart find them in memory."""
         settings = self._settings
         with self._reader() as reader:
@@ -111,6 +116,10 @@ class SQLiteEngine:
             logger.warning(
                 "the log %s was not closed cleanly: checking its %d MiB", self.path, size // 1024**2
             )
+
+    @property
+    def has_peers(self) -> bool:
+        return not self._file.nodes.alone
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
@@ -127,6 +136,7 @@ class SQLiteEngine:
 
     def _release(self) -> None:
         if self._has_writer:
+            self._lookout.stop()
             self._writer.stop()
         self._pool.shutdown()
         if not self._has_file:
@@ -162,11 +172,30 @@ class SQLiteEngine:
         for request, result in zip(group, results, strict=True):
             resolve(request.answer, result)
 
+    def on_news(self, news: News) -> None:
+        if news.entries:
+            self._head = news.entries[-1].offset
+            self._sink.entries(news.entries)
+        self._trimmed(news.retention)
+
+    def on_lost(self, head: Head) -> None:
+        self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
+        self._sink.reset(head)
+
     def on_trim(self, trim: Trim) -> None:
-        self._floor = trim.floor
-        for topic, offset in trim.marks:
-            self._marks.set(topic, offset)
-        self._sink.trimmed(trim.floor, self._marks)
+        self._trimmed(Retention(trim.floor, trim.marks))
+
+    def _trimmed(self, retention: Retention) -> None:
+        """Report that retention moved, unless that is known: the writer and each page tell it."""
+        floor, marks, dropped, _ = retention
+        if floor <= self._floor:
+            return
+        for topic, offset in marks:
+            if offset >= self._floor:
+                self._marks.set(topic, offset)
+        self._marks.dropped = max(self._marks.dropped, dropped)
+        self._floor = floor
+        self._sink.trimmed(floor, self._marks)
 
     def on_forgotten(self, records: Sequence[Record]) -> None:
         self._sink.forgotten(records)
@@ -185,16 +214,19 @@ class SQLiteEngine:
         """Return a page of at most `limit` entries and 256 KiB, or one larger entry."""
         first = max(after, self._floor - 1)  # the entries below the floor may not be deleted yet
         step = partial(Reader.page, after=first, limit=limit, selector=selector, lives=self._lives)
-        entries, through = await self._with_reader(partial(step, head=self._head))
-        # Floor and marks as reported by now: see rule 2 of the writer.
-        return Page(entries, max(after, through), self._floor, self._marks)
+        found = await self._with_reader(partial(step, head=self._head, floor=self._floor))
+        self._trimmed(found.retention)
+        return Page(found.entries, max(after, found.through), self._floor, self._marks)
 
     async def locate(self, since: Since) -> int:
         """Return the offset after which `since` starts."""
         if since.kind == "start":
             return self._floor - 1
         if since.kind not in ("ago", "at"):
-            return self._head
+            newest = await self._with_reader(Reader.head)
+            if newest > self._head:
+                self._writer.look()
+            return newest
         time = since.value if since.kind == "at" else self._file.clock() - since.value
         return await self._with_reader(partial(Reader.before, time=time, floor=self._floor, head=self._head))
 
@@ -246,6 +278,12 @@ class LoopListener:
         self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
     ) -> None:
         self._call(self._engine.on_commit, entries, group, results)
+
+    def on_news(self, news: News) -> None:
+        self._call(self._engine.on_news, news)
+
+    def on_lost(self, head: Head) -> None:
+        self._call(self._engine.on_lost, self._engine.with_newest(head))
 
     def on_trim(self, trim: Trim) -> None:
         self._call(self._engine.on_trim, trim)

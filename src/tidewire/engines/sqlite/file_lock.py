@@ -1,5 +1,8 @@
 """
-The lock beside a log file: two hubs on one log would give two events the same id.
+The lock beside a log file, by which a process that needs the log alone excludes all others.
+
+Processes that share the log hold it shared; the first to open it, and tools such as `tidewire log trim`,
+hold it exclusively. Older versions of Tidewire always do, so they and this one never have a log together.
 
 It is on a separate file, and tells which process has the log. It is on a name of the log;
 `door` has the lock that is on the log itself.
@@ -26,16 +29,20 @@ else:
 
 
 class FileLock:
-    """Held until `release` or until the process exits. Raises `StartRefused` if another process holds it."""
+    """
+    Held until `release` or until the process exits. Raises `StartRefused` if another process holds it.
 
-    def __init__(self, path: str) -> None:
+    `shared`: other processes may hold it too.
+    """
+
+    def __init__(self, path: str, shared: bool = False) -> None:
         name = path + ".lock"
         try:
             self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
             raise StartRefused(f"cannot write {name}: {error.strerror}") from None
         try:
-            lock(self._descriptor)
+            lock(self._descriptor, shared)
         except OSError:
             who = recorded_holder(self._descriptor)
             os.close(self._descriptor)
@@ -49,6 +56,11 @@ class FileLock:
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, b" %d" % os.getpid())
+
+    def share(self) -> None:
+        """Let other processes hold the lock too."""
+        if sys.platform != "win32":
+            lock(self._descriptor, shared=True)
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -67,8 +79,7 @@ def holder(path: str) -> str:
     except OSError:
         return ""
     try:
-        # A shared lock: two processes that only ask must not see each other.
-        lock(descriptor, shared=True)
+        lock(descriptor)
     except OSError:
         return recorded_holder(descriptor)
     finally:

@@ -3,7 +3,9 @@ One log in one SQLite file: each step of writing it.
 
 Rule 1: what `commit` stored is on the disk: WAL with synchronous=FULL.
 Rule 2: offsets have no holes, from the floor to the head.
-Rule 3: a commit is a few statements. Each releases Python's lock, and a busy event
+Rule 3: other processes may write the log too. A commit is judged by the log as this process
+        knows it, and stored only if that is still the log (`staging`). If not, it catches up.
+Rule 4: a commit is a few statements. Each releases Python's lock, and a busy event
         loop may then keep that lock for 5 ms: beside such a loop, 1,000 rows took
         3.8 s one by one and 0.03 s in one statement.
 
@@ -14,10 +16,11 @@ thread at a time. Reading is in `reader`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
@@ -28,13 +31,15 @@ from ...errors import StartRefused, TidewireError
 from ...log.clock import LogClock
 from ...log.entries import Draft, Entry, Head, Marks, Record
 from ...log.judging import HeldKey, Judgement, Result, name_of
-from ...log.records import Records
+from ...log.records import Records, record_of
 from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
     BLOCK_BITS,
+    BUSY_TIMEOUT,
     checkpoint,
     connect,
+    is_busy,
     prepare,
     quick_check,
     refusal,
@@ -42,21 +47,25 @@ from .database import (
     unreadable,
 )
 from .door import Door
+from .following import News, news_after
 from .mounts import refuse_shared
+from .nodes import Nodes
+from .read_only import recognise
 from .reader import position_in
 from .rows import COLUMNS, Rows
+from .staging import EXACT_ROWS, MAX_ROWS, Staging, store_rows
 from .watch import Watch
 
 logger = logging.getLogger("tidewire")
 
 Clock = Callable[[], float]
 
-# Rows in one INSERT. Each count up to EXACT_ROWS has its own statement; larger
-# counts are split into powers of two. So all statements stay prepared.
-EXACT_ROWS = 64
-MAX_ROWS = 1024
 # Pages of the WAL (16 MiB) above which a checkpoint waits for readers.
 LONG_WAL = 4096
+# The part of the engine's timeout for which a commit waits for other processes, and the seconds
+# between two attempts: at random, so that no process always comes too late.
+PATIENCE = 0.8
+BUSY_PAUSE = 0.000_2, 0.001
 # Keys forgotten in one commit.
 FORGET_STEP = 1_000
 # Marks written between two deletions of those beyond the limit.
@@ -78,51 +87,68 @@ class Trim(NamedTuple):
 
 class LogFile:
     """
-    The log in the file at `path`, open for writing. Opening it starts a new life.
+    The log in the file at `path`, open for writing. The first process that opens it starts a new life.
 
-    Raises `StartRefused` if another process has the log, if the file is damaged or
-    not a log, or if it is on a file system on which SQLite loses data. `clock` makes
-    the log's clock from the newest entry's time. After an unclean stop the whole file
-    is checked; `on_check` is called with its size before that.
+    Other processes may have it open too, unless it is to be `alone`. Raises `StartRefused` if another
+    process has the log alone, if the file is damaged or not a log, or if it is on a file system on which
+    SQLite loses data. `clock` makes the log's clock from the newest entry's time. After an unclean stop the
+    whole file is checked; `on_check` is called with its size before that.
     """
 
     def __init__(
         self,
         path: str,
         *,
+        alone: bool = False,
         clock: Callable[[float], Clock] = LogClock,
         on_check: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.path = os.path.realpath(path)
         make_folder_of(self.path)
         refuse_shared(self.path)
-        self._door = Door(self.path)
-        try:
-            self._db = connect(self.path)
+        self.nodes = Nodes(self.path)
+        with self.nodes.enter() as others:
+            self._door = Door(self.path, shared=bool(others) and not alone)
             try:
-                self._open(clock, on_check)
+                self._open(bool(others), clock, on_check)
+            except sqlite3.Error as error:
+                self._door.release()
+                raise unreadable(self.path, error) from None
             except BaseException:
-                self._db.close()
+                self._door.release()
                 raise
-        except sqlite3.Error as error:
-            self._door.release()
-            raise unreadable(self.path, error) from None
-        except BaseException:
-            self._door.release()
-            raise
+            if not alone and not others:
+                self._door.share()
 
     # -- opening
 
-    def _open(self, clock: Callable[[float], Clock], on_check: Callable[[int], object]) -> None:
-        prepare(self._db, self.path)
+    def _open(self, shared: bool, clock: Callable[[float], Clock], on_check: Callable[[int], object]) -> None:
+        self._db = connect(self.path, timeout=BUSY_TIMEOUT)
+        try:
+            if shared:
+                recognise(self._db, self.path)
+            else:
+                prepare(self._db, self.path)
+                self._check(on_check)
+            self._staging = Staging(self._db)
+            self._load_entries()
+            self._load_marks()
+            if shared:
+                self.clock: Clock = LogClock.continued(self._meta("clock"))
+            else:
+                self.clock = clock(self._newest_time)
+                self._begin_life()
+            self._watch = Watch(self._door)
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self.nodes.join()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _check(self, on_check: Callable[[int], object]) -> None:
         if not self._meta("clean"):
             on_check(os.path.getsize(self.path))
             quick_check(self._db, self.path)
-        self._load_entries()
-        self._load_marks()
-        self.clock = clock(self._newest_time)
-        self._begin_life()
-        self._watch = Watch(self._door)
 
     def _load_entries(self) -> None:
         self.floor, self._trimmed_total = self._meta("floor"), self._meta("trimmed_bytes")
@@ -136,7 +162,7 @@ class LogFile:
         self._block = self.head >> BLOCK_BITS
         found = self._all("SELECT topic FROM topic_blocks WHERE block = ?", self._block)
         self._block_topics = frozenset(topic for (topic,) in found)
-        self.keys_held: int = self._one("SELECT count(*) FROM keys")[0]
+        self._count_keys()
         self._oldest_time: float | None = None
 
     def _load_marks(self) -> None:
@@ -156,6 +182,7 @@ class LogFile:
                 "INSERT OR REPLACE INTO lives VALUES (?, ?, ?)", (len(self.lives), *self.lives[-1])
             )
             self._set_meta("clean", 0)
+            self._set_meta("clock", LogClock.continuation(self.clock()))
 
     def state(self) -> Head:
         """Return the committed state of the log. Its marks are a copy."""
@@ -187,21 +214,27 @@ class LogFile:
         Store or refuse each batch, and delete what `trim` says, in one transaction.
 
         The time of all entries is now, unless `times` has one for each draft.
-        Return the new entries and the answer to each batch. Raises `StoreFull`
-        or `Unavailable` if nothing is stored, and `sqlite3.Error` if it is
-        unknown what is stored: then the file must not be written any more.
-        That includes `FileLost`: what is stored in a deleted file is lost.
+        Return the new entries and the answer to each batch. Raises `Moved` if another process
+        has stored something: catch up and commit again. Raises `StoreFull` or `Unavailable` if
+        nothing is stored, and `sqlite3.Error` if it is unknown what is stored: then the file
+        must not be written any more. That includes `FileLost`: what is stored in a deleted file is lost.
         """
-        try:
-            self._watch.look_at_wal()
-            judgement, results = self._judge(batches, settings, times)
-            rows = self._store(judgement, trim)
-            # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
-            self.look()
-        except sqlite3.Error as error:
-            if answer := refusal(error):
-                raise answer from None
-            raise
+        until = time.monotonic() + PATIENCE * settings.engine_timeout
+        while True:
+            try:
+                self._watch.look_at_wal()
+                judgement, results = self._judge(batches, settings, times)
+                rows = self._store(judgement, trim)
+                # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
+                self.look()
+                break
+            except sqlite3.Error as error:
+                answer = refusal(error)
+                if answer is None:
+                    raise
+                if not is_busy(error) or time.monotonic() > until:
+                    raise answer from None
+                time.sleep(random.uniform(*BUSY_PAUSE))
         self._apply(judgement, rows, trim)
         return judgement.entries, results
 
@@ -224,8 +257,17 @@ class LogFile:
         keyed = sum(draft.key is not None for drafts in batches for draft in drafts)
         if keyed and self.keys_held + keyed > settings.max_keys:
             self.forget_keys(settings)
-        judgement = Judgement(self, self.clock(), settings, self._held_keys(batches) if keyed else {})
+            # Other processes forget keys too.
+            self._count_keys()
+        judgement = Judgement(self, self._now(), settings, self._held_keys(batches) if keyed else {})
         return judgement, [judgement.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
+
+    def _now(self) -> float:
+        """The log's clock. Another process may have a clock that is ahead of this one's."""
+        return max(self.clock(), self._newest_time)
+
+    def _count_keys(self) -> None:
+        self.keys_held: int = self._one("SELECT count(*) FROM keys")[0]
 
     def _held_keys(self, batches: Sequence[Sequence[Draft]]) -> dict[bytes, HeldKey]:
         """Return the keys of `batches` that the log holds, by their names."""
@@ -242,40 +284,41 @@ class LogFile:
         rows = Rows(judgement.entries, self.total, self._block, self._block_topics)
         more = trim or judgement.keys or judgement.records or rows.new_blocks
         if more or len(judgement.entries) > EXACT_ROWS:
-            with self._transaction():
-                self._delete(trim)
-                self._insert("entries", COLUMNS, rows.values)
-                self._insert("topic_blocks", 2, list(chain.from_iterable(rows.new_blocks)))
-                self._store_keys(judgement)
-                self._insert("records", 5, list(chain.from_iterable(judgement.records.values())))
-        else:
-            # A single statement is a transaction by itself.
-            self._insert("entries", COLUMNS, rows.values)
+            self._store_staged(judgement, rows, trim)
+        elif judgement.entries:
+            store_rows(self._db, COLUMNS, rows.values, self.head)
         return rows
 
-    def _insert(self, table: str, columns: int, values: Sequence[Any]) -> None:
-        """Insert rows; `values` are the columns of all rows, one after the other."""
-        done, count = 0, len(values) // columns
-        while done < count:
-            step = count - done
-            if step > EXACT_ROWS:
-                step = min(MAX_ROWS, 1 << (step.bit_length() - 1))
-            rows = values[done * columns : (done + step) * columns]
-            self._db.execute(insert_statement(table, columns, step), rows)
-            done += step
-
-    def _store_keys(self, judgement: Judgement) -> None:
+    def _store_staged(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
+        staging, flat = self._staging, chain.from_iterable
+        staging.clear()
+        staging.add("new_entries", COLUMNS, rows.values)
+        staging.add("new_topic_blocks", 2, list(flat(rows.new_blocks)))
         if judgement.keys:
-            for some, wanted in in_powers(list(judgement.stale_keys)):
-                self._db.execute(f"DELETE FROM keys WHERE name IN ({wanted})", some)
-            rows = ((key.offset, name, key.digest, key.time) for name, key in judgement.keys.items())
-            self._insert("keys", 4, list(chain.from_iterable(rows)))
+            staging.add("stale_keys", 1, list(judgement.stale_keys))
+            keys = ((key.offset, name, key.digest, key.time) for name, key in judgement.keys.items())
+            staging.add("new_keys", 4, list(flat(keys)))
+        staging.add("new_records", 5, list(flat(judgement.records.values())))
+        if trim:
+            staging.add("new_marks", 2, list(flat(trim.marks)))
+        dropped = self._dropped_by(trim)
+        floor, total = (trim.floor, trim.total) if trim else (self.floor, self._trimmed_total)
+        staging.store(self.head, self.floor, floor, total, dropped)
+        if dropped:
+            self._marks_since = 0
+
+    def _dropped_by(self, trim: Trim | None) -> int:
+        """Return, now and then, the largest mark beyond the limit, so that it and older ones are deleted."""
+        if trim:
+            self._marks_since += len(trim.marks)
+        return self._marks.dropped if trim and self._marks_since >= DROP_EVERY else 0
 
     def _apply(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
         """Bring the state up to date with what was committed."""
         if judgement.entries:
             self.head, self.total = judgement.entries[-1].offset, rows.total
             self._block, self._block_topics = rows.block, rows.block_topics
+            self._newest_time = max(self._newest_time, judgement.entries[-1].time)
         for record in judgement.records.values():
             self.records.set(record)
         self.keys_held += len(judgement.keys) - (len(judgement.stale_keys) if judgement.keys else 0)
@@ -309,7 +352,9 @@ class LogFile:
         if gone:
             with self._transaction():
                 for record in gone:
-                    self._db.execute("DELETE FROM records WHERE kind = ? AND name = ?", record[:2])
+                    # Another process may have set it again.
+                    values = record.kind, record.name, record.offset
+                    self._db.execute("DELETE FROM records WHERE kind = ? AND name = ? AND offset = ?", values)
             for record in gone:
                 self.records.forget(record.kind, record.name)
         return gone
@@ -333,11 +378,11 @@ class LogFile:
     def _trim_of(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
         floor, trimmed = self.floor, self._trimmed_total
         marks: dict[str, int] = {}
-        for offset, topic, time, total in oldest:
+        for offset, topic, stored, total in oldest:
             over = self.head - offset >= settings.retention_entries
             # The newest entry stays whatever its size: its subscribers have not read it yet.
             over = over or (offset < self.head and self.total - trimmed > settings.retention_bytes)
-            if not over and time >= too_old:
+            if not over and stored >= too_old:
                 break
             marks.pop(topic, None)  # keeps them in the order of their offsets
             marks[topic] = offset
@@ -349,23 +394,48 @@ class LogFile:
             self._oldest_time = self._one("SELECT time FROM entries WHERE offset = ?", self.floor)[0]
         return self._oldest_time
 
-    def _delete(self, trim: Trim | None) -> None:
-        if trim is None:
-            return
-        self._db.execute("DELETE FROM entries WHERE offset < ?", (trim.floor,))
-        self._db.execute("DELETE FROM topic_blocks WHERE block < ?", (trim.floor >> BLOCK_BITS,))
-        self._insert("marks", 2, list(chain.from_iterable(trim.marks)))
-        self._drop_marks(len(trim.marks))
-        self._set_meta("floor", trim.floor)
-        self._set_meta("trimmed_bytes", trim.total)
+    # -- what other processes store
 
-    def _drop_marks(self, more: int) -> None:
-        """Delete, now and then, the marks beyond the limit. Opening the file restarts the count."""
-        self._marks_since += more
-        if self._marks_since >= DROP_EVERY and self._marks.dropped:
-            self._marks_since = 0
-            self._db.execute("DELETE FROM marks WHERE offset <= ?", (self._marks.dropped,))
-            self._set_meta("dropped_mark", self._marks.dropped)
+    def catch_up(self) -> News | None:
+        """
+        Learn what other processes have stored since the last look: a limited part of it, or None if nothing.
+
+        Raises `sqlite3.Error`.
+        """
+        news = news_after(self._db, self.head, self.floor, self.total, self.lives)
+        if news is None:
+            return None
+        if news.lost:
+            self._load_entries()
+            self._load_marks()
+            return news
+        self._apply_marks(news)
+        if news.entries:
+            self._apply_entries(news)
+        return news
+
+    def _apply_marks(self, news: News) -> None:
+        floor, marks, dropped, trimmed = news.retention
+        if floor == self.floor:
+            return
+        self.floor, self._trimmed_total, self._oldest_time = floor, trimmed, None
+        for topic, offset in marks:
+            self._marks.set(topic, offset)
+        self._marks.dropped = max(self._marks.dropped, dropped)
+
+    def _apply_entries(self, news: News) -> None:
+        newest = news.entries[-1]
+        self.head, self.total, self.keys_held = newest.offset, news.total, self.keys_held + news.keys
+        self._newest_time = max(self._newest_time, newest.time)
+        if (block := newest.offset >> BLOCK_BITS) != self._block:
+            self._block, self._block_topics = block, frozenset()
+        topics = {entry.topic for entry in news.entries if entry.offset >> BLOCK_BITS == block}
+        self._block_topics |= topics
+        for record in filter(None, map(record_of, news.entries)):
+            # The entry of an end does not say until when the record is kept.
+            found = self._one("SELECT * FROM records WHERE kind = ? AND name = ?", record.kind, record.name)
+            if found is not None and found[4] == record.offset:
+                self.records.set(Record(*found))
 
     # -- the file
 
@@ -396,14 +466,16 @@ class LogFile:
         """Close the file. Unless it is `clean`, the next process that opens it checks it first."""
         if not self._door.held:
             return  # a forked child: these are its parent's connections
-        try:
-            if clean:
-                with contextlib.suppress(sqlite3.Error):
-                    self._set_meta("clean", 1)
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            self._db.close()
-            self._door.release()
+        with self.nodes.enter() as others:
+            try:
+                if clean and not others:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._set_meta("clean", 1)
+                        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._db.close()
+                self.nodes.leave()
+                self._door.release()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -438,15 +510,6 @@ def make_folder_of(path: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     except OSError as error:
         raise StartRefused(f"cannot create the folder of the log {path}: {error.strerror}") from None
-
-
-@functools.cache
-def insert_statement(table: str, columns: int, rows: int) -> str:
-    # Statements are cached by their text, so the text is built once.
-    row = f"({', '.join('?' * columns)})"
-    # A topic's newer mark replaces its older one.
-    on_conflict = "REPLACE" if table in ("marks", "records") else "ABORT"
-    return f"INSERT OR {on_conflict} INTO {table} VALUES {', '.join([row] * rows)}"
 
 
 def in_powers(values: Sequence[Any]) -> Iterator[tuple[list[Any], str]]:

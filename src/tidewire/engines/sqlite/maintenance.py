@@ -105,12 +105,12 @@ def on_disk(path: str) -> int:
 @contextlib.contextmanager
 def writing(path: str, clock: Callable[[float], Clock] = LogClock) -> Iterator[LogFile]:
     """
-    Open a log for writing; a new life starts.
+    Open a log for writing, alone; a new life starts.
 
     Raises `StartRefused` if it cannot be opened or written, `StoreFull` if the disk is full, and
     `Unavailable` if another program has locked it.
     """
-    file = LogFile(path, clock=clock)
+    file = LogFile(path, alone=True, clock=clock)
     clean = True
     try:
         yield file

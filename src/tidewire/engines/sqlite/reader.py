@@ -19,6 +19,8 @@ from ...position import Position
 from ...topics import Selector
 from .database import BLOCK_BITS, connect
 from .occurrences import find
+from .retention import Retention, retention_since
+from .staging import HEAD
 
 # Blocks whose entries are read for one page.
 SCAN_BLOCKS = SCAN_LIMIT >> BLOCK_BITS
@@ -72,6 +74,13 @@ def wants_everything(selector: Selector | None) -> bool:
     return selector is None or "**" in selector.patterns
 
 
+class FoundPage(NamedTuple):
+    entries: list[Entry]
+    through: int
+    """The offset through which they are complete."""
+    retention: Retention
+
+
 class Reader:
     """A connection that reads. One thread at a time may use it."""
 
@@ -84,7 +93,23 @@ class Reader:
 
     # -- pages
 
+    def head(self) -> int:
+        """Return the newest offset of the log."""
+        head: int = self._one(f"SELECT {HEAD}")[0]
+        return head
+
     def page(
+        self, after: int, head: int, limit: int, selector: Selector | None, lives: Lives, floor: int
+    ) -> FoundPage:
+        """Return entries after `after` up to `head`, and what retention did since the floor was `floor`."""
+        self._db.execute("BEGIN")
+        try:
+            entries, through = self.entries(after, head, limit, selector, lives)
+            return FoundPage(entries, through, retention_since(self._db, floor))
+        finally:
+            self._db.execute("COMMIT")
+
+    def entries(
         self, after: int, head: int, limit: int, selector: Selector | None, lives: Lives
     ) -> tuple[list[Entry], int]:
         """Return entries after `after` up to `head`, and the offset through which they are complete."""
@@ -130,10 +155,7 @@ class Reader:
 
     def _rows(self, first: int, last: int, wanted: Filter, lives: Lives) -> list[Entry]:
         (text,) = self._one(wanted.of(ROWS), first, last, *wanted.values)
-        return [
-            Entry(position_in(lives, offset), topic, data, event or "message", retry, bool(is_end), time)
-            for offset, topic, data, event, retry, is_end, time in orjson.loads(text)
-        ]
+        return entries_of(text, lives)
 
     def newest(self, count: int, size: int, head: int, lives: Lives) -> list[Entry]:
         """Return the newest entries, at most `count` and at most `size` bytes in all."""
@@ -184,6 +206,14 @@ class Reader:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._db.execute(query, values).fetchone()
+
+
+def entries_of(rows: bytes, lives: Lives) -> list[Entry]:
+    """Return the entries that ROWS has read."""
+    return [
+        Entry(position_in(lives, offset), topic, data, event or "message", retry, bool(is_end), time)
+        for offset, topic, data, event, retry, is_end, time in orjson.loads(rows)
+    ]
 
 
 def position_in(lives: Lives, offset: int) -> Position:

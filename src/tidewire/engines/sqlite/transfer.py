@@ -90,7 +90,7 @@ class Export:
         while self._through < self._head:
             with self._log.snapshot():
                 self._skip_trimmed(self._log.meta()["floor"])
-                entries, through = self._log.page(
+                entries, through = self._log.entries(
                     self._through, self._head, STEP, self._selector, self._lives
                 )
             self._through = max(through, self._through)

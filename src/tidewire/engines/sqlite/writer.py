@@ -7,7 +7,9 @@ The one thread that writes a log file.
 Rule 1: entries are reported to the event loop after their commit, and receipts after that.
 Rule 2: a trim is reported before the trimmed entries are deleted. So a page that is read
         later never lacks entries that the event loop believes to be there.
-Rule 3: after an error that leaves the disk's state unknown, nothing more is written:
+        Another process may trim at any time, so a page carries the floor it was read with.
+Rule 3: what other processes stored is reported before what this one stores after it.
+Rule 4: after an error that leaves the disk's state unknown, nothing more is written:
         a second fsync after a failed one falsely reports success. A file that was
         deleted, replaced or truncated is such an error, whether or not there is
         anything to write.
@@ -26,11 +28,13 @@ from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from ...errors import StoreFull, Unavailable
-from ...log.entries import Draft, Entry, Receipt, Record
+from ...log.entries import Draft, Entry, Head, Receipt, Record
 from ...log.judging import Result
 from ...settings import Settings
 from .database import refusal
+from .following import News
 from .log_file import LogFile, Trim
+from .staging import Moved
 
 logger = logging.getLogger("tidewire")
 
@@ -53,6 +57,13 @@ class WaitingBatch(NamedTuple):
     answer: asyncio.Future[list[Receipt]]
 
 
+class Look:
+    """What `look` puts into the queue: other processes may have stored something."""
+
+
+LOOK = Look()
+
+
 class WriterListener(Protocol):
     """Notified from the writer's thread, in the order in which things happened."""
 
@@ -60,6 +71,12 @@ class WriterListener(Protocol):
         self, entries: Sequence[Entry], group: Sequence[WaitingBatch], results: Sequence[Result]
     ) -> None:
         """A transaction is on the disk; or it could not be stored, and there are only results."""
+
+    def on_news(self, news: News) -> None:
+        """Another process has stored or trimmed entries."""
+
+    def on_lost(self, head: Head) -> None:
+        """Retention has taken entries that this process never saw: the log goes on from `head`."""
 
     def on_trim(self, trim: Trim) -> None:
         """Entries are about to be deleted."""
@@ -89,19 +106,26 @@ class Writer:
         self._settings = settings
         self._listener = listener
         self._checkpoint = checkpoint
-        self._queue: queue.SimpleQueue[WaitingBatch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[WaitingBatch | Look | None] = queue.SimpleQueue()
+        self._looking = False  # a look is waiting in the queue
         self._trim: Trim | None = None
         self._trim_due = self._keys_due = 0.0
         self._untrimmed = 0  # entries added since a trim was last planned
         self._fresh = 0  # bytes that went into the WAL since it was last moved
         self._moving: Future[int] | None = None
-        self._full = False
+        self._full = self._look_due = False
         self.broken = False
         self._thread = threading.Thread(target=self._run, name="tidewire-log-writer", daemon=True)
         self._thread.start()
 
     def put(self, waiting: WaitingBatch) -> None:
         self._queue.put(waiting)
+
+    def look(self) -> None:
+        """Report soon what other processes have stored. Any thread may call it."""
+        if not self._looking:
+            self._looking = True
+            self._queue.put(LOOK)
 
     def stop(self) -> None:
         """Write what is waiting, then end the thread."""
@@ -113,7 +137,7 @@ class Writer:
         found = []
         while not self._queue.empty():
             found.append(self._queue.get())
-        return [waiting for waiting in found if waiting is not None]
+        return [waiting for waiting in found if isinstance(waiting, WaitingBatch)]
 
     # -- the thread
 
@@ -122,6 +146,8 @@ class Writer:
         while not stopping:
             group, stopping = self._next_group()
             try:
+                if self._look_due:
+                    self._catch_up()
                 self._write(group)
                 self._do_housekeeping()
             except Exception as error:
@@ -137,7 +163,11 @@ class Writer:
         try:
             waiting = self._queue.get(timeout=0 if self._trim and not self._full else TRIM_EVERY)
             while waiting is not None:
-                if not waiting.answer.cancelled():
+                if isinstance(waiting, Look):
+                    # Before the writer reads the log: what comes later is another look.
+                    self._looking = False
+                    self._look_due = True
+                elif not waiting.answer.cancelled():
                     group.append(waiting)
                     count += len(waiting.drafts)
                 if count >= GROUP:
@@ -153,7 +183,7 @@ class Writer:
             return
         batches = [waiting.drafts for waiting in group]
         try:
-            entries, results = self._file.commit(batches, self._trim, self._settings)
+            entries, results = self._commit(batches)
         except (StoreFull, Unavailable) as error:
             self._full = True
             answers = self._file.answers_without_storing(batches, error, self._settings)
@@ -163,6 +193,30 @@ class Writer:
         self._untrimmed += len(entries)
         self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
         self._listener.on_commit(entries, group, results)
+        if entries:
+            self._file.nodes.ring()
+
+    def _commit(self, batches: Sequence[Sequence[Draft]]) -> tuple[list[Entry], list[Result]]:
+        while True:
+            try:
+                return self._file.commit(batches, self._trim, self._settings)
+            except Moved:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Report what other processes have stored, all of it."""
+        self._look_due = False
+        floor, more = self._file.floor, True
+        while more:
+            news = self._file.catch_up()
+            more = news is not None and news.more
+            if news is not None and news.lost:
+                self._listener.on_lost(self._file.state())
+            elif news is not None:
+                self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in news.entries)
+                self._listener.on_news(news)
+        if self._file.floor != floor:
+            self._trim = None  # another process has trimmed: what is left to trim is another matter
 
     # -- housekeeping
 
@@ -202,7 +256,9 @@ class Writer:
             moved, self._moving = self._moving, None
             moved.result()
             # What was added in the meantime is small. Once all of it is moved, the WAL restarts.
-            self._file.checkpoint()
+            with self._file.nodes.turn("checkpoint") as ours:
+                if ours:
+                    self._file.checkpoint()
         elif self._moving is None and self._fresh > CHECKPOINT:
             self._fresh = 0
             self._moving = self._checkpoint()

@@ -1,0 +1,36 @@
+"""
+The thread that waits for the other processes of a log: for a ring, or until it is time to look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .nodes import Nodes
+
+# Seconds between two looks at the log. A ring comes first, unless it was lost.
+LOOK_EVERY = 0.05
+# A process that is alone needs fewer: one that joins rings.
+ALONE_EVERY = 1.0
+
+
+class Lookout:
+    """Calls `look`, in its thread, whenever another process may have stored something, until `stop`."""
+
+    def __init__(self, nodes: Nodes, look: Callable[[], object]) -> None:
+        self._nodes = nodes
+        self._look = look
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="tidewire-log-lookout", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._nodes.wake()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._nodes.wait(ALONE_EVERY if self._nodes.alone else LOOK_EVERY)
+            self._look()

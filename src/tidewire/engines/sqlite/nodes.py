@@ -1,0 +1,262 @@
+"""
+The processes that have a log open, and how one tells the others that it has stored something.
+
+    <log>.nodes/door          locked by the process that is opening or closing the log
+    <log>.nodes/<name>.node   locked by a process for as long as it has the log
+    <log>.nodes/<name>.bell   a socket of that process: a byte to it means "look at the log"
+
+Rule 1: whether a process lives is known from its lock, never from a clock or a number: the kernel
+        releases the lock when the process ends, and not while it is stopped.
+Rule 2: a lost ring loses nothing. Each process looks at the log by itself, if less often.
+Rule 3: locks belong to a process and not to its children. A forked child is no node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import socket
+import time
+from collections.abc import Iterator
+
+from ...errors import StartRefused
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there, one process has the log
+    fcntl = None  # type: ignore[assignment]
+
+# Seconds that opening a log waits for another process that is opening or closing it: it may be
+# checking the whole file.
+DOOR_TIMEOUT = 120.0
+DOOR_PAUSE = 0.02
+# What the longest address of a socket may have, in bytes.
+ADDRESS = 100
+
+# The logs that this process has: its own locks do not stop it.
+HERE: set[str] = set()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=HERE.clear)
+
+
+class Nodes:
+    """The processes that have the log at `path`. Call `enter` first, and `join` in its block."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._folder = f"{path}.nodes"
+        self._name = ""
+        self._process = os.getpid()
+        self._descriptor = self._folder_descriptor = -1
+        self._bell: socket.socket | None = None
+        self._ringer: socket.socket | None = None
+        self._bells: list[str] = []
+        self._robbed = False  # nobody can ring any more
+        self._seen = -1  # the folder's time of change when `_bells` was listed
+
+    # -- opening and closing the log
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[list[str]]:
+        """
+        Hold the door, and give the names of the other living nodes. No process joins or leaves meanwhile.
+
+        Raises `StartRefused` if another process holds it for too long.
+        """
+        if self._path in HERE and not self._name:
+            raise StartRefused(
+                f"the log {self._path} is in use by process {os.getpid()}; stop it or use another file",
+                code="log_in_use",
+            )
+        if fcntl is None:
+            yield []
+            return
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            self._share(self._folder, 0o111)
+            door = self._open("door", os.O_CREAT)
+        except OSError as error:
+            raise StartRefused(
+                f"cannot write {self._folder}, which is needed beside the log: {error.strerror}"
+            ) from None
+        try:
+            self._wait_for(door)
+            yield self._living()
+        finally:
+            os.close(door)
+
+    def _wait_for(self, door: int) -> None:
+        deadline = time.monotonic() + DOOR_TIMEOUT
+        while not lock(door):
+            if time.monotonic() > deadline:
+                raise StartRefused(
+                    f"another process has been opening the log {self._path} for {DOOR_TIMEOUT:.0f} s;"
+                    " stop that process first",
+                    code="log_in_use",
+                )
+            time.sleep(DOOR_PAUSE)
+
+    def _living(self) -> list[str]:
+        """Return the names of the other nodes, and remove what dead ones left behind."""
+        living = []
+        for file in os.listdir(self._folder):
+            name, _, kind = file.partition(".")
+            if kind != "node" or name == self._name:
+                continue
+            if self._lives(file):
+                living.append(name)
+            else:
+                self._remove(name)
+        return living
+
+    def _lives(self, file: str) -> bool:
+        try:
+            descriptor = self._open(file)
+        except OSError:
+            return False
+        try:
+            return not lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def join(self) -> None:
+        """Become a node, and make the others look at the log. Raises `OSError`."""
+        HERE.add(self._path)
+        if fcntl is None:
+            return
+        self._name = secrets.token_hex(8)
+        self._descriptor = self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL)
+        lock(self._descriptor)
+        os.write(self._descriptor, b"%d\n" % os.getpid())
+        self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._bell.setblocking(False)
+        self._bell.bind(self._address(f"{self._name}.bell"))
+        self._share(os.path.join(self._folder, f"{self._name}.bell"))
+        self._ringer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ringer.setblocking(False)
+        self.ring()
+
+    def leave(self) -> None:
+        """Stop being a node."""
+        HERE.discard(self._path)
+        if not self._name or self._process != os.getpid():
+            return
+        assert self._bell
+        assert self._ringer
+        self._remove(self._name)
+        self.ring()
+        self._bell.close()
+        self._ringer.close()
+        os.close(self._folder_descriptor)
+        os.close(self._descriptor)
+        self._name = ""
+
+    def _remove(self, name: str) -> None:
+        for kind in ("bell", "node"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, f"{name}.{kind}"))
+
+    # -- the bells
+
+    def ring(self) -> None:
+        """Make the other nodes look at the log."""
+        for bell in self._others():
+            # Full: it has been rung. Gone: the process has ended.
+            with contextlib.suppress(OSError):
+                assert self._ringer
+                self._ringer.sendto(b"!", bell)
+
+    def wake(self) -> None:
+        """Ring this node's own bell."""
+        if self._ringer:
+            with contextlib.suppress(OSError):
+                self._ringer.sendto(b"!", self._address(f"{self._name}.bell"))
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other node. Unknown, and so False, if this node's own bell has been removed."""
+        return not self._others() and not self._robbed
+
+    def _others(self) -> list[str]:
+        """Return the addresses of the other nodes' bells."""
+        if not self._name or self._process != os.getpid():
+            return []
+        try:
+            changed = os.stat(self._folder).st_mtime_ns
+            if changed != self._seen:
+                self._seen = changed
+                files = os.listdir(self._folder)
+                own = f"{self._name}.bell"
+                self._robbed = own not in files
+                self._bells = [self._address(f) for f in files if f.endswith(".bell") and f != own]
+        except OSError:
+            self._robbed = True
+            self._bells = []  # the folder is gone: each process looks at the log by itself
+        return self._bells
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring. Return whether there was one."""
+        if self._bell is None:
+            time.sleep(seconds)
+            return False
+        if not select.select([self._bell], [], [], seconds)[0]:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._bell.recv(64)
+        return True
+
+    # -- one at a time
+
+    @contextlib.contextmanager
+    def turn(self, what: str) -> Iterator[bool]:
+        """Give True if no other node is doing `what`; it cannot begin before the block ends."""
+        if fcntl is None or not self._name:
+            yield True
+            return
+        try:
+            descriptor = self._open(what, os.O_CREAT)
+        except OSError:
+            yield True
+            return
+        try:
+            yield lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    # -- files
+
+    def _open(self, name: str, flags: int = 0) -> int:
+        path = os.path.join(self._folder, name)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
+        if flags:
+            self._share(path)
+        return descriptor
+
+    def _share(self, path: str, more: int = 0) -> None:
+        """Give a file the owner and the mode of the log: each program that may write it may be a node."""
+        with contextlib.suppress(OSError):
+            log = os.stat(self._path)
+            os.chmod(path, (log.st_mode & 0o666) | (more if log.st_mode & 0o444 else 0))
+            if os.geteuid() == 0:
+                os.chown(path, log.st_uid, log.st_gid)
+
+    def _address(self, name: str) -> str:
+        path = os.path.join(self._folder, name)
+        if len(os.fsencode(path)) <= ADDRESS:
+            return path
+        # Linux: a short name for a folder with a long path.
+        return f"/proc/self/fd/{self._folder_descriptor}/{name}"
+
+
+def lock(descriptor: int) -> bool:
+    """Lock a file for this process. Return whether no other process holds its lock."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
