@@ -48,7 +48,7 @@ class TestSQLite(EngineContract):
     async def kill(self, engine: Engine) -> None:
         """Continue with the files as they are now, which is what a crash leaves."""
         left = self.folder.with_name(f"{self.folder.name}-left")
-        shutil.copytree(self.folder, left)
+        shutil.copytree(self.folder, left, ignore=shutil.ignore_patterns("*.nodes"))
         await engine.close()
         self.folder = left
 

@@ -103,9 +103,9 @@ class Log:
 
 
 def refusal_of(path: Path) -> StartRefused:
-    """Return why the log at `path` cannot be opened. Nothing stays open or locked."""
+    """Return why the log at `path` cannot be opened alone. Nothing stays open or locked."""
     with pytest.raises(StartRefused) as refusal:
-        LogFile(os.fspath(path)).close()
+        LogFile(os.fspath(path), alone=True).close()
     error = refusal.value
     assert str(path) in error.detail
     assert "\n" not in error.detail
@@ -137,7 +137,7 @@ def crashed(path: Path, to: Path) -> Path:
     """Copy the files of a log as they are now, which is what a crash leaves. Return the copy's path."""
     to.mkdir()
     for part in path.parent.glob(f"{path.name}*"):
-        if not part.name.endswith("-shm"):
+        if part.is_file() and not part.name.endswith("-shm"):
             shutil.copy(part, to / part.name)
     return to / path.name
 

@@ -170,7 +170,7 @@ async def restored(folder: Path) -> Found:
     async with open_node(SQLiteEngine(f"sqlite:///{log}/log.db", Settings())) as node:
         await reader.connect(node)
         await publish(node, recorder, *numbers(1, 10))
-        shutil.copytree(log, copy)
+        shutil.copytree(log, copy, ignore=shutil.ignore_patterns("*.nodes"))
         await publish(node, recorder, *numbers(11, 15))
         await until(lambda: reader.wire.data[-1:] == ["15"], 0.01)
         reader.leave()
@@ -217,7 +217,7 @@ async def power_cut(folder: Path) -> Found:
     first.mkdir()
     async with open_node(SQLiteEngine(f"sqlite:///{first}/log.db", Settings())) as node:
         await publish(node, recorder, *numbers(1, 20))
-        shutil.copytree(first, second)
+        shutil.copytree(first, second, ignore=shutil.ignore_patterns("*.nodes"))
     recorder.fault("power cut")
     async with open_node(SQLiteEngine(f"sqlite:///{second}/log.db", Settings())) as node:
         return await judge(recorder, node)

@@ -181,7 +181,8 @@ def test_only_an_unclean_stop_makes_a_start_check_the_file(path: Path, tmp_path:
 
 def test_what_a_clean_stop_leaves(path: Path) -> None:
     write_log(path, ["a"] * 3000, "x" * 100)
-    assert sorted(os.listdir(path.parent)) == ["log.db", "log.db.lock"]
+    assert sorted(os.listdir(path.parent)) == ["log.db", "log.db.lock", "log.db.nodes"]
+    assert sorted(os.listdir(f"{path}.nodes")) == ["door"]
     assert rows(path, "SELECT count(*), min(offset), max(offset) FROM entries") == [(3000, 1, 3000)]
 
 
@@ -309,7 +310,7 @@ def test_a_file_that_is_not_a_log_is_left_unchanged(
     [
         ("file/log.db", "File exists"),
         # Not even root can create a file there.
-        ("/sys/kernel/log.db", "Permission denied"),
+        ("/sys/kernel/log.db", "Operation not permitted"),
     ],
 )
 def test_a_file_that_cannot_be_created(tmp_path: Path, where: str, words: str) -> None:

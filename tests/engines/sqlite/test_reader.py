@@ -84,7 +84,7 @@ class Steps:
     def page(self, after: int, head: int, selector: Selector) -> tuple[int, int]:
         """Return how many entries the page has, and the offset it reaches."""
         self.taken = 0
-        entries, through = self._reader.page(after, head, 256, selector, [("aaaaaa", 1)])
+        entries, through = self._reader.entries(after, head, 256, selector, [("aaaaaa", 1)])
         return len(entries), through
 
     def close(self) -> None:

@@ -1,0 +1,84 @@
+"""
+A process with a hub on a log file: tests start several of them on one file.
+
+It reads one JSON command per line, and prints one JSON answer for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from tidewire import Hub
+from tidewire.errors import TidewireError
+from tidewire.log.entries import Since
+from tidewire.position import Position, parse_position
+from tidewire.testing.wire import RecordingWire, listen
+from tidewire.topics import Selector
+
+
+def claim_of(since: str) -> Since | Position:
+    return Since(since) if since in ("now", "start") else parse_position(since)
+
+
+class Worker:
+    def __init__(self, path: str, settings: dict[str, Any]) -> None:
+        self.hub = Hub(f"sqlite:///{path}", **settings)
+        self.wires: dict[str, RecordingWire] = {}
+
+    async def do(self, what: str, *values: Any) -> Any:
+        return await getattr(self, what)(*values)
+
+    async def publish(self, topic: str, data: list[str], key: str | None = None) -> Any:
+        if key is not None:
+            receipt = await self.hub.publish(topic, data[0], key=key)
+            return [str(receipt.position), receipt.duplicate]
+        return [str((await self.hub.publish(topic, text)).position) for text in data]
+
+    async def batch(self, topic: str, data: list[str]) -> Any:
+        receipts = await self.hub.publish_many([{"topic": topic, "data": text} for text in data])
+        return [str(receipt.position) for receipt in receipts]
+
+    async def end(self, topic: str) -> Any:
+        return str((await self.hub.end(topic)).position)
+
+    async def subscribe(self, name: str, topics: list[str], since: str) -> Any:
+        self.wires[name] = await listen(await self.hub.open(), *topics, since=claim_of(since))
+
+    async def seen(self, name: str) -> Any:
+        wire = self.wires[name]
+        return {
+            "data": wire.data,
+            "gaps": wire.gaps,
+            "ids": [event.id for event in wire.events],
+            "last": str(wire.last_id),
+        }
+
+    async def history(self, topics: list[str], since: str) -> Any:
+        return await (await self.hub.open()).history(Selector(topics), claim_of(since), 10_000)
+
+    async def block(self, seconds: float) -> Any:
+        """Keep the event loop busy."""
+        time.sleep(seconds)  # noqa: ASYNC251 - that is the purpose
+
+    async def close(self) -> Any:
+        await self.hub.close()
+
+
+async def main() -> None:
+    worker = Worker(sys.argv[1], json.loads(sys.argv[2]))
+    loop = asyncio.get_running_loop()
+    await worker.hub.open()
+    print(json.dumps({"answer": "open"}), flush=True)
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        try:
+            answer = {"answer": await worker.do(*json.loads(line))}
+        except TidewireError as error:
+            answer = {"error": error.code}
+        print(json.dumps(answer), flush=True)
+
+
+asyncio.run(main())
