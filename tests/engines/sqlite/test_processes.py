@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,18 @@ import pytest
 from support.log_workers import LogWorker, Refused, at_once, log_workers
 from support.sqlite_log import refusal_of
 from support.waiting import wait_until
+from tidewire.engines.sqlite import log_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="on Windows, one process has the log")
+
+
+HOLD_DOOR = """
+import fcntl, os, sys, time
+door = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.lockf(door, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -199,3 +211,21 @@ def test_a_lost_folder_of_nodes_makes_it_slower_and_nothing_else(path: Path) -> 
                 file.unlink()
         one.ask("publish", "t", numbers(5))
         two.wait_seen("t", *numbers(5))
+
+
+def test_a_process_that_is_stopped_at_the_door_does_not_keep_others_from_closing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "CLOSE_TIMEOUT", 0.1)
+    log = log_file.LogFile(os.fspath(path))
+    holder = subprocess.Popen([sys.executable, "-c", HOLD_DOOR, f"{path}.nodes/door"], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        log.close()
+    finally:
+        holder.kill()
+        holder.communicate()
+    checks: list[int] = []
+    log_file.LogFile(os.fspath(path), on_check=checks.append).close()
+    assert len(checks) == 1, "it could not know that it was the last one"

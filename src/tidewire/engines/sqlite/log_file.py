@@ -66,6 +66,8 @@ LONG_WAL = 4096
 # between two attempts: at random, so that no process always comes too late.
 PATIENCE = 0.8
 BUSY_PAUSE = 0.000_2, 0.001
+# Seconds that closing waits for a process that opens or closes the log, and may be stopped.
+CLOSE_TIMEOUT = 5.0
 # Keys forgotten in one commit.
 FORGET_STEP = 1_000
 # Marks written between two deletions of those beyond the limit.
@@ -466,16 +468,21 @@ class LogFile:
         """Close the file. Unless it is `clean`, the next process that opens it checks it first."""
         if not self._door.held:
             return  # a forked child: these are its parent's connections
-        with self.nodes.enter() as others:
-            try:
+        try:
+            # Without the door, the process that is last to leave cannot know that it is.
+            with contextlib.suppress(StartRefused), self.nodes.enter(CLOSE_TIMEOUT) as others:
                 if clean and not others:
                     with contextlib.suppress(sqlite3.Error):
                         self._set_meta("clean", 1)
                         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                self._db.close()
-                self.nodes.leave()
-                self._door.release()
+                self._leave()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._db.close()
+        self.nodes.leave()
+        self._door.release()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -60,11 +60,11 @@ class Nodes:
     # -- opening and closing the log
 
     @contextlib.contextmanager
-    def enter(self) -> Iterator[list[str]]:
+    def enter(self, timeout: float = DOOR_TIMEOUT) -> Iterator[list[str]]:
         """
         Hold the door, and give the names of the other living nodes. No process joins or leaves meanwhile.
 
-        Raises `StartRefused` if another process holds it for too long.
+        Raises `StartRefused` if another process holds it for more than `timeout` seconds.
         """
         if self._path in HERE and not self._name:
             raise StartRefused(
@@ -83,17 +83,17 @@ class Nodes:
                 f"cannot write {self._folder}, which is needed beside the log: {error.strerror}"
             ) from None
         try:
-            self._wait_for(door)
+            self._wait_for(door, timeout)
             yield self._living()
         finally:
             os.close(door)
 
-    def _wait_for(self, door: int) -> None:
-        deadline = time.monotonic() + DOOR_TIMEOUT
+    def _wait_for(self, door: int, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while not lock(door):
             if time.monotonic() > deadline:
                 raise StartRefused(
-                    f"another process has been opening the log {self._path} for {DOOR_TIMEOUT:.0f} s;"
+                    f"another process has been opening the log {self._path} for {timeout:.0f} s;"
                     " stop that process first",
                     code="log_in_use",
                 )

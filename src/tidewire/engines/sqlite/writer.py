@@ -31,7 +31,7 @@ from ...errors import StoreFull, Unavailable
 from ...log.entries import Draft, Entry, Head, Receipt, Record
 from ...log.judging import Result
 from ...settings import Settings
-from .database import refusal
+from .database import is_busy, refusal
 from .following import News
 from .log_file import LogFile, Trim
 from .staging import Moved
@@ -46,6 +46,8 @@ TRIM_STEP = 256
 TRIM_EVERY = 1.0
 # Roughly the bytes written before the WAL is moved into the file.
 CHECKPOINT = 4 * 1024 * 1024
+# Seconds until the log is looked at again while another process has it locked.
+BUSY_PAUSE = 0.001
 # Bytes a commit writes besides its entries: pages are written whole.
 COMMIT_BYTES = 16 * 1024
 
@@ -208,7 +210,14 @@ class Writer:
         self._look_due = False
         floor, more = self._file.floor, True
         while more:
-            news = self._file.catch_up()
+            try:
+                news = self._file.catch_up()
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise
+                # Another process begins a new WAL, or recovers it after a kill: soon it can be read.
+                time.sleep(BUSY_PAUSE)
+                continue
             more = news is not None and news.more
             if news is not None and news.lost:
                 self._listener.on_lost(self._file.state())
