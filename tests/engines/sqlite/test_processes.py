@@ -1,4 +1,4 @@
-"""Several processes on one log file: each is a node, and what holds for one holds for all."""
+"""Several processes on one log file: each is a node, and what holds for one holds for all (promise G22)."""
 
 from __future__ import annotations
 
