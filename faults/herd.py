@@ -62,7 +62,7 @@ def join(work: Workload, count: int) -> list[Witness]:
     """Add subscribers with the rules of a browser, and return once all streams are open."""
     crowd = [Witness(work.recorder, f"crowd-{number}", [TOPIC]) for number in range(count)]
     for witness in crowd:
-        plain = SocketSubscriber(work.hub.host, work.hub.port, witness, native=True)
+        plain = SocketSubscriber([(work.hub.host, work.hub.port)], witness, native=True)
         work.on_sockets.append((plain, work.crowd.start(plain.run())))
     work.witnesses += crowd
     wait_until(lambda: all(witness.is_open for witness in crowd), 60, "all streams of the crowd are open")

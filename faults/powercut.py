@@ -1,8 +1,8 @@
 """
-The power goes: F2.
+The power goes: F2, and with several processes F29.
 
 The disk is an ext4 image on a tmpfs. A power cut is the image as it is at one moment, in the middle of
-whatever is being written: the hub is stopped (SIGSTOP) while the image is copied, and continues afterwards.
+whatever is being written: all processes are stopped (SIGSTOP) while the image is copied, and then continue.
 What the page cache still holds is not in the copy, as it would not be on the disk. Every publish that was
 acked by then must be in the log that is opened from the copy.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from faults.disks import copy_image, ext4, memory_disk, mounted_image
 from faults.history import history
 from faults.scenario import Context, Fault, Result, exactly
-from faults.served import Served, wait_until
+from faults.served import Served, several, wait_until
 from faults.workload import DEFAULT_POLICY, Scale, Workload
 from tidewire.testing.checker import Report, check
 from tidewire.testing.recorder import Delivered, Invoked, Ok, Record, Refused, Unknown
@@ -42,10 +42,22 @@ class Cut:
 
 def power_cut(context: Context) -> Result:
     """F2: acked means on the disk."""
+    return power_cuts(context, processes=1)
+
+
+def power_cut_of_four(context: Context) -> Result:
+    """F29: the same with four processes that write one log."""
+    return power_cuts(context, processes=4)
+
+
+def power_cuts(context: Context, processes: int) -> Result:
     times = context.times(smoke=2, full=20)
     chance = random.Random(2)
     with memory_disk(context.folder, 3 * DISK_MIB) as ram, ext4(ram, "disk", DISK_MIB) as disk:
-        with Served(context.folder, context.engine_url(disk)) as hub, Workload(hub, SCALE) as work:
+        with (
+            several(context.folder, context.engine_url(disk), processes) as hubs,
+            Workload(hubs[0], SCALE, hubs[1:]) as work,
+        ):
             cuts = []
             for number in range(times):
                 work.steady(chance.uniform(0.5, 1.5))
@@ -84,17 +96,19 @@ def cut(context: Context, work: Workload, ram: Path) -> Cut:
 
 
 def copy_at_one_moment(work: Workload, image: Path, copy: Path) -> list[Record]:
-    """Copy the image while the hub is stopped; return what had happened by then."""
+    """Copy the image while all processes are stopped; return what had happened by then."""
     with work.fault("power cut"):
-        work.hub.signal(signal.SIGSTOP)
+        for hub in work.hubs:
+            hub.signal(signal.SIGSTOP)
         try:
-            wait_until(lambda: is_stopped(work.hub.pid), 5, "the hub is stopped")
+            wait_until(lambda: all(is_stopped(hub.pid) for hub in work.hubs), 5, "the hubs are stopped")
             copy_image(image, copy)
             # Answers from before the stop may still be on their way to the publishers.
             time.sleep(0.1)
             return list(work.recorder.records)
         finally:
-            work.hub.signal(signal.SIGCONT)
+            for hub in work.hubs:
+                hub.signal(signal.SIGCONT)
 
 
 def is_stopped(pid: int) -> bool:
@@ -118,7 +132,7 @@ def check_integrity(mount: Path) -> str:
 def private_copy(mount: Path) -> Path:
     copy = mount / "checked"
     copy.mkdir()
-    for file in mount.glob("events.db*"):
+    for file in filter(Path.is_file, mount.glob("events.db*")):
         (copy / file.name).write_bytes(file.read_bytes())
     return copy
 
@@ -135,6 +149,13 @@ FAULTS = [
         "sqlite: power cut, by a copy of the disk's image",
         "full",
         power_cut,
+        needs=("root", "mount", "mkfs.ext4"),
+    ),
+    Fault(
+        "F29",
+        "sqlite: power cut, with four processes that write one log",
+        "full",
+        power_cut_of_four,
         needs=("root", "mount", "mkfs.ext4"),
     ),
 ]

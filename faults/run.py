@@ -35,7 +35,12 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try faults on a hub under load; print a markdown table.")
     parser.add_argument("--tier", choices=list(INCLUDED), default="full")
-    parser.add_argument("--only", metavar="F1,F2", default="", help="only these faults, whatever their tier")
+    parser.add_argument(
+        "--only",
+        metavar="F1,F2",
+        default="",
+        help="only these faults, of any tier if this one has none of them",
+    )
     parser.add_argument("--runs", type=int, metavar="N", help="how often to do each; minutes for F24")
     parser.add_argument("--engine", choices=["sqlite", "memory"], default="sqlite", help="default: sqlite")
     return parser.parse_args()
@@ -45,9 +50,10 @@ def chosen(tier: Tier, only: str) -> list[Fault]:
     wanted = [name for name in only.split(",") if name]
     if unknown := set(wanted) - {fault.id for fault in ALL}:
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; use {', '.join(f.id for f in ALL)}")
-    if wanted:
-        return [fault for fault in ALL if fault.id in wanted]
-    return [fault for fault in ALL if fault.tier in INCLUDED[tier]]
+    of_tier = [fault for fault in ALL if fault.tier in INCLUDED[tier]]
+    if not wanted:
+        return of_tier
+    return [f for f in of_tier if f.id in wanted] or [f for f in ALL if f.id in wanted]
 
 
 def attempt(fault: Fault, options: argparse.Namespace) -> Row:

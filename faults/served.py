@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -201,6 +201,24 @@ class Served:
             return len(os.listdir(f"/proc/{self.pid}/fd"))
         except OSError:
             return 0
+
+
+@contextlib.contextmanager
+def several(
+    folder: Path, engine: str, count: int, *options: str, module: str = "tidewire"
+) -> Iterator[list[Served]]:
+    """Run `count` processes on one log, each on a port of its own. `module` runs the hub."""
+    hubs = [Served(folder, engine, *options) for _ in range(count)]
+    try:
+        for hub in hubs:
+            hub.command[2] = module
+            hub.launch()
+        for hub in hubs:
+            hub.wait_ready()
+        yield hubs
+    finally:
+        for hub in hubs:
+            hub.end()
 
 
 def kib_field(path: str, name: str) -> int:

@@ -44,7 +44,7 @@ class Far:
         self.witnesses = [Witness(self.recorder, f"far-{n}", TOPICS) for n in range(SUBSCRIBERS)]
         # None with a browser's rules: it would wait forever if the reset of its connection was dropped.
         self.subscribers = [
-            SocketSubscriber(net.hub, hub.port, witness, native=False) for witness in self.witnesses
+            SocketSubscriber([(net.hub, hub.port)], witness, native=False) for witness in self.witnesses
         ]
         self.publishers = [
             Publisher(number, hub.host, hub.port, [topic], self.recorder, RATE / len(TOPICS), SIZE)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import re
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
@@ -73,14 +74,15 @@ async def end_tasks() -> None:
 
 class SocketSubscriber:
     """
-    One subscriber: its streams one after another, each resumed with the last id it processed.
+    One subscriber: its streams one after another, each at the next of `addresses` and resumed with the last
+    id it processed.
 
     `native`: the rules of EventSource, which gives up forever on an answer that is not a stream;
     otherwise a program that sends `Tidewire-Client` and is strict about every byte.
     """
 
-    def __init__(self, host: str, port: int, witness: Witness, native: bool) -> None:
-        self.host, self.port = host, port
+    def __init__(self, addresses: Sequence[tuple[str, int]], witness: Witness, native: bool) -> None:
+        self._addresses = itertools.cycle(addresses)
         self.witness = witness
         self.native = native
         self.reader: Reader = Native() if native else Strict()
@@ -121,6 +123,7 @@ class SocketSubscriber:
 
     async def _connection(self) -> None:
         self.witness.connecting()
+        self.host, self.port = next(self._addresses)
         # Not `wait_for`: on Python 3.11 it loses a cancellation that comes with the result.
         async with asyncio.timeout(HEAD_TIMEOUT):
             source, sink = await asyncio.open_connection(self.host, self.port, limit=2**16)

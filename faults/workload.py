@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -84,10 +84,16 @@ def scale_of(context: Context) -> Scale:
 
 
 class Workload:
-    """Publishers and subscribers of one hub, from the `with` line until `finish`."""
+    """
+    Publishers and subscribers of one hub, from the `with` line until `finish`.
 
-    def __init__(self, hub: Served, scale: Scale) -> None:
+    `beside` are other processes on the same log: they have their share of the publishers and subscribers,
+    and a subscriber on a plain socket goes to the next process each time that it reconnects.
+    """
+
+    def __init__(self, hub: Served, scale: Scale, beside: Sequence[Served] = ()) -> None:
         self.hub = hub
+        self.hubs = [hub, *beside]
         self.scale = scale
         self.recorder = Recorder()
         self.topics = [f"rooms/{number}" for number in range(scale.topics)]
@@ -102,8 +108,8 @@ class Workload:
         # The events in the log at the end: (id, topic, data).
         self.log: list[tuple[str, str, str]] = []
         self.publishers = [
-            Publisher(number, hub.host, hub.port, self.topics, self.recorder, rate, scale.size)
-            for number in range(scale.publishers)
+            Publisher(number, at.host, at.port, self.topics, self.recorder, rate, scale.size)
+            for number, at in enumerate(self._spread(scale.publishers))
         ]
 
     def __enter__(self) -> Self:
@@ -165,12 +171,16 @@ class Workload:
 
     # -- implementation
 
+    def _spread(self, count: int) -> list[Served]:
+        """Return the hub of each of `count` clients."""
+        return [self.hubs[number % len(self.hubs)] for number in range(count)]
+
     def _begin(self) -> None:
         time.sleep(SETTLE)
-        self.sockets_before = sockets(self.hub)
+        self.sockets_before = sum(map(sockets, self.hubs))
         self.crowd = self._stack.enter_context(Crowd())
-        for number in range(self.scale.subscribers):
-            self._subscribe(number)
+        for number, hub in enumerate(self._spread(self.scale.subscribers)):
+            self._subscribe(number, hub)
         wait_until(lambda: all(w.is_open for w in self.witnesses), PATIENCE, "all streams are open")
         self.probe = self._stack.enter_context(
             Probe(self.hub.host, self.hub.port, self.hub.log.with_suffix(".probe"))
@@ -179,18 +189,21 @@ class Workload:
         for publisher in self.publishers:
             publisher.start()
 
-    def _subscribe(self, number: int) -> None:
+    def _subscribe(self, number: int, hub: Served) -> None:
         first = number * self.scale.each
         topics = [self.topics[(first + i) % len(self.topics)] for i in range(self.scale.each)]
-        kind = ("client", "strict", "client", "native")[number % 4]
+        # Every hub has subscribers of all kinds.
+        kind = ("client", "strict", "client", "native")[number // len(self.hubs) % 4]
         witness = Witness(self.recorder, f"{kind}-{number}", topics)
         self.witnesses.append(witness)
         if kind == "client":
-            client = ClientSubscriber(self.hub.url, witness, self.scale.policy)
+            client = ClientSubscriber(hub.url, witness, self.scale.policy)
             self.clients.append(client)
             client.start()
         else:
-            plain = SocketSubscriber(self.hub.host, self.hub.port, witness, kind == "native")
+            turn = self.hubs.index(hub)
+            addresses = [(at.host, at.port) for at in self.hubs[turn:] + self.hubs[:turn]]
+            plain = SocketSubscriber(addresses, witness, kind == "native")
             self.on_sockets.append((plain, self.crowd.start(plain.run())))
 
     def _catch_up(self, log: list[tuple[str, str, str]]) -> list[str]:
@@ -224,9 +237,9 @@ class Workload:
         self.probe.__exit__(None, None, None)
 
         def left() -> int:
-            streams = int(self.hub.metric("tidewire_open_streams"))
+            streams = sum(int(hub.metric("tidewire_open_streams")) for hub in self.hubs)
             time.sleep(SETTLE)
-            return sockets(self.hub) - self.sockets_before + streams
+            return sum(map(sockets, self.hubs)) - self.sockets_before + streams
 
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: left() <= 0, PATIENCE, "nothing is left over")
