@@ -80,6 +80,11 @@ class Records:
             heappush(self._by_time, item)
         return found
 
+    def keep(self, records: Iterable[Record]) -> None:
+        """Let `overdue` return these again: they could not be forgotten."""
+        for record in records:
+            heappush(self._by_time, (record.until, record.kind, record.name))
+
     def excess(self) -> list[Record]:
         """Return the oldest ended topics beyond the limit."""
         over = self.count(END) - limit_of(END)

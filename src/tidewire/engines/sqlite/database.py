@@ -178,7 +178,8 @@ def code_of(error: sqlite3.Error) -> int:
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection has the file locked."""
-    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    # SQLite tells PROTOCOL when it could not even read for ten seconds, as beside a process that is stopped.
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 
 
 def refusal(error: sqlite3.Error) -> TidewireError | None:
@@ -186,8 +187,12 @@ def refusal(error: sqlite3.Error) -> TidewireError | None:
     if code_of(error) == sqlite3.SQLITE_FULL:
         return StoreFull("the log's disk is full; free some space and publish again")
     if is_busy(error):
-        return Unavailable("another program has locked the log; try again", code="engine_busy", retry_after=1)
+        return busy()
     return None
+
+
+def busy() -> Unavailable:
+    return Unavailable("another program has locked the log; try again", code="engine_busy", retry_after=1)
 
 
 def unreadable(path: str, error: sqlite3.Error) -> StartRefused:

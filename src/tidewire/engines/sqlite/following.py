@@ -15,8 +15,12 @@ from .reader import EVERYTHING, ROWS, Lives, entries_of
 from .retention import Retention, retention_since
 from .staging import HEAD
 
-# Entries in one look.
+# Entries in one look, and their bytes, or one larger entry.
 LOOK = 1_000
+LOOK_BYTES = 4 * 1024 * 1024
+
+TOTAL = "SELECT bytes FROM entries WHERE offset = ?"
+FITTING = "SELECT max(offset) FROM entries WHERE offset > ? AND offset <= ? AND bytes <= ?"
 
 
 class News(NamedTuple):
@@ -56,9 +60,12 @@ def read_news(
     entries: list[Entry] = []
     keys = 0
     if through > head:
+        most, (total,) = total + LOOK_BYTES, db.execute(TOTAL, (through,)).fetchone()
+        if total > most:
+            through = max(head + 1, db.execute(FITTING, (head, through, most)).fetchone()[0] or 0)
+            (total,) = db.execute(TOTAL, (through,)).fetchone()
         (text,) = db.execute(EVERYTHING.of(ROWS), (head + 1, through)).fetchone()
         entries = entries_of(text, lives)
-        (total,) = db.execute("SELECT bytes FROM entries WHERE offset = ?", (through,)).fetchone()
         (keys,) = db.execute(
             "SELECT count(*) FROM keys WHERE offset > ? AND offset <= ?", (head, through)
         ).fetchone()

@@ -350,16 +350,24 @@ class LogFile:
         excess = self.records.excess()
         if excess:
             logger.warning("forgot %d ended topics of %s, the oldest of too many", len(excess), self.path)
-        gone = [*self.records.overdue(self.clock(), self.floor, FORGET_STEP), *excess[:FORGET_STEP]]
+        overdue = self.records.overdue(self.clock(), self.floor, FORGET_STEP)
+        gone = [*overdue, *excess[:FORGET_STEP]]
         if gone:
-            with self._transaction():
-                for record in gone:
-                    # Another process may have set it again.
-                    values = record.kind, record.name, record.offset
-                    self._db.execute("DELETE FROM records WHERE kind = ? AND name = ? AND offset = ?", values)
+            try:
+                self._delete_records(gone)
+            except sqlite3.Error:
+                self.records.keep(overdue)
+                raise
             for record in gone:
                 self.records.forget(record.kind, record.name)
         return gone
+
+    def _delete_records(self, records: Sequence[Record]) -> None:
+        with self._transaction():
+            for record in records:
+                # Another process may have set it again.
+                values = record.kind, record.name, record.offset
+                self._db.execute("DELETE FROM records WHERE kind = ? AND name = ? AND offset = ?", values)
 
     # -- retention
 

@@ -35,6 +35,9 @@ DOOR_PAUSE = 0.02
 # What the longest address of a socket may have, in bytes.
 ADDRESS = 100
 
+# Nanoseconds for which a folder's time of change may stay the same although it changes once more.
+TICK = 100_000_000
+
 # The logs that this process has: its own locks do not stop it.
 HERE: set[str] = set()
 
@@ -134,6 +137,8 @@ class Nodes:
         self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bell.setblocking(False)
+        self._poll = select.poll()  # and not `select`, which knows no descriptor above 1,023
+        self._poll.register(self._bell, select.POLLIN)
         self._bell.bind(self._address(f"{self._name}.bell"))
         self._share(os.path.join(self._folder, f"{self._name}.bell"))
         self._ringer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -165,10 +170,15 @@ class Nodes:
     def ring(self) -> None:
         """Make the other nodes look at the log."""
         for bell in self._others():
-            # Full: it has been rung. Gone: the process has ended.
-            with contextlib.suppress(OSError):
-                assert self._ringer
+            assert self._ringer
+            try:
                 self._ringer.sendto(b"!", bell)
+            except ConnectionRefusedError:
+                # The process has died. Without its bell, the others know when they are alone.
+                with contextlib.suppress(OSError):
+                    os.unlink(bell)
+            except OSError:
+                pass  # full: it has been rung; or gone
 
     def wake(self) -> None:
         """Ring this node's own bell."""
@@ -188,7 +198,8 @@ class Nodes:
         try:
             changed = os.stat(self._folder).st_mtime_ns
             if changed != self._seen:
-                self._seen = changed
+                # A change that comes soon after another one may not show.
+                self._seen = changed if time.time_ns() - changed > TICK else -1
                 files = os.listdir(self._folder)
                 own = f"{self._name}.bell"
                 self._robbed = own not in files
@@ -203,7 +214,7 @@ class Nodes:
         if self._bell is None:
             time.sleep(seconds)
             return False
-        if not select.select([self._bell], [], [], seconds)[0]:
+        if not self._poll.poll(seconds * 1000):
             return False
         with contextlib.suppress(BlockingIOError):
             while True:

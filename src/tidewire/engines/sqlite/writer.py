@@ -31,9 +31,9 @@ from ...errors import StoreFull, Unavailable
 from ...log.entries import Draft, Entry, Head, Receipt, Record
 from ...log.judging import Result
 from ...settings import Settings
-from .database import is_busy, refusal
+from .database import busy, is_busy, refusal
 from .following import News
-from .log_file import LogFile, Trim
+from .log_file import PATIENCE, LogFile, Trim
 from .staging import Moved
 
 logger = logging.getLogger("tidewire")
@@ -46,8 +46,6 @@ TRIM_STEP = 256
 TRIM_EVERY = 1.0
 # Roughly the bytes written before the WAL is moved into the file.
 CHECKPOINT = 4 * 1024 * 1024
-# Seconds until the log is looked at again while another process has it locked.
-BUSY_PAUSE = 0.001
 # Bytes a commit writes besides its entries: pages are written whole.
 COMMIT_BYTES = 16 * 1024
 
@@ -149,7 +147,7 @@ class Writer:
             group, stopping = self._next_group()
             try:
                 if self._look_due:
-                    self._catch_up()
+                    self._look()
                 self._write(group)
                 self._do_housekeeping()
             except Exception as error:
@@ -199,25 +197,30 @@ class Writer:
             self._file.nodes.ring()
 
     def _commit(self, batches: Sequence[Sequence[Draft]]) -> tuple[list[Entry], list[Result]]:
+        until = time.monotonic() + PATIENCE * self._settings.engine_timeout
         while True:
             try:
                 return self._file.commit(batches, self._trim, self._settings)
             except Moved:
-                self._catch_up()
+                if time.monotonic() > until:
+                    raise busy() from None
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            self._catch_up()
+        except sqlite3.Error as error:
+            # One process repairs what another one left when it was killed; meanwhile nobody can read.
+            if not is_busy(error):
+                raise
+            self._look_due = True
 
     def _catch_up(self) -> None:
         """Report what other processes have stored, all of it."""
         self._look_due = False
         floor, more = self._file.floor, True
         while more:
-            try:
-                news = self._file.catch_up()
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise
-                # Another process begins a new WAL, or recovers it after a kill: soon it can be read.
-                time.sleep(BUSY_PAUSE)
-                continue
+            news = self._file.catch_up()
             more = news is not None and news.more
             if news is not None and news.lost:
                 self._listener.on_lost(self._file.state())
