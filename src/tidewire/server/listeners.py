@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import StartRefused
@@ -19,6 +20,25 @@ from ..errors import StartRefused
 # Any user of this machine may connect to a unix socket, as to a loopback port, unless
 # its file existed before with another mode.
 SOCKET_MODE = 0o666
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int, uds: str | None = None) -> Iterator[list[socket.socket]]:
+    """
+    Give the bound sockets of a server, and close them at the end.
+
+    `uds`: the path of a unix socket to use instead of host and port. Port 0 chooses
+    a free one. Raises `StartRefused` if they cannot be bound.
+    """
+    listeners = bind_unix(uds) if uds else bind_tcp(host, port)
+    try:
+        yield listeners
+    finally:
+        for sock in listeners:
+            sock.close()
+        if uds:
+            with contextlib.suppress(OSError):
+                os.unlink(uds)
 
 
 def bind_tcp(host: str, port: int) -> list[socket.socket]:

@@ -25,7 +25,7 @@ from uvicorn.lifespan.on import LifespanOn
 from ..delivery.tasks import start
 from ..errors import StartRefused, TidewireError
 from ..settings import Settings
-from .listeners import bind_failure, bind_tcp, bind_unix, tls_context, url_of
+from .listeners import bind_failure, listening, tls_context, url_of
 from .logs import configure_logging
 from .protocol import StreamProtocol
 
@@ -54,12 +54,22 @@ SHUTDOWN_GRACE = 5
 
 
 def serve(
+    app: Any, *, host: str = "127.0.0.1", port: int = 8000, uds: str | None = None, **options: Any
+) -> None:
+    """
+    Bind a host and port, or a unix socket, and serve an ASGI app there: see `listening` and `serve_on`.
+
+    Raises `StartRefused` if the server cannot start and `TidewireError` if it stopped after a failure.
+    """
+    with listening(host, port, uds) as listeners:
+        serve_on(listeners, app, **options)
+
+
+def serve_on(
+    listeners: Sequence[socket.socket],
     app: Any,
     *,
     settings: Settings,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    uds: str | None = None,
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
     log_level: str = "info",
@@ -68,18 +78,16 @@ def serve(
     failure: Callable[[], str] = str,
 ) -> None:
     """
-    Serve an ASGI app until SIGTERM or SIGINT; return once it has stopped cleanly.
+    Serve an ASGI app on bound sockets until SIGTERM or SIGINT; return once it has stopped cleanly.
 
-    `uds`: the path of a unix socket to use instead of host and port. Port 0
-    chooses a free one. `started` is called with the URLs once the app has started
-    and accepts connections. `failure` is called about ten times a second: if it
-    returns why the app can no longer work, the server stops. Raises `StartRefused`
-    if the server cannot start and `TidewireError` if it stopped after a failure.
+    `started` is called with the URLs once the app has started and accepts
+    connections. `failure` is called about ten times a second: if it returns why the
+    app can no longer work, the server stops. Raises `StartRefused` if the server
+    cannot start and `TidewireError` if it stopped after a failure.
     """
     configure_logging(log_level, access_log)
     raise_descriptor_limit()
     tls = None if ssl_certfile is None else tls_context(ssl_certfile, ssl_keyfile)
-    listeners = bind_unix(uds) if uds else bind_tcp(host, port)
     config = uvicorn.Config(
         app,
         http=StreamProtocol.configured(settings),
@@ -95,15 +103,8 @@ def serve(
     server = Server(config, listeners, settings.head_timeout)
     server.on_started = functools.partial(started, [url_of(sock, tls) for sock in listeners])
     server.failure = failure
-    try:
-        with fewer_collections(), faster_thread_switches():
-            server.run()
-    finally:
-        for sock in listeners:
-            sock.close()
-        if uds:
-            with contextlib.suppress(OSError):
-                os.unlink(uds)
+    with fewer_collections(), faster_thread_switches():
+        server.run()
     if server.reason:
         raise TidewireError(
             f"stopped, since nothing can be stored any more: {server.reason}", code="engine_failed"
