@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -10,12 +12,14 @@ from click.core import ParameterSource
 
 from tidewire import __version__
 
+from ..engines.by_url import url_of
 from ..errors import InvalidInput
 from ..http.admission import is_loopback
 from ..hub import Hub
-from ..server.logs import LOG_LEVELS
-from ..server.run import raise_descriptor_limit
-from ..server.run import serve as run
+from ..server.listeners import listening
+from ..server.logs import LOG_LEVELS, configure_logging
+from ..server.run import raise_descriptor_limit, serve_on
+from ..server.supervisor import ONE_PROCESS, supervise
 from ..settings import ROWS, Settings, parse
 from .address import host_option, port_option
 from .data import DEFAULT_LOG, default_engine, place_of
@@ -24,7 +28,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    stopped by SIGTERM or SIGINT (Ctrl-C); all streams were ended cleanly
-  1    cannot start (address in use, TLS files, engine), or the disk failed
+  1    cannot start (address in use, TLS files, engine), or the disk or the workers failed
   2    wrong usage
 """
 
@@ -120,6 +124,16 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Where to keep the log: a path such as ./log.db, its sqlite:/// URL, or `memory`.",
 )
 @click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    envvar="TIDEWIRE_WORKERS",
+    show_envvar=True,
+    help="Serve the port with this number of processes, which share the log.",
+)
+@click.option(
     "--open",
     "is_open",
     is_flag=True,
@@ -170,6 +184,7 @@ def serve(
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
     engine: str | None,
+    workers: int,
     is_open: bool,
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
@@ -194,31 +209,60 @@ def serve(
     if ssl_keyfile and not ssl_certfile:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
     raise_descriptor_limit()  # first, since the hub derives its maximum of streams from the limit
+    url = engine or default_engine()
+    check_workers(workers, url)
     # On loopback the Host header is checked: a web page could resolve its own name to this machine.
     names = allowed_hosts if allowed_hosts or (local and uds is None) else None
-    hub = Hub(
-        engine or default_engine(),
-        allowed_origins=allowed_origins,
-        allowed_hosts=names,
-        **given(settings),
-    )
+    make_hub = partial(Hub, url, allowed_origins=allowed_origins, allowed_hosts=names, **given(settings))
+    options = {
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
+        "log_level": log_level,
+        "access_log": access_log,
+    }
+    # With several workers this one is not opened: a wrong setting is refused before any of them starts.
+    hub = make_hub()
 
     def started(urls: Sequence[str]) -> None:
-        click.echo(banner(hub, urls, local, allowed_origins))
+        click.echo(banner(hub, urls, workers, local, allowed_origins))
 
-    run(
-        hub.app,
-        settings=hub.settings,
-        host=host,
-        port=port,
-        uds=uds,
-        ssl_certfile=ssl_certfile,
-        ssl_keyfile=ssl_keyfile,
-        log_level=log_level,
-        access_log=access_log,
-        started=started,
-        failure=lambda: hub.failure,
+    with listening(host, port, uds) as listeners:
+        if workers == 1:
+            run(hub, options, listeners, started)
+        else:
+            configure_logging(log_level, access_log)
+            supervise(partial(work, make_hub, options), listeners, workers, started)
+
+
+def check_workers(workers: int, url: str) -> None:
+    if workers > 1 and ONE_PROCESS:
+        raise click.UsageError("on Windows a hub is one process; leave --workers at 1")
+    if workers > 1 and url_of(url) == "memory":
+        raise click.UsageError(
+            "several workers need a log in a file, such as --engine ./tidewire.db:"
+            " in memory, each would have its own events"
+        )
+
+
+def run(
+    hub: Hub,
+    options: Mapping[str, Any],
+    listeners: Sequence[socket.socket],
+    started: Callable[[Sequence[str]], object],
+) -> None:
+    serve_on(
+        listeners, hub.app, settings=hub.settings, started=started, failure=lambda: hub.failure, **options
     )
+
+
+def work(
+    make_hub: Callable[[], Hub],
+    options: Mapping[str, Any],
+    listeners: Sequence[socket.socket],
+    started: Callable[[Sequence[str]], object],
+) -> None:
+    """What each of several workers does, in its own process."""
+    run(make_hub(), options, listeners, started)
 
 
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,12 +275,13 @@ def loopback(host: str) -> bool:
     return host == "localhost" or is_loopback(host)
 
 
-def banner(hub: Hub, urls: Sequence[str], local: bool, origins: Sequence[str]) -> str:
+def banner(hub: Hub, urls: Sequence[str], workers: int, local: bool, origins: Sequence[str]) -> str:
     who = "every program on this machine" if local else "ANYONE who can reach this address"
     pages = ", ".join(["same origin", *origins])
     return "\n".join(
         [
             f"Tidewire {__version__} on {' and '.join(urls)} (press Ctrl-C to stop it)",
+            *([f"  workers  {workers} processes, which share the log"] if workers > 1 else []),
             f"  log      {place_of(hub.url)}; durability {hub.durability}: {DURABILITY[hub.durability]}",
             f"  open to  {who}, without a token; web pages: {pages}",
         ]
