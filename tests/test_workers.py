@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +25,9 @@ import asyncio, sys
 from tidewire import Hub, workers
 from tidewire.errors import StartRefused
 
-async def main(timeout, per_process):
+async def main(timeout, per_process, url):
     workers.LOCK_TIMEOUT = float(timeout)
-    hub = Hub(per_process=per_process == "True")
+    hub = Hub(url, per_process=per_process == "True")
     try:
         await hub.open()
     except StartRefused as refusal:
@@ -41,9 +42,15 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class Worker:
-    def __init__(self, *sockets: socket.socket, timeout: float = 0.3, per_process: bool = False) -> None:
+    def __init__(
+        self,
+        *sockets: socket.socket,
+        timeout: float = 0.3,
+        per_process: bool = False,
+        url: str = "memory",
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(timeout), str(per_process)],
+            [sys.executable, "-c", WORKER, str(timeout), str(per_process), url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -84,7 +91,7 @@ def test_a_second_worker_of_the_same_server_is_refused(listener: socket.socket) 
 
 
 def test_the_refusal_suggests_only_what_exists() -> None:
-    for advice in ("one worker", "`tidewire serve`", "Hub(per_process=True)"):
+    for advice in ('Hub("sqlite:///events.db")', "Hub(per_process=True)"):
         assert advice in REFUSAL
     assert set(re.findall(r"(\w+)://", REFUSAL)) <= ENGINES.keys()
 
@@ -95,6 +102,12 @@ def test_a_worker_can_replace_one_that_ended(listener: socket.socket) -> None:
         with stopped(Worker(listener, timeout=PATIENCE)) as (second,):
             first.process.kill()
             assert second.line() == "open"
+
+
+def test_with_a_log_in_a_file_all_workers_start(listener: socket.socket, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    with stopped(*(Worker(listener, url=url) for _ in range(3))) as workers:
+        assert [worker.line() for worker in workers] == ["open"] * 3
 
 
 def test_with_per_process_all_workers_start(listener: socket.socket) -> None:

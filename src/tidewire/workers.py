@@ -1,5 +1,5 @@
 """
-A hub that keeps its log in its own process must be the only one of its server.
+A hub that keeps its log in the memory of its process must be the only one of its server.
 
 Two workers would have two logs, and each subscriber would silently miss the events
 of the other worker. Workers of one server share its listening socket; nothing else
@@ -24,8 +24,8 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 REFUSAL = (
-    "this hub keeps its log in one process, but the server has several workers, so subscribers would miss "
-    "the events of other workers: run one worker, or let the workers publish to a separate `tidewire serve`, "
+    "this hub keeps its log in the memory of one process, but the server has several workers, so subscribers "
+    'would miss the events of other workers: use Hub("sqlite:///events.db"), whose log all workers share, '
     "or pass Hub(per_process=True) if each worker's events are for its own subscribers only"
 )
 
