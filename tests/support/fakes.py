@@ -18,6 +18,7 @@ from tidewire.errors import KeyConflict, TopicEnded, Unavailable
 from tidewire.event_stream import Comment, Event
 from tidewire.log.engine import Durability, LookBack, Sink
 from tidewire.log.entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
+from tidewire.log.presence import Alone
 from tidewire.log.records import END
 from tidewire.metrics import Metrics
 from tidewire.position import Position, new_life, parse_position
@@ -45,7 +46,7 @@ async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
     finally:
         await node.close()
     assert node.streams_open == 0
-    assert not node.streams_by_address
+    assert not node.tally.counts().addresses
 
 
 async def publish(node: Node, topic: str, *data: str, key: str | None = None) -> list[Position]:
@@ -221,6 +222,7 @@ class FakeEngine:
         self.log = log or FakeLog(checks=shared)
         self.shared = self.has_peers = shared
         self.trusted = not shared
+        self.presence = Alone()
         self.late = False
         self.closed = False
         self.calls: list[tuple[Any, ...]] = []

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import math
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ from .framing import Framing
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
+from .tally import Tally
 from .tasks import Tasks, start
 from .topic_hooks import TopicHook, TopicHooks
 
@@ -67,7 +67,7 @@ class Node:
         self.metrics = metrics
         self._tasks = Tasks()
         self._after = Tasks()  # what programs want done after streams
-        self._hooks = TopicHooks(self._tasks.spawn)
+        self.tally = Tally(engine.presence, TopicHooks(self._tasks.spawn, engine.presence))
         self._deadlines = deadlines_of_loop()
         self._drains = drains_of_loop()
         self.log = NodeLog(engine, settings, metrics)
@@ -75,8 +75,6 @@ class Node:
         self._history = History(self.log, self.reader, settings.engine_timeout)
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
         self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
-        self.streams_open = 0
-        self.streams_by_address: Counter[str | None] = Counter()
         self.stopping = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent
@@ -86,6 +84,7 @@ class Node:
     async def open(self) -> None:
         """Open the log. Raises `StartRefused`."""
         await self.log.open(self)
+        self.tally.start()
         self._drains.register(self)
 
     async def close(self) -> None:
@@ -98,6 +97,10 @@ class Node:
     @property
     def window(self) -> Window:
         return self.log.window
+
+    @property
+    def streams_open(self) -> int:
+        return self.tally.streams
 
     @property
     def draining(self) -> bool:
@@ -218,10 +221,8 @@ class Node:
         age *= random.uniform(1 - JITTER, 1 + JITTER)
         subscriber.until = math.inf if subscriber.plain else now + age
         subscriber.silent_since = now
-        self.streams_open += 1
-        self._count_address(subscriber, +1)
         self.metrics.opened.inc()
-        self._hooks.count(subscriber.selector, +1)
+        self.tally.add(subscriber)
         if self.draining:
             self.finish(subscriber, "drain", self._farewell())
             return
@@ -310,16 +311,8 @@ class Node:
         self.catch_up.stop(subscriber)
         self.rounds.remove(subscriber)
         self._deadlines.unwatch(subscriber)
-        self.streams_open -= 1
-        self._count_address(subscriber, -1)
         self.metrics.ended.labels(reason).inc()
-        self._hooks.count(subscriber.selector, -1)
-
-    def _count_address(self, subscriber: Subscriber, change: int) -> None:
-        if subscriber.address is not None:
-            self.streams_by_address[subscriber.address] += change
-            if not self.streams_by_address[subscriber.address]:
-                del self.streams_by_address[subscriber.address]
+        self.tally.remove(subscriber)
 
     def _farewell(self) -> bytes:
         # No client can reconnect to a single node until the process is back, so
@@ -348,6 +341,7 @@ class Node:
             if subscriber.open:
                 self.finish(subscriber, "drain", self._farewell())
         # The caller may stop the server next. A program's `on_last` is called for these streams, too.
+        await self.tally.flush()
         await self._until(lambda: not (self._ending or self._tasks), END_TIMEOUT)
         self._drains.unregister(self)
         await self.engine.close()
@@ -367,8 +361,9 @@ class Node:
     # -- for programs
 
     def subscribers(self, topic: str) -> int:
-        """Return how many of this node's streams match `topic`."""
-        return sum(len(cohort) for cohort in self.rounds.cohorts.matching(topic))
+        """Return how many streams of all nodes of the log match `topic`."""
+        here = sum(len(cohort) for cohort in self.rounds.cohorts.matching(topic))
+        return self.tally.of_topic(topic, here)
 
     def subscribers_of(self, topic: str) -> list[Subscriber]:
         return [
@@ -379,7 +374,7 @@ class Node:
 
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
-        self._hooks.add(hook, [subscriber.selector for subscriber in self.rounds.cohorts.subscribers()])
+        self.tally.add_hook(hook)
 
 
 def not_judged() -> Unavailable:

@@ -1,13 +1,20 @@
 """
 `on_first` and `on_last`: functions of the program, called for the first and the last subscriber of a topic.
+
+The streams of all nodes of the log count. A node calls the functions for its own streams: the first if no
+other node had one before, the last if no other node has one left. It decides that after it has reported
+its streams (log/presence.py).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+from ..log.presence import Held, Presence
 from ..topics import Selector, check_term, is_pattern
 
 logger = logging.getLogger("tidewire")
@@ -23,7 +30,6 @@ class TopicHook:
         self.selector = Selector([term]) if is_pattern(term) else None
         self.first = first
         self.last = last
-        self.counts: dict[str, int] = {}
 
     def topics(self, selector: Selector) -> list[str]:
         """Return the topics of this hook that a stream with `selector` counts for."""
@@ -32,34 +38,100 @@ class TopicHook:
         return [topic for topic in selector.topics if self.selector.matches(topic)]
 
 
+class HookedTopics:
+    """The topics of one hook that streams of this node count for."""
+
+    def __init__(self, hook: TopicHook) -> None:
+        self.hook = hook
+        self.held: dict[str, Held] = {}
+        self.decided: set[str] = set()  # as of the last report that is done
+        self.changed: set[str] = set()  # opened or gone since the last report began
+
+    def count(self, selector: Selector, change: int, since: float) -> None:
+        for topic in self.hook.topics(selector):
+            before = self.held.get(topic)
+            count = change if before is None else before.streams + change
+            if not count:
+                del self.held[topic]
+                self.changed.add(topic)
+            elif before is None:
+                self.held[topic] = Held(count, since)
+                self.changed.add(topic)
+            else:
+                self.held[topic] = Held(count, min(before.since, since))
+
+
+class Due(NamedTuple):
+    """A topic of a hook that this node has streams for, or has no more."""
+
+    topics: HookedTopics
+    topic: str
+    since: float | None
+    """Since when there are streams; None if there are none."""
+
+
 class TopicHooks:
     """All hooks of a node. `spawn` runs the program's functions, which may be async."""
 
-    def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object], others: Presence) -> None:
         self._spawn = spawn
-        self._hooks: list[TopicHook] = []
+        self._others = others
+        self._hooks: list[HookedTopics] = []
 
-    def add(self, hook: TopicHook, selectors: Iterable[Selector]) -> None:
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    def add(self, hook: TopicHook, selectors: Mapping[Selector, Held]) -> None:
         """Add `hook`. It starts with the streams that are open, given by their selectors."""
-        self._hooks.append(hook)
-        for selector in selectors:
-            self._count(hook, selector, +1)
+        topics = HookedTopics(hook)
+        self._hooks.append(topics)
+        for selector, held in selectors.items():
+            topics.count(selector, held.streams, held.since)
 
-    def count(self, selector: Selector, change: int) -> None:
-        """Count a stream with `selector` that opened (+1) or ended (-1); call the functions that are due."""
-        for hook in self._hooks:
-            self._count(hook, selector, change)
+    def count(self, selector: Selector, change: int, now: float) -> None:
+        """Count a stream with `selector` that opened (+1) or ended (-1)."""
+        for topics in self._hooks:
+            topics.count(selector, change, now)
 
-    def _count(self, hook: TopicHook, selector: Selector, change: int) -> None:
-        for topic in hook.topics(selector):
-            count = hook.counts.get(topic, 0) + change
-            if count:
-                hook.counts[topic] = count
+    def take(self) -> Callable[[], None]:
+        """Note what has changed since the last call; the result calls the functions that are due for it."""
+        due = []
+        for topics in self._hooks:
+            for topic in topics.changed:
+                held = topics.held.get(topic)
+                # A stream that came and went between two reports is as if it had never been.
+                if (held is not None) != (topic in topics.decided):
+                    due.append(Due(topics, topic, held.since if held else None))
+            topics.changed.clear()
+        return partial(self._decide, due)
+
+    def _decide(self, due: Iterable[Due]) -> None:
+        for topics, topic, since in due:
+            others = self._since(topics.hook, topic)
+            if since is None:
+                topics.decided.discard(topic)
+                if others == math.inf:
+                    self._call(topics.hook.last, topic)
             else:
-                del hook.counts[topic]
-                self._call(hook.last, topic)
-            if count == 1 and change == 1:
-                self._call(hook.first, topic)
+                topics.decided.add(topic)
+                if others >= since:
+                    self._call(topics.hook.first, topic)
+
+    def inherit(self, selectors: Iterable[Selector]) -> None:
+        """Call what is due for topics that only a node had which died, with streams with `selectors`."""
+        found = {
+            (topics, topic): None  # in order
+            for selector in selectors
+            for topics in self._hooks
+            for topic in topics.hook.topics(selector)
+        }
+        for topics, topic in found:
+            ours = topic in topics.held or topic in topics.decided
+            if not ours and self._since(topics.hook, topic) == math.inf:
+                self._call(topics.hook.last, topic)
+
+    def _since(self, hook: TopicHook, topic: str) -> float:
+        return self._others.since(topic, named=hook.selector is not None)
 
     def _call(self, function: HookFunction | None, topic: str) -> None:
         if function is not None:

@@ -18,6 +18,7 @@ from ..log.clock import LogClock
 from ..log.engine import PAGE_BYTES, SCAN_LIMIT, Durability, LookBack, Sink
 from ..log.entries import Draft, Entry, Head, Marks, Page, Receipt, Since
 from ..log.judging import HeldKey, Judgement
+from ..log.presence import Alone
 from ..log.records import Records
 from ..position import Position, new_life
 from ..settings import Settings
@@ -40,6 +41,7 @@ class MemoryEngine:
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         if url.partition(":")[2].strip("/"):
             raise InvalidInput("the memory engine has no path; use the URL memory", code="invalid_engine")
+        self.presence = Alone()
         self._settings = settings
         self._clock = clock or LogClock()
         self.life = new_life()

@@ -113,7 +113,7 @@ class HubStream(AsgiResponse):
         return AsgiWire(subscriber, send, offer).run(receive)
 
     def _refusal(self, node: Node, address: str | None) -> TidewireError | None:
-        of_address = node.streams_by_address[self._admission.counted(address)]
+        of_address = node.tally.of_address(self._admission.counted(address))
         now = time.monotonic()
         return node.refusal() or self._admission.refusal(address, of_address, node.streams_open, now)
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from ..topics import Selector
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
+from .presence import Presence
 
 # What an acknowledged append survives: nothing, kill -9 of the process, a power
 # cut of the node, the loss of a minority of the engine's nodes.
@@ -60,6 +61,8 @@ class Engine(Protocol):
     """Whether only Tidewire writes the log, so that each field of an entry has been checked."""
     failure: str
     """Why nothing more can be stored until the process restarts; empty if nothing failed."""
+    presence: Presence
+    """The other nodes of the log. It works from `open` on."""
 
     @property
     def has_peers(self) -> bool:

@@ -20,6 +20,7 @@ from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
+from ...log.presence import Alone, Presence
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
@@ -62,6 +63,7 @@ class SQLiteEngine:
         # One more, for the thread that moves the WAL into the file.
         self._pool = ThreadPoolExecutor(READERS + 1, "tidewire-log-reader")
         self.failure = ""
+        self.presence: Presence = Alone()
 
     async def open(self, sink: Sink) -> Head:
         """Open the file and start a new life. Raises `StartRefused` if the file cannot be opened as a log."""
