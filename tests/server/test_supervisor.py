@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from support.command import COMMAND
 from support.ports import port_open
-from support.processes import Process, group_members
+from support.processes import Process, group_members, paused
 from support.waiting import wait_until
 from support.ways import Listener, Served
 from tidewire.cli import main
@@ -41,18 +41,6 @@ def command_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-@contextmanager
-def paused(*pids: int) -> Iterator[None]:
-    """Stop processes for a while: what comes in the meantime is accepted by the others."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def streams_of_each(served: Served, stack: ExitStack) -> dict[int, Listener]:
