@@ -130,6 +130,7 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/generators.md#stream-from-a-generator": check_clock,
     "docs/how-to/generators.md#a-route-that-yields": check_words,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
+    "docs/how-to/workers.md#run-several-workers": check_orders,
 }
 
 
@@ -174,7 +175,8 @@ CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "doc
 @pytest.mark.parametrize(
     "block", [block for block in PROGRAMS if block.place not in CLIENTS], ids=lambda b: b.place
 )
-def test_program(block: Block) -> None:
+def test_program(block: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # some have a log there
     program = run(block)
     assert ("app" in program) == (block.place in SERVED)
     if "app" in program:
