@@ -3,7 +3,8 @@ Pages of the log as JSON: what `GET` with `Accept: application/json` returns.
 
 Rule 1: a page is answered in a limited time, with the part of the log that was looked through by
         then. `next` is where it got to, and `more` says whether there is more to look through.
-Rule 2: what retention trims while a page is read is a gap of the next page.
+Rule 2: a page has what any node had stored before it was asked for.
+Rule 3: what retention trims while a page is read is a gap of the next page.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class History:
     ) -> dict[str, Any]:
         until = asyncio.get_running_loop().time() + self._time
         asked = claim
+        if self._log.engine.has_peers:
+            await self._look(account, until)
         claim, search = await self._prepare(account, claim, selector, until)
         verdict = self._log.verdict(claim, selector, search)
         gap = None if verdict.reason is None else self._log.gap_data(verdict, claim)
@@ -70,6 +73,13 @@ class History:
             if not pages:
                 raise unreachable() from None
         return self._answer(entries, after, selector, gap)
+
+    async def _look(self, account: Account, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._reader.look(account)
+        except TimeoutError:
+            raise unreachable() from None
 
     async def _prepare(
         self, account: Account, claim: Since | Position, selector: Selector, until: float

@@ -46,6 +46,12 @@ class LogReader:
         """Return a page from the engine. Raises `Unavailable`."""
         return await self._ask(account, lambda: self._log.read(after, limit, selector))
 
+    async def look(self, account: Account) -> None:
+        """Wait until this node has what other nodes have stored by now. Raises `Unavailable`."""
+        newest = await self._ask(account, lambda: self._log.engine.locate(Since("now")))
+        if newest > self._log.window.head:
+            await self._log.reach(newest)
+
     async def prepare(
         self, account: Account, claim: Since | Position, selector: Selector, head: int
     ) -> Prepared:
@@ -59,9 +65,7 @@ class LogReader:
         if isinstance(claim, Position):
             if claim.offset > log.window.head:
                 # It may come from a node that is ahead of this one.
-                newest = await self._ask(account, lambda: log.engine.locate(Since("now")))
-                if newest > log.window.head:
-                    await log.reach(newest)
+                await self.look(account)
             search = await self.search(account, claim.offset, selector)
             return Prepared(claim, search)
         if claim.kind == "last":

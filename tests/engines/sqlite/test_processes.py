@@ -113,6 +113,13 @@ def test_an_acknowledged_position_can_be_resumed_from_in_another_process(path: P
             assert two.wait_seen(f"s{number}", *expected)["gaps"] == []
 
 
+def test_a_page_has_what_another_process_has_acknowledged(path: Path) -> None:
+    with log_workers(path, 2) as (one, two):
+        for number in range(1, 31):
+            one.ask("publish", "t", [str(number)])
+            assert len(two.ask("history", ["t"], "start")["events"]) == number
+
+
 def test_a_process_that_is_killed_takes_nothing_with_it(path: Path) -> None:
     with log_workers(path, 3) as workers:
         one, two, three = workers
