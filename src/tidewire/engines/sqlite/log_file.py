@@ -78,6 +78,13 @@ SELECT CAST(json_group_array(json_array(offset, topic, time, bytes)) AS BLOB)
 FROM (SELECT * FROM entries WHERE offset >= ? ORDER BY offset LIMIT ?)
 """
 
+FORGET_RECORDS = """
+DELETE FROM records WHERE (kind, name, offset) IN (
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+  FROM json_each(?)
+)
+"""
+
 
 class Trim(NamedTuple):
     """Entries to delete: the new floor, the bytes of all entries below it, and each topic's newest one."""
@@ -353,21 +360,16 @@ class LogFile:
         overdue = self.records.overdue(self.clock(), self.floor, FORGET_STEP)
         gone = [*overdue, *excess[:FORGET_STEP]]
         if gone:
+            # In one statement, as a commit (see `staging`). Another process may have set some of them again.
+            values = [(record.kind, record.name, record.offset) for record in gone]
             try:
-                self._delete_records(gone)
+                self._db.execute(FORGET_RECORDS, (orjson.dumps(values).decode(),))
             except sqlite3.Error:
                 self.records.keep(overdue)
                 raise
             for record in gone:
                 self.records.forget(record.kind, record.name)
         return gone
-
-    def _delete_records(self, records: Sequence[Record]) -> None:
-        with self._transaction():
-            for record in records:
-                # Another process may have set it again.
-                values = record.kind, record.name, record.offset
-                self._db.execute("DELETE FROM records WHERE kind = ? AND name = ? AND offset = ?", values)
 
     # -- retention
 
