@@ -19,14 +19,14 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from statistics import median
 
-from benchmarks import disk, facts, selectors, systems
+from benchmarks import disk, facts, selectors, systems, workers
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, PAGE, Bar, Row, figures, markdown, ratio, write_into
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "decoder", "module"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "workers", "decoder", "module"]
 
 
 def say(text: str) -> None:
@@ -50,6 +50,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield selectors.row(size, say)
     if "disk" in measures:
         yield from disk.rows(size, say)
+    if "workers" in measures:
+        yield from workers.rows(size, say)
     if "decoder" in measures:
         yield from decoder_rows(size)
     if "module" in measures:
