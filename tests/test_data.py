@@ -14,6 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+import numpy
 import pytest
 from pydantic import BaseModel
 
@@ -99,7 +100,6 @@ def test_data_that_is_refused(case: str) -> None:
 
 
 def test_numpy() -> None:
-    numpy = pytest.importorskip("numpy")
     given = {"a": numpy.float64(0.5), "b": numpy.int32(5), "c": numpy.bool_(True), "d": numpy.arange(3)}
     assert as_text(given) == '{"a":0.5,"b":5,"c":true,"d":[0,1,2]}'
     assert as_text(numpy.datetime64("2026-01-02T03:04:05")) == '"2026-01-02T03:04:05"'

@@ -183,8 +183,8 @@ def test_mounted_below_middleware(way: str) -> None:
             answer = hub.ask("POST", "/hub/events/orders/7", b"paid")
             assert listener.take(1)[0].id == answer.json()["id"]
         with hub.listen("/hub/events?topic=orders/*&since=start") as listener:
-            assert [event.data for event in listener.take(2)] == ["", "paid"]
-        assert hub.ask("GET", "/orders/a%0Ab").json()["code"] == "invalid_topic"
+            assert [event.data for event in listener.take(2)] == ["{}", "paid"]
+        assert hub.ask("GET", "/orders/a%0Ab").json()["code"] == "no_such_topic"
 
 
 def reconnect(hub: Served, listener: Listener, **headers: Any) -> Listener:
@@ -211,6 +211,6 @@ def test_reconnecting_all_the_time_loses_and_repeats_nothing(way: str) -> None:
 
 def test_a_bad_query_is_not_a_failure_of_the_program() -> None:
     with served("uvicorn", app="mounted_hub:app") as hub:
-        for query in ("control=a&control=b", "control=x", "last_event_id=a&last_event_id=b"):
+        for query in ("control=a&control=b", "control=x", "lasteventid=a"):
             answer = hub.ask("GET", f"/orders/7?{query}")
             assert (answer.status, answer.json()["code"]) == (400, "invalid_query")

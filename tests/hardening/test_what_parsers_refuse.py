@@ -19,6 +19,7 @@ import tidewire
 from support.error_codes import raised
 from support.waiting import PATIENCE
 from support.ways import Served, served
+from tidewire.http.requests import LAST_EVENT_ID_PARAMETERS
 
 SRC = Path(tidewire.__file__).parent
 
@@ -42,6 +43,7 @@ HEADERS = [
     "Transfer-Encoding",
     "Upgrade",
     "X-Forwarded-For",
+    "X-Forwarded-Host",
     "X-Forwarded-Proto",
 ]
 
@@ -62,7 +64,7 @@ LINES = ("Content-Type", b"application/x-ndjson")
 PARAMETERS = {
     "topic": [("GET", "/events", PAGE), ("POST", "/events", STREAM), ("DELETE", "/events", STREAM)],
     "since": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
-    "last_event_id": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
+    **dict.fromkeys(LAST_EVENT_ID_PARAMETERS, [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)]),
     "limit": [("GET", "/events/{n}", PAGE)],
     "control": [("GET", "/events/{n}", STREAM)],
     "event": [("POST", "/events/{n}", STREAM)],
@@ -165,7 +167,8 @@ def test_every_header_that_is_read_is_tried() -> None:
 
 def test_every_parameter_that_is_read_is_tried() -> None:
     source = SRC.joinpath("http", "requests.py").read_text("utf-8")
-    assert set(re.findall(r'\.(?:one|all)\("(\w+)"\)', source)) == set(PARAMETERS)
+    read = set(re.findall(r'\.(?:one|all)\("(\w+)"\)', source))
+    assert read | set(LAST_EVENT_ID_PARAMETERS) == set(PARAMETERS)
 
 
 @pytest.mark.parametrize("header", HEADERS)

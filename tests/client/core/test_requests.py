@@ -105,7 +105,7 @@ def test_errors_by_code_and_by_status(code: str | None, status: int, kind: type[
     [
         ({"topic": "t", "data": "é\n"}, '{"topic":"t","data":"é\\n"}'.encode()),
         ({"topic": "t", "data": b"\xc3\xa9"}, '{"topic":"t","data":"é"}'.encode()),
-        ({"topic": "t", "data": NOW}, b'{"topic":"t","data":"2026-11-22T12:00:00+00:00"}'),
+        ({"topic": "t", "data": NOW}, b'{"topic":"t","data":"\\"2026-11-22T12:00:00+00:00\\""}'),
         (b'  {"topic": "t"}\r\n', b'{"topic": "t"}'),
     ],
 )

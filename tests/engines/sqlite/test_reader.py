@@ -201,7 +201,7 @@ class Counted(SQLiteEngine):
 
 async def test_ten_thousand_readers_from_one_position_share_pages(path: Path) -> None:
     write_log(path, ["a"] * 400, "x")
-    settings = {"window_entries": 10}
+    settings = {"window_entries": 10, "engine_timeout": 60}
     engine = Counted(path, **settings)
     async with open_node(engine, **settings) as node:
         start = Position(node.window.lives[0][0], 0)
