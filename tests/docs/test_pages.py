@@ -208,6 +208,7 @@ NO_ANSWERS = (
     "position",
     "reconnect",
     "server/run",
+    "server/supervisor",
     "settings",
     "testing/",
     "workers",

@@ -123,7 +123,7 @@ def test_workers_that_die_again_and_again_end_it() -> None:
         line = served.process.output.splitlines()[-1]
         assert re.fullmatch(
             rf"Error: stopped, since {MAX_DEATHS} workers ended within 60 s: the last worker process \d+"
-            r" was ended by SIGKILL",
+            r" was ended by SIGKILL \(workers_failed\)",
             line,
         )
         assert not port_open(served.port)

@@ -162,7 +162,7 @@ class Supervisor:
         self._deaths = [*(then for then in self._deaths if then > now - DEATHS_WITHIN), now]
         if len(self._deaths) >= MAX_DEATHS:
             text = f"stopped, since {MAX_DEATHS} workers ended within {DEATHS_WITHIN:.0f} s: the last {how}"
-            self._stop(TidewireError(text))
+            self._stop(TidewireError(text, code="workers_failed"))
             return
         logger.error("%s; it is started again", how)
         self._start_worker()
