@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_unix_socket_has_several_workers_too(tmp_path: Path) -> None:
 
 
 def test_their_number_may_be_in_the_environment() -> None:
-    argv = [COMMAND, "serve", "--port", "0"]
+    argv = [sys.executable, "-m", "tidewire", "serve", "--port", "0"]
     with Process(argv, env={"TIDEWIRE_WORKERS": "2"}) as process:
         process.wait_line(r"^  workers  2 processes")
         assert len(workers_of(process)) == 2
