@@ -119,7 +119,7 @@ class Hub:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """Open the hub while the program runs: `FastAPI(lifespan=hub.lifespan)`, or `async with`."""
-        await self.open()
+        (await self.open()).tally.accept()
         try:
             yield
         finally:
@@ -272,22 +272,33 @@ class Hub:
             raise StartRefused("the event loop of this hub has just been closed") from None
 
     def subscribers(self, topic: str) -> int:
-        """Return how many streams of this process match `topic`."""
+        """
+        Return how many streams match `topic`, in all processes with the same log file.
+
+        Those of other processes are counted as of at most half a second ago.
+        """
         node = self._opening.node
         return 0 if node is None else node.subscribers(topic)
 
     def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """
-        Call the decorated function with the topic when its first subscriber in this process arrives.
+        Call the decorated function with the topic when its first subscriber arrives.
 
         `term` is a topic or a pattern. For a topic, every stream that matches it
         counts; for a pattern, only streams that name one of its topics. The
         function may be async. Exceptions that it raises are logged.
+
+        The streams of all processes with the same log file count. The function runs in the process
+        whose stream is the first; in two, if streams come or go in both within 0.2 seconds.
         """
         return lambda function: self._add_hook(TopicHook(term, function, None), function)
 
     def on_last(self, term: str) -> Callable[[HookFunction], HookFunction]:
-        """Call the decorated function with the topic when its last subscriber in this process has gone."""
+        """
+        Call the decorated function with the topic when its last subscriber has gone.
+
+        It runs in the process whose stream was the last, and in another one if that process died.
+        """
         return lambda function: self._add_hook(TopicHook(term, None, function), function)
 
     def _add_hook(self, hook: TopicHook, function: HookFunction) -> HookFunction:

@@ -28,6 +28,9 @@ class Worker:
     def __init__(self, path: str, settings: dict[str, Any]) -> None:
         self.hub = Hub(f"sqlite:///{path}", **settings)
         self.wires: dict[str, RecordingWire] = {}
+        self.calls: list[str] = []
+        self.requests: list[asyncio.Task[None]] = []
+        self.draining: asyncio.Task[None] | None = None
 
     async def do(self, what: str, *values: Any) -> Any:
         return await getattr(self, what)(*values)
@@ -56,6 +59,72 @@ class Worker:
             "ids": [event.id for event in wire.events],
             "last": str(wire.last_id),
         }
+
+    async def leave(self, *names: str) -> Any:
+        """End streams, all in one step of the event loop."""
+        for name in names:
+            self.wires[name].leave()
+
+    async def ended(self) -> Any:
+        return sum(wire.ended for wire in self.wires.values())
+
+    async def retries(self) -> Any:
+        for wire in self.wires.values():
+            wire.read()
+        return [wire.decoder.retry for wire in self.wires.values() if wire.ended]
+
+    async def subscribers(self, topic: str) -> Any:
+        return self.hub.subscribers(topic)
+
+    async def hook(self, term: str) -> Any:
+        """Take down the calls of `on_first` and `on_last` as +topic and -topic."""
+        self.hub.on_first(term)(lambda topic: self.calls.append(f"+{topic}"))
+        self.hub.on_last(term)(lambda topic: self.calls.append(f"-{topic}"))
+
+    async def called(self) -> Any:
+        return self.calls
+
+    async def accept(self) -> Any:
+        """Open the hub as a server does that runs its lifespan."""
+        self.lifespan = self.hub.lifespan()  # kept: it closes the hub when it is collected
+        await self.lifespan.__aenter__()
+
+    async def peers(self) -> Any:
+        return self.hub.node.engine.has_peers
+
+    async def drain(self) -> Any:
+        self.draining = asyncio.ensure_future(self.hub.drain())
+
+    async def drained(self) -> Any:
+        assert self.draining
+        await self.draining
+
+    async def request(self, address: str) -> Any:
+        """Subscribe by HTTP as a client with that address. Return the status; a stream stays open."""
+        status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                status.set_result(message["status"])
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": "/events",
+            "raw_path": b"/events",
+            "root_path": "",
+            "scheme": "http",
+            "query_string": b"topic=t",
+            "headers": [(b"host", b"localhost"), (b"tidewire-client", b"test")],
+            "client": (address, 50_000),
+            "server": ("127.0.0.1", 80),
+        }
+        self.requests.append(asyncio.ensure_future(self.hub.app(scope, receive, send)))
+        return await status
 
     async def history(self, topics: list[str], since: str) -> Any:
         return await (await self.hub.open()).history(Selector(topics), claim_of(since), 10_000)

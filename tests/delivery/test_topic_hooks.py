@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 import pytest
 
 from support.fakes import (
+    FakeEngine,
     listen,
     open_node,
     publish,
@@ -16,6 +18,8 @@ from support.fakes import (
 )
 from tidewire.delivery.topic_hooks import TopicHook
 from tidewire.errors import TidewireError
+from tidewire.log.presence import Alone
+from tidewire.topics import Selector
 
 
 @virtual
@@ -92,3 +96,62 @@ async def test_a_hook_that_fails_harms_no_stream(caplog: pytest.LogCaptureFixtur
 async def test_a_hook_with_a_bad_topic_is_refused() -> None:
     with pytest.raises(TidewireError):
         TopicHook("a*", None, None)
+
+
+class Others(Alone):
+    """Other nodes, which have had streams for some topics since some time."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, float] = {}
+
+    def streams(self, topic: str) -> int:
+        return 2 if topic in self.topics else 0
+
+    def since(self, topic: str, *, named: bool) -> float:
+        return self.topics.get(topic, math.inf)
+
+
+@virtual
+async def test_streams_of_other_nodes_count_for_the_first_and_the_last() -> None:
+    calls: list[str] = []
+    engine = FakeEngine()
+    engine.presence = others = Others()
+    async with open_node(engine) as node:
+        node.add_hook(
+            TopicHook("a", lambda topic: calls.append(f"+{topic}"), lambda topic: calls.append(f"-{topic}"))
+        )
+        others.topics["a"] = 0.0
+        wire = await listen(node, "a")
+        await quiet()
+        assert node.subscribers("a") == 3
+        wire.leave()
+        await quiet()
+        assert calls == [], "another node had the first one, and has the last one"
+        wire = await listen(node, "a")
+        del others.topics["a"]
+        wire.leave()
+        await quiet()
+        assert calls == ["-a"]
+        # Streams came at once in two nodes: here was the first.
+        others.topics["a"] = math.inf
+        wire = await listen(node, "a")
+        await quiet()
+        assert calls == ["-a", "+a"]
+
+
+@virtual
+async def test_a_node_that_inherits_calls_the_last_for_what_nobody_has() -> None:
+    calls: list[str] = []
+    engine = FakeEngine()
+    engine.presence = others = Others()
+    async with open_node(engine) as node:
+        assert not node.tally.inherits
+        for term in ("a", "rooms/*"):
+            node.add_hook(TopicHook(term, None, lambda topic: calls.append(f"-{topic}")))
+        assert node.tally.inherits
+        await listen(node, "rooms/1")
+        others.topics["rooms/2"] = 0.0
+        died = [Selector(["a"]), Selector(["**"]), Selector([f"rooms/{number}" for number in range(1, 4)])]
+        node.tally.inherit(died)
+        await quiet()
+        assert sorted(calls) == ["-a", "-rooms/3"]

@@ -62,7 +62,8 @@ class Tally:
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
         self._hooks.add(hook, self._selectors)
-        self._presence.changed()
+        if self._selectors:
+            self._presence.changed()
 
     def accept(self) -> None:
         """Clients may find this node from now on."""

@@ -73,6 +73,7 @@ class HubStream(AsgiResponse):
         address = address_in(scope)
         refusal = self._refusal(node, address)
         if refusal is None:
+            node.tally.accept()
             return await self._open(node, address, scope, receive, send)
         await self._refuse(node, send, refusal)
         return None

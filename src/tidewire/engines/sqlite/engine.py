@@ -20,13 +20,14 @@ from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
-from ...log.presence import Alone, Presence
 from ...settings import Settings
 from ...topics import Selector
+from .count_files import CountFiles
 from .database import checkpoint, connect, unreadable
 from .following import News
 from .log_file import Clock, LogFile, Trim
 from .lookout import Lookout
+from .presence import SharedPresence
 from .reader import Reader
 from .retention import Retention
 from .writer import WaitingBatch, Writer
@@ -63,7 +64,7 @@ class SQLiteEngine:
         # One more, for the thread that moves the WAL into the file.
         self._pool = ThreadPoolExecutor(READERS + 1, "tidewire-log-reader")
         self.failure = ""
-        self.presence: Presence = Alone()
+        self.presence = SharedPresence(self._pool)
 
     async def open(self, sink: Sink) -> Head:
         """Open the file and start a new life. Raises `StartRefused` if the file cannot be opened as a log."""
@@ -81,7 +82,8 @@ class SQLiteEngine:
         self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
         self._lives = head.lives
         self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
-        self._lookout = Lookout(self._file.nodes, self._writer.look)
+        self.presence.open(CountFiles(self._file.nodes))
+        self._lookout = Lookout(self._file.nodes, self._look)
         self._has_writer = True
         return head
 
@@ -104,6 +106,10 @@ class SQLiteEngine:
         self._has_file = True
         return head
 
+    def _look(self) -> None:
+        self._writer.look()
+        self.presence.look()
+
     def with_newest(self, head: Head) -> Head:
         """Add the entries of a window: subscribers that reconnect after a restart find them in memory."""
         settings = self._settings
@@ -121,11 +127,12 @@ class SQLiteEngine:
 
     @property
     def has_peers(self) -> bool:
-        return not self._file.nodes.alone
+        return self.presence.has_peers
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
         self._closed = True
+        self.presence.close()
         await self._loop.run_in_executor(None, self.release)
 
     def release(self) -> None:

@@ -4,6 +4,7 @@ The processes that have a log open, and how one tells the others that it has sto
     <log>.nodes/door          locked by the process that is opening or closing the log
     <log>.nodes/<name>.node   locked by a process for as long as it has the log
     <log>.nodes/<name>.bell   a socket of that process: a byte to it means "look at the log"
+    <log>.nodes/<name>.counts what streams that process has (count_files.py)
 
 Rule 1: whether a process lives is known from its lock, never from a clock or a number: the kernel
         releases the lock when the process ends, and not while it is stopped.
@@ -34,9 +35,11 @@ DOOR_TIMEOUT = 120.0
 DOOR_PAUSE = 0.02
 # What the longest address of a socket may have, in bytes.
 ADDRESS = 100
+# Nanoseconds within which two changes of a folder may have the same time.
+JUST_NOW = 100_000_000
 
-# Nanoseconds for which a folder's time of change may stay the same although it changes once more.
-TICK = 100_000_000
+# Device, inode, time of change and size of a file: together they are those of one version of it.
+Version = tuple[int, int, int, int]
 
 # The logs that this process has: its own locks do not stop it.
 HERE: set[str] = set()
@@ -58,7 +61,7 @@ class Nodes:
         self._ringer: socket.socket | None = None
         self._bells: list[str] = []
         self._robbed = False  # nobody can ring any more
-        self._seen = -1  # the folder's time of change when `_bells` was listed
+        self._seen: int | None = None  # the folder's time of change when `_bells` was listed
 
     # -- opening and closing the log
 
@@ -87,7 +90,12 @@ class Nodes:
             ) from None
         try:
             self._wait_for(door, timeout)
-            yield self._living()
+            living = self._living()
+            if not living:
+                # Nobody is left to inherit from those that died.
+                for name in self.versions("counts"):
+                    self.remove(name, "counts")
+            yield living
         finally:
             os.close(door)
 
@@ -109,17 +117,20 @@ class Nodes:
             name, _, kind = file.partition(".")
             if kind != "node" or name == self._name:
                 continue
-            if self._lives(file):
+            if self.lives(name):
                 living.append(name)
             else:
                 self._remove(name)
         return living
 
-    def _lives(self, file: str) -> bool:
+    def lives(self, name: str) -> bool:
+        """Whether the node `name` has its lock. A process that is just joining may not have it yet."""
         try:
-            descriptor = self._open(file)
-        except OSError:
+            descriptor = self._open(f"{name}.node")
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True  # this process may not look, or has too many files open
         try:
             return not lock(descriptor)
         finally:
@@ -152,6 +163,7 @@ class Nodes:
             return
         assert self._bell
         assert self._ringer
+        self.remove(self._name, "counts")
         self._remove(self._name)
         self.ring()
         self._bell.close()
@@ -161,9 +173,15 @@ class Nodes:
         self._name = ""
 
     def _remove(self, name: str) -> None:
-        for kind in ("bell", "node"):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, f"{name}.{kind}"))
+        for kind in ("counts-new", "bell", "node"):
+            self.remove(name, kind)
+
+    def tidy(self) -> None:
+        """Remove what dead nodes left behind, but for their counts; not while a process joins or leaves."""
+        with self.turn("door") as ours:
+            if ours:
+                with contextlib.suppress(OSError):
+                    self._living()
 
     # -- the bells
 
@@ -196,10 +214,9 @@ class Nodes:
         if not self._name or self._process != os.getpid():
             return []
         try:
-            changed = os.stat(self._folder).st_mtime_ns
-            if changed != self._seen:
-                # A change that comes soon after another one may not show.
-                self._seen = changed if time.time_ns() - changed > TICK else -1
+            changed = self.changed()
+            if changed is None or changed != self._seen:
+                self._seen = changed
                 files = os.listdir(self._folder)
                 own = f"{self._name}.bell"
                 self._robbed = own not in files
@@ -240,6 +257,49 @@ class Nodes:
             os.close(descriptor)
 
     # -- files
+
+    def replace(self, kind: str, data: bytes) -> None:
+        """Replace this node's file of that kind as a whole. Raises `OSError`."""
+        if not self._name or self._process != os.getpid():
+            return
+        new = f"{self._name}.{kind}-new"
+        descriptor = self._open(new, os.O_CREAT | os.O_TRUNC)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(os.path.join(self._folder, new), os.path.join(self._folder, f"{self._name}.{kind}"))
+
+    def changed(self) -> int | None:
+        """
+        Return when a file was made, replaced or removed last, or None if the folder has just changed.
+
+        Another change in the same moment may leave this time as it is. Raises `OSError` without a folder.
+        """
+        changed = os.stat(self._folder).st_mtime_ns
+        return changed if time.time_ns() - changed > JUST_NOW else None
+
+    def versions(self, kind: str) -> dict[str, Version]:
+        """Return the names of the other nodes that have a file of that kind, each with its version."""
+        found: dict[str, Version] = {}
+        with contextlib.suppress(OSError), os.scandir(self._folder) as files:
+            for file in files:
+                name, _, suffix = file.name.partition(".")
+                if suffix == kind and name != self._name:
+                    with contextlib.suppress(FileNotFoundError):
+                        stat = file.stat()
+                        found[name] = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        return found
+
+    def read(self, name: str, kind: str) -> bytes:
+        with open(os.path.join(self._folder, f"{name}.{kind}"), "rb") as file:
+            return file.read()
+
+    def remove(self, name: str, kind: str) -> bool:
+        """Remove a file. Return whether it was there: of several processes, one gets True."""
+        try:
+            os.unlink(os.path.join(self._folder, f"{name}.{kind}"))
+        except OSError:
+            return False
+        return True
 
     def _open(self, name: str, flags: int = 0) -> int:
         path = os.path.join(self._folder, name)

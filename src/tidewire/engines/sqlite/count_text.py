@@ -1,0 +1,101 @@
+"""
+What a node writes into its file of counts, and what the other nodes read there.
+
+The first line says whether the node accepts streams and drains. Each further line is an address or the terms
+of a selector, with a number of streams. A line is made and read at a time, so that a thread that does it for
+thousands of them lets the event loop run in between; and a reader parses only lines that it has not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Sequence
+
+from ...log.presence import Counts, Held
+from ...topics import Selector, TopicIndex
+
+# Bytes that the file of one node has at most: every other node reads it again whenever it changes.
+MAX_BYTES = 1024 * 1024
+
+
+def encode(counts: Counts) -> tuple[bytes, bool]:
+    """
+    Return the text for `counts`, and whether it is complete.
+
+    What is longer than `MAX_BYTES` is left out: the topics, or all but the first line.
+    """
+    head = [line([counts.accepts, counts.drains])]
+    for rows in (
+        ([count, address] for address, count in counts.addresses.items()),
+        ([held.streams, held.since, *selector.terms] for selector, held in counts.selectors.items()),
+    ):
+        lines, size = list(head), sum(map(len, head))
+        for row in rows:
+            lines.append(line(row))
+            size += len(lines[-1])
+            if size > MAX_BYTES:
+                return b"".join(head), False
+        head = lines
+    return b"".join(head), True
+
+
+def line(row: Sequence[object]) -> bytes:
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+class Neighbour:
+    """What another node has reported. One thread updates it while the event loop reads it."""
+
+    def __init__(self) -> None:
+        self.accepts = self.drains = False
+        self.dead = False
+        self.addresses: dict[str, int] = {}
+        self._held: dict[Selector, Held] = {}
+        self._index: TopicIndex[Selector] = TopicIndex()
+        self._lock = threading.Lock()  # held for one selector or one topic at a time
+        self._lines: dict[bytes, tuple[str, int] | Selector] = {}
+
+    def update(self, text: bytes) -> None:
+        """Replace what is known. Raises `ValueError`, `TypeError` or `InvalidInput` for other text."""
+        head, *lines = text.splitlines()
+        self.accepts, self.drains = map(bool, json.loads(head))
+        seen: dict[bytes, tuple[str, int] | Selector] = {}
+        for raw in lines:
+            seen[raw] = self._lines.get(raw) or self._read(raw)
+        self._lines = seen
+        self.addresses = dict(known for known in seen.values() if not isinstance(known, Selector))
+        for selector in self._held.keys() - {known for known in seen.values() if isinstance(known, Selector)}:
+            with self._lock:
+                del self._held[selector]
+                self._index.discard(selector, selector)
+
+    def _read(self, raw: bytes) -> tuple[str, int] | Selector:
+        count, *rest = json.loads(raw)
+        if len(rest) == 1:
+            return rest[0], count
+        since, *terms = rest
+        selector = Selector(terms, limit=len(terms))
+        with self._lock:
+            self._held[selector] = Held(count, since)
+            self._index.add(selector, selector)
+        return selector
+
+    @property
+    def selectors(self) -> list[Selector]:
+        return list(self._held)
+
+    def streams(self, topic: str) -> int:
+        """Return how many streams match `topic`."""
+        with self._lock:
+            return sum(self._held[selector].streams for selector in self._index.match(topic))
+
+    def since(self, topic: str, *, named: bool) -> float:
+        """Return since when there are streams that match `topic` (or name it), or infinity."""
+        with self._lock:
+            matching = self._index.match(topic)
+            return min(
+                (self._held[found].since for found in matching if not named or topic in found.topics),
+                default=math.inf,
+            )

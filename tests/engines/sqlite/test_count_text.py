@@ -1,0 +1,81 @@
+"""What the processes of a log write about their streams, and read of each other."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tidewire.engines.sqlite import count_text
+from tidewire.engines.sqlite.count_text import Neighbour, encode
+from tidewire.log.presence import Counts, Held
+from tidewire.topics import Selector
+
+
+def counts(*selectors: tuple[str, int, float], addresses: dict[str, int] | None = None) -> Counts:
+    held = {Selector(terms.split()): Held(streams, since) for terms, streams, since in selectors}
+    return Counts(held, addresses or {}, accepts=True, drains=False)
+
+
+def test_what_is_written_is_read() -> None:
+    neighbour = Neighbour()
+    strange = "a\u00e9\U0001f600\u0085"[:3]
+    neighbour.update(
+        encode(
+            counts(("a", 3, 1.5), ("a b/*", 2, 1.25), ("**", 1, 2.0), (strange, 1, 9.0), addresses={"::1": 4})
+        )[0]
+    )
+    assert (neighbour.accepts, neighbour.drains) == (True, False)
+    assert [neighbour.streams(topic) for topic in ("a", "b/1", "c", strange)] == [6, 3, 1, 2]
+    assert neighbour.addresses == {"::1": 4}
+    assert neighbour.since("a", named=False) == 1.25
+    assert neighbour.since("b/1", named=False) == 1.25
+    assert neighbour.since("b/1", named=True) == math.inf
+    assert neighbour.since(strange, named=True) == 9.0
+
+
+def test_only_what_changed_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[tuple[str, ...]] = []
+
+    class Counted(Selector):
+        __slots__ = ()
+
+        def __init__(self, terms: Any, limit: int = 100) -> None:
+            super().__init__(terms, limit)
+            parsed.append(self.terms)
+
+    monkeypatch.setattr(count_text, "Selector", Counted)
+    neighbour = Neighbour()
+    many = [(f"t/{number}", 1, 1.0) for number in range(1000)]
+    neighbour.update(encode(counts(*many))[0])
+    assert len(parsed) == 1000
+    neighbour.update(encode(counts(*many[:-1], ("t/0", 2, 1.0), ("new", 1, 2.0)))[0])
+    assert parsed[1000:] == [("t/0",), ("new",)]
+    assert [neighbour.streams(topic) for topic in ("t/0", "t/1", "t/999", "new")] == [2, 1, 0, 1]
+    assert len(neighbour.selectors) == 1000
+    neighbour.update(encode(counts())[0])
+    assert neighbour.selectors == []
+    assert neighbour.streams("t/1") == 0
+
+
+def test_it_is_bounded() -> None:
+    topics = [("x" * 500 + str(number), 1, 1.0) for number in range(3000)]
+    text, complete = encode(counts(*topics, addresses={"192.0.2.1": 2}))
+    assert not complete
+    neighbour = Neighbour()
+    neighbour.update(text)
+    assert (neighbour.accepts, neighbour.selectors, neighbour.addresses) == (True, [], {"192.0.2.1": 2})
+    text, complete = encode(counts(addresses={str(number).zfill(60): 1 for number in range(20_000)}))
+    assert (text, complete) == (encode(counts())[0], False)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{}", b"[1,2,3]", b"nonsense", b"", b"[true,false]\n[1,2,3]", b"[true,false]\n7"]
+)
+def test_text_of_others_is_refused(text: bytes) -> None:
+    neighbour = Neighbour()
+    neighbour.update(encode(counts(("a", 3, 1.5)))[0])
+    with pytest.raises((ValueError, TypeError)):
+        neighbour.update(text)
+    assert neighbour.streams("a") == 3
