@@ -77,6 +77,28 @@ async def test_the_drain_of_a_shared_engine_is_spread() -> None:
 
 
 @virtual
+async def test_a_drain_is_not_spread_once_the_other_nodes_have_gone() -> None:
+    engine = FakeEngine()
+    async with open_node(engine, retry=2, drain=10) as node:
+        # So few that the next turn is seconds away.
+        wires = [await listen(node, "a") for _ in range(4)]
+        draining = asyncio.ensure_future(node.drain())
+        await asyncio.sleep(3)
+        assert 1 <= sum(wire.ended for wire in wires) <= 2
+        early = {id(wire) for wire in wires if wire.ended}
+        engine.has_peers = False
+        start = now()
+        await draining
+        assert now() - start < 1
+        assert all(wire.ended for wire in wires)
+        for wire in wires:
+            wire.read()
+            retry = wire.decoder.retry or 0
+            assert 2000 <= retry <= (2200 if id(wire) in early else 12_000)
+        assert any(wire.decoder.retry > 2200 for wire in wires if wire.decoder.retry)
+
+
+@virtual
 async def test_a_drain_cuts_off_slow_readers() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", room=0)

@@ -46,6 +46,8 @@ PREPARE_TIMEOUT = 0.5
 PLAIN_PREPARE_TIMEOUT = 1.0
 # Seconds between two looks of a drain at whether something has finished.
 POLL = 0.01
+# Seconds between two looks of a drain at whether there is still another node.
+PEERS_EVERY = 0.1
 # A paused stream is looked at every second: deadlines are rounded up to whole seconds.
 PROGRESS_EVERY = 0.5
 # The part by which streams vary their age and their retry, so that they do not reconnect together.
@@ -315,8 +317,8 @@ class Node:
         self.tally.remove(subscriber)
 
     def _farewell(self) -> bytes:
-        # No client can reconnect to a single node until the process is back, so
-        # its streams end at once, and their `retry:` values are spread.
+        # Without another node, no client can reconnect until the process is back. So the
+        # streams end at once, and their `retry:` values are spread.
         retry = self.settings.retry
         return hub_events.spread_retry(
             retry, retry * JITTER if self.engine.has_peers else self.settings.drain
@@ -326,6 +328,7 @@ class Node:
         """Finish publishes, end all streams properly, close the engine. Callers share one drain."""
         if self._drain is None:
             self.stopping.set()
+            self.tally.drain()
             self._drain = start(self._drain_once())
         await asyncio.shield(self._drain)
 
@@ -334,10 +337,11 @@ class Node:
         await self._until(lambda: not self.rounds.busy, END_TIMEOUT)
         subscribers = self.rounds.cohorts.subscribers()
         random.shuffle(subscribers)
-        spread = self.settings.drain if self.engine.has_peers else 0
         started = self.loop.time()
+        spread = True
         for index, subscriber in enumerate(subscribers):
-            await self._pause_until(started + spread * index / len(subscribers))
+            due = started + self.settings.drain * index / len(subscribers) if spread else started
+            spread = await self._wait_for_turn(due) and spread
             if subscriber.open:
                 self.finish(subscriber, "drain", self._farewell())
         # The caller may stop the server next. A program's `on_last` is called for these streams, too.
@@ -346,11 +350,20 @@ class Node:
         self._drains.unregister(self)
         await self.engine.close()
 
-    async def _pause_until(self, due: float) -> None:
-        """Wait until `due`; yield to the event loop now and then in any case."""
-        wait = due - self.loop.time()
-        if wait > 0 or wait < -STEP:
-            await asyncio.sleep(max(wait, 0))
+    async def _wait_for_turn(self, due: float) -> bool:
+        """
+        Wait until `due`; yield to the event loop now and then in any case.
+
+        Return False as soon as clients that reconnect find no other node.
+        """
+        while self.engine.has_peers:
+            wait = due - self.loop.time()
+            if wait <= 0:
+                break
+            await asyncio.sleep(min(wait, PEERS_EVERY))
+        if self.loop.time() - due > STEP:
+            await asyncio.sleep(0)
+        return self.engine.has_peers
 
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
         for _ in range(round(seconds / POLL)):

@@ -66,7 +66,7 @@ class Engine(Protocol):
 
     @property
     def has_peers(self) -> bool:
-        """Whether clients of this node may find another one that has the same log now."""
+        """Whether another node of the log accepts streams and does not drain: clients may reconnect to it."""
 
     async def open(self, sink: Sink) -> Head:
         """

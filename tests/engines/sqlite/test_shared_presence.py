@@ -192,3 +192,30 @@ def test_a_peer_is_a_process_that_accepts_streams_and_does_not_drain(path: Path)
         wait_until(lambda: one.ask("peers"))
         two.ask("drain")
         wait_until(lambda: not one.ask("peers"))
+
+
+def test_a_drain_is_spread_while_another_process_accepts_streams(path: Path) -> None:
+    with log_workers(path, 2, drain=600, retry=2) as (one, two):
+        for number in range(20):
+            one.ask("subscribe", f"s{number}", ["t"], "now")
+        two.ask("accept")
+        wait_until(lambda: one.ask("peers"))
+        one.ask("drain")
+        wait_until(lambda: one.ask("ended"))
+        assert one.ask("ended") < 20
+        assert all(retry <= 2200 for retry in one.ask("retries"))
+        # Both stop, as at a signal to the group: nobody is left to connect to.
+        two.ask("drain")
+        wait_until(lambda: one.ask("ended") == 20)
+        one.ask("drained")
+        assert max(one.ask("retries")) > 2200
+
+
+def test_a_drain_is_spread_over_no_time_without_another_process(path: Path) -> None:
+    with log_workers(path, 2, drain=600, retry=2) as (one, _):
+        for number in range(20):
+            one.ask("subscribe", f"s{number}", ["t"], "now")
+        one.ask("drain")
+        one.ask("drained")
+        assert one.ask("ended") == 20
+        assert max(one.ask("retries")) > 2200
