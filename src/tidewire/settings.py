@@ -94,7 +94,7 @@ class Settings:
     )
     max_streams_per_address: int = row(
         100,
-        "Open streams per address (per /64 for IPv6), not counted on loopback.",
+        "Open streams per address (per /64 for IPv6) in all processes with the log, not counted on loopback.",
         "Enough for an office behind one address, and one script cannot take up the whole node.",
         off="no limit",
     )

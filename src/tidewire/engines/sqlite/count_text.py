@@ -2,8 +2,8 @@
 What a node writes into its file of counts, and what the other nodes read there.
 
 The first line says whether the node accepts streams and drains. Each further line is an address or the terms
-of a selector, with a number of streams. A line is made and read at a time, so that a thread that does it for
-thousands of them lets the event loop run in between; and a reader parses only lines that it has not seen.
+of a selector, with a number of streams. Lines are made and read one at a time, so that a thread that does it
+for thousands of them lets the event loop run in between. A reader parses only lines that it has not seen.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from ...log.presence import Counts, Held
 from ...topics import Selector, TopicIndex
 
 # Bytes that the file of one node has at most: every other node reads it again whenever it changes.
 MAX_BYTES = 1024 * 1024
+
+# Lines after which the thread offers the interpreter to the event loop: a fraction of a millisecond.
+STEP = 50
+
+T = TypeVar("T")
+
+ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(counts: Counts) -> tuple[bytes, bool]:
@@ -32,7 +41,7 @@ def encode(counts: Counts) -> tuple[bytes, bool]:
         ([held.streams, held.since, *selector.terms] for selector, held in counts.selectors.items()),
     ):
         lines, size = list(head), sum(map(len, head))
-        for row in rows:
+        for row in in_steps(rows):
             lines.append(line(row))
             size += len(lines[-1])
             if size > MAX_BYTES:
@@ -41,8 +50,15 @@ def encode(counts: Counts) -> tuple[bytes, bool]:
     return b"".join(head), True
 
 
+def in_steps(items: Iterable[T]) -> Iterator[T]:
+    for number, item in enumerate(items):
+        if number % STEP == 0:
+            time.sleep(0)
+        yield item
+
+
 def line(row: Sequence[object]) -> bytes:
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return ENCODE(row).encode() + b"\n"
 
 
 class Neighbour:
@@ -62,7 +78,7 @@ class Neighbour:
         head, *lines = text.splitlines()
         self.accepts, self.drains = map(bool, json.loads(head))
         seen: dict[bytes, tuple[str, int] | Selector] = {}
-        for raw in lines:
+        for raw in in_steps(lines):
             seen[raw] = self._lines.get(raw) or self._read(raw)
         self._lines = seen
         self.addresses = dict(known for known in seen.values() if not isinstance(known, Selector))
