@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tidewire.engines.sqlite import count_text
+from tidewire.engines.sqlite.count_files import CountFiles
 from tidewire.engines.sqlite.count_text import Neighbour, encode
+from tidewire.engines.sqlite.nodes import Nodes
 from tidewire.log.presence import Counts, Held
 from tidewire.topics import Selector
 
@@ -68,6 +71,19 @@ def test_it_is_bounded() -> None:
     assert (neighbour.accepts, neighbour.selectors, neighbour.addresses) == (True, [], {"192.0.2.1": 2})
     text, complete = encode(counts(addresses={str(number).zfill(60): 1 for number in range(20_000)}))
     assert (text, complete) == (encode(counts())[0], False)
+
+
+def test_too_many_topics_are_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(count_text, "MAX_BYTES", 100)
+    files = CountFiles(Nodes(str(tmp_path / "log.db")))
+    for _ in range(2):
+        files.report(counts(("a", 3, 1.5)))
+        assert not caplog.text
+    for number in range(2):
+        files.report(counts(*[(f"t/{n}", 1, 1.0) for n in range(20 + number)]))
+    assert caplog.text.count("streams for too many topics") == 1
 
 
 @pytest.mark.parametrize(
