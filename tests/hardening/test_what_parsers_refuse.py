@@ -64,7 +64,10 @@ LINES = ("Content-Type", b"application/x-ndjson")
 PARAMETERS = {
     "topic": [("GET", "/events", PAGE), ("POST", "/events", STREAM), ("DELETE", "/events", STREAM)],
     "since": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
-    **dict.fromkeys(LAST_EVENT_ID_PARAMETERS, [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)]),
+    **{
+        name: [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)]
+        for name in LAST_EVENT_ID_PARAMETERS
+    },
     "limit": [("GET", "/events/{n}", PAGE)],
     "control": [("GET", "/events/{n}", STREAM)],
     "event": [("POST", "/events/{n}", STREAM)],
