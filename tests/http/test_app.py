@@ -297,10 +297,25 @@ def test_keys_make_a_publish_repeatable(hub: Served, topic: str) -> None:
 
 
 def ndjson(hub: Served, lines: list[Any], path: str = "/events", **headers: str) -> list[Any]:
-    body = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
-    answer = hub.ask("POST", path, body, {**NDJSON, **headers})
+    text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    answer = hub.ask("POST", path, text.encode(), {**NDJSON, **headers})
     assert answer.status == 200
     return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def test_a_byte_order_mark_before_json_is_ignored(hub: Served, topic: str) -> None:
+    """Editors and shells of Windows begin a file with it. Within the text it is an error."""
+    mark = "\ufeff"
+    line = json.dumps({"topic": topic, "data": "a"}) + "\n"
+    answer = hub.ask("POST", "/events", (mark + line).encode(), {"Content-Type": "application/json"})
+    assert answer.status == 200, answer.body
+    (receipt,) = ndjson(hub, [mark, line, line])
+    assert receipt["lines"] == [1, 2]
+    stored, refused = ndjson(hub, [line, mark + line])
+    assert stored["lines"] == [1, 1]
+    assert (refused["line"], refused["stored"]) == (2, False)
+    events = hub.ask("GET", f"/events/{topic}", headers=JSON).json()["events"]
+    assert [event["data"] for event in events] == ["a"] * 4
 
 
 def test_ingest_sends_receipts_as_ranges(hub: Served, topic: str) -> None:

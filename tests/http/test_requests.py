@@ -112,6 +112,27 @@ def test_since(text: str, since: object) -> None:
     assert read_since(text) == since
 
 
+ELEVEN = datetime.datetime(2026, 1, 1, 11, tzinfo=datetime.UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T12:00:00%2B01:00",
+        "2026-01-01T12:00:00+01:00",
+        "2026-01-01T12:00+0100",
+        "2026-01-01 12:00:00+01:00",
+        "2026-01-01+12:00+01",
+        # These are dates and times, not dates with offsets.
+        "2026-01-01+11:00",
+        "2026-01-01%2011:00",
+    ],
+)
+def test_the_plus_of_an_offset_need_not_be_escaped(text: str) -> None:
+    wanted = read_subscription(request(f"/events/a?since={text}"), "a", 10)
+    assert wanted.claim == Since("at", ELEVEN)
+
+
 BAD_SINCE = [
     "",
     "yesterday",
@@ -124,6 +145,10 @@ BAD_SINCE = [
     "-1m",
     "1.5h",
     "٣m",
+    "last 5",
+    "10 m",
+    "2026-01-01T12:00 ",
+    "2026-01-01T12:00 01:00 01:00",
 ]
 
 

@@ -17,7 +17,7 @@ from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
 from .answers import content_head, receipt_fields
 from .asgi import Receive, Scope, Send, address_in
-from .body import ClientGone, read_body
+from .body import BOM, ClientGone, read_body
 from .hub_like import HubLike
 from .hub_stream import HubStream
 from .ingest import Ingestion, with_key
@@ -184,7 +184,7 @@ class HubApp:
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
     async def _publish_json(self, node: Node, wanted: PublishJsonRequest, body: bytes) -> Any:
-        fields = read_json(body)
+        fields = read_json(body.removeprefix(BOM))
         limit = self._settings.max_event
         if not isinstance(fields, list):
             event = draft_of(fields, max_event=limit)

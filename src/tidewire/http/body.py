@@ -9,6 +9,10 @@ import asyncio
 from ..errors import Timeout, TooLarge
 from .asgi import Receive
 
+# A byte order mark, which some editors and shells write before JSON. "Implementations that parse JSON texts
+# MAY ignore the presence of a byte order mark rather than treating it as an error" (RFC 8259, section 8.1).
+BOM = b"\xef\xbb\xbf"
+
 
 class ClientGone(Exception):
     """The client disconnected before its body was complete."""

@@ -24,7 +24,7 @@ from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
 from ..log.json_text import read_json
 from .asgi import Headers, Message, Receive, Send
-from .body import ClientGone, Lines
+from .body import BOM, ClientGone, Lines
 from .requests import IngestRequest
 
 # Bytes of receipts that may wait to be read, with `receipts=each`.
@@ -130,6 +130,8 @@ class Ingestion:
 
     async def _read_lines(self, lines: list[bytes]) -> None:
         """Pass on the drafts of `lines`. Raises `BadLine` if one is bad; those before it are passed on."""
+        if lines and self._line == 0:
+            lines[0] = lines[0].removeprefix(BOM)
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
             batch, bad = self._batch(lines[first : first + limit])

@@ -214,13 +214,22 @@ def read_since(text: str) -> Since | Position:
     except InvalidPosition:
         pass
     try:
-        at = datetime.datetime.fromisoformat(text)
+        at = read_time(text)
         return Since("at", (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp())
     except (ValueError, OverflowError):
         raise InvalidInput(
             "since must be: now, start, a position, last:N, a duration such as 10m, or an ISO 8601 time",
             code="invalid_since",
         ) from None
+
+
+def read_time(text: str) -> datetime.datetime:
+    """Read an ISO 8601 time. Raises `ValueError` if it is none."""
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        # In a query a "+" that is not escaped is a space. Before the offset of a time it can only be that.
+        return datetime.datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
 
 
 def read_limit(text: str | None) -> int:
