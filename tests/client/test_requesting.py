@@ -6,6 +6,7 @@ docs/reference/client-behaviour.md, lines A, B and C.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,27 @@ def test_A1_A2_A3_A13_E4_the_request(client: Client) -> None:
     assert request.get("Accept-Encoding") == b"identity"
     assert request.get("Tidewire-Client") == f"python/{__version__}".encode()
     assert request.get("Last-Event-ID") is None
+
+
+def test_another_http_client_is_refused_by_name(client: Client) -> None:
+    httpx = pytest.importorskip("httpx")
+    with client.http() as right:
+        wanted = f"httpx2.{type(right).__name__}"
+    others = {
+        "httpx.Client": httpx.Client,
+        "httpx.AsyncClient": httpx.AsyncClient,
+        "httpx2.Client": httpx2.Client,
+        "httpx2.AsyncClient": httpx2.AsyncClient,
+    }
+    del others[wanted]
+    for name, kind in others.items():
+        for use in (
+            lambda other: client.connect("http://127.0.0.1:9", client=other),
+            lambda other: client.publish("http://127.0.0.1:9", "a", "b", client=other),
+            lambda other: client.history("http://127.0.0.1:9", "a", client=other),
+        ):
+            with pytest.raises(TypeError, match=re.escape(f"client must be an {wanted}; this is {name}")):
+                use(kind())
 
 
 def test_A4_A5_the_id_is_sent_as_utf8_on_each_reconnection(client: Client) -> None:

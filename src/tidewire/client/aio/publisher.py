@@ -13,7 +13,7 @@ import httpx2
 from ...items import Page
 from ..core.exchange import Exchange
 from ..core.publishing import Batch, Cutter, Receipt
-from ..core.requests import Headers
+from ..core.requests import Headers, check_client
 from .link import new_client
 
 Lines = Iterable[Mapping[str, Any] | bytes] | AsyncIterable[Mapping[str, Any] | bytes]
@@ -148,6 +148,7 @@ class AsyncCaller:
     """A `Caller` on the event loop. Any number of tasks may use it."""
 
     def __init__(self, client: httpx2.AsyncClient | None) -> None:
+        check_client(client, httpx2.AsyncClient)
         self.client = client or new_client()
         self._owns_client = client is None
 

@@ -75,6 +75,14 @@ class Timeouts:
         return httpx2.Timeout(self.connect, read=self.head, write=self.head)
 
 
+def check_client(client: object, kind: type[httpx2.Client] | type[httpx2.AsyncClient]) -> None:
+    """Raises `TypeError` if `client` is of another class, such as those of httpx."""
+    if client is not None and not isinstance(client, kind):
+        given = type(client)
+        name = f"{given.__module__.partition('.')[0]}.{given.__qualname__}"
+        raise TypeError(f"client must be an httpx2.{kind.__name__}; this is {name}")
+
+
 def http_url(url: str) -> httpx2.URL:
     """Return the URL parsed. Raises `InvalidInput` if it is not an http or https URL."""
     try:

@@ -12,7 +12,7 @@ from ...items import Page
 from ..core import connecting
 from ..core.publishing import Receipt
 from ..core.reconnect import Change, Policy
-from ..core.requests import Headers, Timeouts
+from ..core.requests import Headers, Timeouts, check_client
 from .link import SyncLink, new_client
 from .publisher import Publisher
 from .stream import Stream
@@ -59,11 +59,13 @@ def connect(
     The iterator ends when the server ends the stream for good (204), when all `topics` have ended, and when
     it is closed. Network errors, 408, 425, 429 and 5xx are retried.
 
-    Raises `InvalidInput` at once if the request cannot be sent or `store` belongs to another subscription.
+    Raises `InvalidInput` at once if the request cannot be sent or `store` belongs to another subscription,
+    and `TypeError` if `client` is another HTTP client.
     The iterator raises `StreamRefused` if the answer will not change (another 4xx, not an event stream) or
     a hub reports that the token is no longer valid and nothing provides a new one, `TooLarge` if an event
     exceeds `limit`, and `Unavailable` if the policy's attempts are used up.
     """
+    check_client(client, httpx2.Client)
     chosen = client or new_client()
     link = SyncLink(chosen)
     subscription = connecting.subscription(

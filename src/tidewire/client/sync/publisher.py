@@ -13,7 +13,7 @@ import httpx2
 from ...items import Page
 from ..core.exchange import Exchange
 from ..core.publishing import Batch, Cutter, Receipt
-from ..core.requests import Headers
+from ..core.requests import Headers, check_client
 from ..core.subscription import run
 from .link import new_client
 
@@ -134,6 +134,7 @@ class SyncCaller:
     """A `Caller` whose coroutines never suspend: they block. Any number of threads may use it."""
 
     def __init__(self, client: httpx2.Client | None) -> None:
+        check_client(client, httpx2.Client)
         self._user_client = client
         self._own_client: httpx2.Client | None = None
         self._process = 0
