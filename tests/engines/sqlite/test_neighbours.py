@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.log_workers import log_workers
 from support.sqlite_log import Log, write_log
 from support.waiting import PATIENCE, wait_until, wait_until_async
+from tidewire.engines.sqlite import lookout, writer
 from tidewire.engines.sqlite.following import LOOK, LOOK_BYTES, news_after
 from tidewire.engines.sqlite.log_file import LogFile
+from tidewire.engines.sqlite.nodes import Nodes
 from tidewire.engines.sqlite.staging import Moved
 from tidewire.errors import Unavailable
 from tidewire.log.entries import Draft
@@ -69,6 +73,43 @@ def test_a_bell_may_have_a_large_descriptor(path: Path) -> None:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_process_whose_log_does_not_change_does_not_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    catch_up = LogFile.catch_up
+
+    def counted(log: LogFile) -> object:
+        looks.append(True)
+        return catch_up(log)
+
+    monkeypatch.setattr(lookout, "ALONE_EVERY", 0.01)
+    monkeypatch.setattr(LogFile, "catch_up", counted)
+    async with Log(path) as log:
+        await wait_until_async(lambda: bool(looks))
+        before = len(looks)
+        waits = counted_waits(log, monkeypatch)
+        await wait_until_async(lambda: len(waits) > 20)
+        quiet = len(looks)
+        assert quiet <= before + 2
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("INSERT INTO marks VALUES ('other', 0)")
+        await wait_until_async(lambda: len(looks) > quiet)
+
+
+def counted_waits(log: Log, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waits: list[float] = []
+    nodes = log.engine._file.nodes
+    wait = nodes.wait
+
+    def counted(seconds: float) -> bool:
+        waits.append(seconds)
+        return wait(seconds)
+
+    monkeypatch.setattr(nodes, "wait", counted)
+    return waits
 
 
 # -- news
@@ -155,3 +196,50 @@ async def test_a_process_that_always_comes_too_late_says_so(
                 await log.put(Draft("t"))
             assert (refusal.value.code, refusal.value.stored) == ("engine_busy", False)
         assert await log.fill("a")
+
+
+# -- who commits first
+
+
+async def test_a_process_that_came_too_late_asks_to_be_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, late = LogFile.commit, []
+
+    def moved_once(log: LogFile, *values: Any) -> Any:
+        if not late:
+            late.append(log.nodes._is_first)
+            raise Moved
+        late.append(log.nodes._is_first)
+        return commit(log, *values)
+
+    async with Log(path) as log:
+        monkeypatch.setattr(LogFile, "commit", moved_once)
+        await log.fill("a")
+        assert late == [False, True]
+        assert not log.engine._file.nodes._is_first
+
+
+async def test_others_go_first_but_not_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [True, True, True, False]
+    monkeypatch.setattr(writer, "POLITE", PATIENCE)
+    async with Log(path) as log:
+        monkeypatch.setattr(Nodes, "another_is_first", property(lambda nodes: answers.pop(0)))
+        await log.fill("a")
+        assert answers == []
+        # One that is stopped asks forever.
+        monkeypatch.setattr(writer, "POLITE", 0.01)
+        monkeypatch.setattr(Nodes, "another_is_first", property(lambda nodes: True))
+        await log.fill("ab")
+
+
+def test_only_one_process_is_first(path: Path) -> None:
+    one = LogFile(os.fspath(path))
+    with log_workers(path, 1) as (two,):
+        assert not one.nodes.another_is_first
+        one.nodes.ask_to_be_first()
+        assert not one.nodes.another_is_first
+        two.ask("publish", "t", ["it waits, but not for long"])
+        one.nodes.let_others()
+        assert not one.nodes.another_is_first
+    one.close()

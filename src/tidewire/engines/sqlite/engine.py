@@ -30,6 +30,7 @@ from .lookout import Lookout
 from .presence import SharedPresence
 from .reader import Reader
 from .retention import Retention
+from .watch import version_of
 from .writer import WaitingBatch, Writer
 
 logger = logging.getLogger("tidewire")
@@ -83,7 +84,8 @@ class SQLiteEngine:
         self._lives = head.lives
         self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
         self.presence.open(CountFiles(self._file.nodes))
-        self._lookout = Lookout(self._file.nodes, self._look)
+        version = partial(version_of, self._file.path)
+        self._lookout = Lookout(self._file.nodes, self._writer.look, version, self.presence.look)
         self._has_writer = True
         return head
 
@@ -105,10 +107,6 @@ class SQLiteEngine:
             undo.pop_all()
         self._has_file = True
         return head
-
-    def _look(self) -> None:
-        self._writer.look()
-        self.presence.look()
 
     def with_newest(self, head: Head) -> Head:
         """Add the entries of a window: subscribers that reconnect after a restart find them in memory."""

@@ -229,10 +229,12 @@ class LogFile:
         must not be written any more. That includes `FileLost`: what is stored in a deleted file is lost.
         """
         until = time.monotonic() + PATIENCE * settings.engine_timeout
+        judged = None
         while True:
             try:
                 self._watch.look_at_wal()
-                judgement, results = self._judge(batches, settings, times)
+                judged = judged or self._judge(batches, settings, times)
+                judgement, results = judged
                 rows = self._store(judgement, trim)
                 # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
                 self.look()

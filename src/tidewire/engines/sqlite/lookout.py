@@ -16,10 +16,23 @@ ALONE_EVERY = 1.0
 
 
 class Lookout:
-    """Calls `look`, in its thread, whenever another process may have stored something, until `stop`."""
+    """
+    Calls `look`, in its thread, whenever another process may have stored something, until `stop`.
 
-    def __init__(self, nodes: Nodes, look: Callable[[], object]) -> None:
+    `version` returns what is another value after each commit, or None if that is not known.
+    `each_time` is called whether or not it is.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        look: Callable[[], object],
+        version: Callable[[], bytes | None],
+        each_time: Callable[[], object] = lambda: None,
+    ) -> None:
         self._nodes = nodes
+        self._each_time = each_time
+        self._version = version
         self._look = look
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="tidewire-log-lookout", daemon=True)
@@ -31,6 +44,12 @@ class Lookout:
         self._thread.join()
 
     def _run(self) -> None:
+        seen = None
         while not self._stopping:
             self._nodes.wait(ALONE_EVERY if self._nodes.alone else LOOK_EVERY)
-            self._look()
+            self._each_time()
+            # The writer's thread has to wake up for a look, so idle processes do without.
+            version = self._version()
+            if version is None or version != seen:
+                seen = version
+                self._look()

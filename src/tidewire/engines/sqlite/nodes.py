@@ -3,6 +3,7 @@ The processes that have a log open, and how one tells the others that it has sto
 
     <log>.nodes/door          locked by the process that is opening or closing the log
     <log>.nodes/<name>.node   locked by a process for as long as it has the log
+    <log>.nodes/first         locked by a process that came too late with a commit: the others let it go first
     <log>.nodes/<name>.bell   a socket of that process: a byte to it means "look at the log"
     <log>.nodes/<name>.counts what streams that process has (count_files.py)
 
@@ -56,10 +57,11 @@ class Nodes:
         self._folder = f"{path}.nodes"
         self._name = ""
         self._process = os.getpid()
-        self._descriptor = self._folder_descriptor = -1
+        self._descriptor = self._folder_descriptor = self._first = -1
         self._bell: socket.socket | None = None
         self._ringer: socket.socket | None = None
         self._bells: list[str] = []
+        self._is_first = False
         self._robbed = False  # nobody can ring any more
         self._seen: int | None = None  # the folder's time of change when `_bells` was listed
 
@@ -144,6 +146,7 @@ class Nodes:
         self._name = secrets.token_hex(8)
         self._descriptor = self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL)
         lock(self._descriptor)
+        self._first = self._open("first", os.O_CREAT)
         os.write(self._descriptor, b"%d\n" % os.getpid())
         self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -168,8 +171,8 @@ class Nodes:
         self.ring()
         self._bell.close()
         self._ringer.close()
-        os.close(self._folder_descriptor)
-        os.close(self._descriptor)
+        for descriptor in (self._folder_descriptor, self._first, self._descriptor):
+            os.close(descriptor)
         self._name = ""
 
     def _remove(self, name: str) -> None:
@@ -255,6 +258,26 @@ class Nodes:
             yield lock(descriptor)
         finally:
             os.close(descriptor)
+
+    def ask_to_be_first(self) -> None:
+        """Ask the others to let this node commit first, until `let_others`. One at a time can have that."""
+        if self._name:
+            self._is_first = lock(self._first)
+
+    def let_others(self) -> None:
+        if self._is_first:
+            self._is_first = False
+            fcntl.lockf(self._first, fcntl.LOCK_UN)
+
+    @property
+    def another_is_first(self) -> bool:
+        """Whether another node has asked to commit first."""
+        if self._is_first or self.alone or not self._name:
+            return False
+        if not lock(self._first):
+            return True
+        fcntl.lockf(self._first, fcntl.LOCK_UN)
+        return False
 
     # -- files
 
