@@ -53,7 +53,7 @@ class Reporter(Protocol):
 
 
 class Presence(Protocol):
-    """The other nodes of a log, as one node sees them. What it knows of them may be 0.4 seconds old."""
+    """The other nodes of a log, as one node sees them. What it knows of them may be half a second old."""
 
     def start(self, reporter: Reporter) -> None:
         """Begin to report for `reporter`. The engine has been opened."""

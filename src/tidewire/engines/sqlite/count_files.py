@@ -68,16 +68,23 @@ class CountFiles:
             self._look()
 
     def _look(self) -> None:
-        self._seen = self._changed()
+        neighbours = self.neighbours
+        if self.moved():
+            self._seen = self._changed()
+            neighbours = self._read_changed()
+        for name, neighbour in neighbours.items():
+            neighbour.dead = not self._nodes.lives(name)
+        self.neighbours = neighbours
+        self._bury()
+
+    def _read_changed(self) -> Mapping[str, Neighbour]:
         files = self._nodes.versions("counts")
-        known = {name: self.neighbours.get(name) or Neighbour() for name in files}
-        for name, neighbour in known.items():
+        found = {name: self.neighbours.get(name) or Neighbour() for name in files}
+        for name, neighbour in found.items():
             if self._versions.get(name) != files[name]:
                 self._read(name, neighbour)
-            neighbour.dead = not self._nodes.lives(name)
         self._versions = files
-        self.neighbours = known
-        self._bury()
+        return found
 
     def _read(self, name: str, neighbour: Neighbour) -> None:
         try:

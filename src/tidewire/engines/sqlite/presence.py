@@ -22,7 +22,7 @@ logger = logging.getLogger("tidewire")
 # Seconds between two reports.
 REPORT_EVERY = 0.2
 # Seconds between two looks at who lives; what others report is seen when the folder changes.
-LOOK_EVERY = 0.2
+LOOK_EVERY = 0.4
 LOOK_PAUSE = 0.02
 
 
