@@ -316,3 +316,17 @@ async def test_a_program_that_reads_for_long_does_not_block_publishing(
         # It has restarted.
         assert size_of(path, "-wal") < long * 1.5
         assert log.sink.up == []
+
+
+async def test_an_oldest_entry_that_another_process_has_trimmed_does_not_stop_the_writer(path: Path) -> None:
+    async with Log(path) as log:
+        await log.fill("ab")
+    file = LogFile(str(path))
+    try:
+        other = sqlite3.connect(path)
+        other.execute("DELETE FROM entries WHERE offset = 1")
+        other.commit()
+        other.close()
+        assert file.plan_trim(Settings(), 100) is None
+    finally:
+        file.close()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import random
 import sqlite3
@@ -405,7 +406,10 @@ class LogFile:
 
     def _time_of_oldest(self) -> float:
         if self._oldest_time is None:
-            self._oldest_time = self._one("SELECT time FROM entries WHERE offset = ?", self.floor)[0]
+            found = self._one("SELECT time FROM entries WHERE offset = ?", self.floor)
+            if found is None:
+                return math.inf  # another process has trimmed it: this one has not caught up yet
+            self._oldest_time = found[0]
         return self._oldest_time
 
     # -- what other processes store
