@@ -49,7 +49,7 @@ class History:
     ) -> dict[str, Any]:
         until = asyncio.get_running_loop().time() + self._time
         asked = claim
-        if self._log.engine.has_peers:
+        if self._log.engine.shared:
             await self._look(account, until)
         claim, search = await self._prepare(account, claim, selector, until)
         verdict = self._log.verdict(claim, selector, search)

@@ -182,7 +182,7 @@ def test_only_an_unclean_stop_makes_a_start_check_the_file(path: Path, tmp_path:
 def test_what_a_clean_stop_leaves(path: Path) -> None:
     write_log(path, ["a"] * 3000, "x" * 100)
     assert sorted(os.listdir(path.parent)) == ["log.db", "log.db.lock", "log.db.nodes"]
-    assert sorted(os.listdir(f"{path}.nodes")) == ["door"]
+    assert sorted(os.listdir(f"{path}.nodes")) == ["door", "first"]
     assert rows(path, "SELECT count(*), min(offset), max(offset) FROM entries") == [(3000, 1, 3000)]
 
 
@@ -241,7 +241,8 @@ def test_damage_after_a_clean_stop(path: Path) -> None:
         noise = random.Random(page).randbytes(4096)
         path.write_bytes(good[:page] + noise + good[page + 4096 :])
         codes.append(asyncio.run(open_and_publish(path)))
-        assert len(descriptors()) == open_files
+        # SQLite's shared memory is opened for good, as the file is: see `door`.
+        assert len(descriptors()) <= open_files + 1
         for beside in ("-wal", "-shm"):
             path.with_name(path.name + beside).unlink(missing_ok=True)
     assert codes.count("log_damaged") > len(codes) / 2
