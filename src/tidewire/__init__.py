@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auth.grants import Grant
     from .errors import TidewireError
     from .event_stream import Decoder, Event, encode
     from .http.hub_stream import HubStream
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
     from .items import End, Gap, Page
     from .log.entries import Receipt
     from .position import Position
+    from .topic_names import REST, pattern, topic
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "REST",
     "Decoder",
     "End",
     "Event",
     "EventStreamResponse",
     "Gap",
+    "Grant",
     "Hub",
     "HubStream",
     "Page",
@@ -35,14 +39,18 @@ __all__ = [
     "Receipt",
     "TidewireError",
     "encode",
+    "pattern",
+    "topic",
 ]
 
 MODULES = {
+    "REST": "topic_names",
     "Decoder": "event_stream",
     "End": "items",
     "Event": "event_stream",
     "EventStreamResponse": "http.responses",
     "Gap": "items",
+    "Grant": "auth.grants",
     "Hub": "hub",
     "HubStream": "http.hub_stream",
     "Page": "items",
@@ -50,6 +58,8 @@ MODULES = {
     "Receipt": "log.entries",
     "TidewireError": "errors",
     "encode": "event_stream",
+    "pattern": "topic_names",
+    "topic": "topic_names",
 }
 
 

@@ -25,9 +25,10 @@ PACKAGE = "tidewire"
 SRC = Path(__file__).parents[2] / "src" / PACKAGE
 
 LAYERS = """
-errors data settings pattern_table topics position event_stream hub_events items metrics
+errors data settings pattern_table topics topic_names position event_stream hub_events items metrics
 log.*
 engines.*
+auth.*
 delivery.*
 http.*
 workers opening hub
@@ -42,9 +43,10 @@ cli.*
 """
 
 PURE = """
-errors data settings pattern_table topics position event_stream hub_events items
+errors data settings pattern_table topics topic_names position event_stream hub_events items
 log.entries log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
 log.presence
+auth.grants
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
 client.core.reconnect client.core.session
