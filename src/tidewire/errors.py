@@ -4,8 +4,9 @@ Every exception that this package raises on purpose.
 * TidewireError               500
   * InvalidInput              400   also a ValueError: an argument or a request breaks a rule
     * InvalidPosition         400   text that is not a position
+  * Unauthorized              401   the token is missing, expired, revoked or not valid
   * Reserved                  403   also a ValueError: a name that belongs to the hub
-  * Forbidden                 403   the cross-site rule
+  * Forbidden                 403   the cross-site rule, or a grant that is missing
   * Misdirected               421   the Host rule
   * NotFound                  404
   * MethodNotAllowed          405
@@ -82,6 +83,11 @@ class InvalidInput(TidewireError, ValueError):
 
 class InvalidPosition(InvalidInput):
     code = "invalid_position"
+
+
+class Unauthorized(TidewireError):
+    status = 401
+    code = "unauthorized"
 
 
 class Reserved(TidewireError, ValueError):

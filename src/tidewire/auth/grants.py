@@ -9,7 +9,7 @@ Rule 2: one call costs a few lookups per level of what is asked for, however man
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -53,8 +53,8 @@ class Grant:
     (`too_many_grants`), and `Reserved` if one belongs to the hub.
     """
 
-    subscribe: tuple[str, ...] = ()
-    publish: tuple[str, ...] = ()
+    subscribe: Sequence[str] = ()
+    publish: Sequence[str] = ()
     admin: bool = False
     until: float | None = None
     iss: str = ""

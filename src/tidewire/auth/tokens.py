@@ -1,0 +1,142 @@
+"""
+Grants from tokens: JWTs (RFC 7519) in the `Authorization` header.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jwt
+
+from ..errors import InvalidInput, TidewireError, Unauthorized
+from .access import Kind, not_granted
+from .bearer import bearer_token
+from .claims import BadToken, Expected, Head, bad, read_claims, read_head
+from .grants import Grant
+from .jwks import Jwks
+from .keys import Key, read_key
+
+logger = logging.getLogger("tidewire")
+
+# Verified tokens to remember, and the bytes that one may have: 8 MiB at the most.
+MAX_REMEMBERED = 2_000
+MAX_REMEMBERED_BYTES = 4 * 1024
+
+
+class Verified(NamedTuple):
+    grant: Grant
+    key: Key
+
+
+class Tokens:
+    """
+    Grants from JWTs.
+
+    `keys`: each a secret of at least 32 bytes, a public key in PEM, or the path of a file with one of them.
+    `issuer`, `audience`: what `iss` and `aud` of every token must be, exactly; without an audience a
+    token must not have one. `jwks_url`: where the keys of an identity provider are; it signs tokens for
+    others too, so issuer and audience are required with it. `anonymous`: what a request without a token
+    may do. Raises `InvalidInput` if a key is too weak or is not one, or there is none.
+    """
+
+    def __init__(
+        self,
+        *keys: str,
+        issuer: str | None = None,
+        audience: str | None = None,
+        jwks_url: str | None = None,
+        anonymous: Grant | None = None,
+    ) -> None:
+        self._keys = tuple(map(read_key, keys))
+        self._jwks = None if jwks_url is None else Jwks(jwks_url)
+        if not self._keys and jwks_url is None:
+            raise InvalidInput("tokens need a key or the URL of a JWKS", code="invalid_token_key")
+        if jwks_url is not None and not (issuer and audience):
+            raise InvalidInput("a JWKS needs an issuer and an audience", code="invalid_jwks_url")
+        self._expected = Expected(issuer, audience)
+        self._anonymous = anonymous
+        self._verified: OrderedDict[bytes, Verified] = OrderedDict()
+
+    def limit_life(self, seconds: float) -> None:
+        """Refuse tokens that live longer."""
+        self._expected = self._expected._replace(max_life=seconds)
+
+    async def grant(self, scope: Mapping[str, Any]) -> Grant:
+        token = bearer_token(scope)
+        if token is None:
+            if self._anonymous is None:
+                raise missing()
+            return self._anonymous
+        return self.recall(token) or await self.verify(token, time.time())
+
+    def refusal(self, grant: Grant, kind: Kind, topic: str) -> TidewireError:
+        # Without a token nobody learns which grant would do.
+        return missing() if grant is self._anonymous else not_granted(kind, topic)
+
+    def remember(self, scope: Mapping[str, Any]) -> Callable[[], Grant | None] | None:
+        try:
+            token = bearer_token(scope)
+        except TidewireError:
+            return None
+        if token is None:
+            return None if self._anonymous is None else lambda: self._anonymous
+        return partial(self.recall, token)
+
+    def recall(self, token: bytes) -> Grant | None:
+        """Return the grant of a token that was verified before. None if it was not, or is not valid now."""
+        known = self._verified.get(token)
+        if known is None:
+            return None
+        if known.grant.is_over(time.time()) or not self._still_has(known.key):
+            del self._verified[token]
+            return None
+        self._verified.move_to_end(token)
+        return known.grant
+
+    def _still_has(self, key: Key) -> bool:
+        return key in self._keys or (self._jwks is not None and self._jwks.has(key))
+
+    async def verify(self, token: bytes, now: float) -> Grant:
+        """Return the grant of a token at `now`, in seconds since 1970. Raises `Unauthorized`."""
+        try:
+            head = read_head(token)
+            key, payload = payload_of(token, head, await self._candidates(head))
+            grant = read_claims(payload, self._expected, now)
+        except BadToken as error:
+            logger.debug("refused a token: %s", error.why)
+            raise
+        if len(token) <= MAX_REMEMBERED_BYTES:
+            self._verified[token] = Verified(grant, key)
+            if len(self._verified) > MAX_REMEMBERED:
+                self._verified.popitem(last=False)
+        return grant
+
+    async def _candidates(self, head: Head) -> Iterable[Key]:
+        if any(key.algorithm == head.alg for key in self._keys) or self._jwks is None:
+            return self._keys
+        return await self._jwks.find(head.kid)
+
+
+def payload_of(token: bytes, head: Head, keys: Iterable[Key]) -> tuple[Key, bytes]:
+    """Return the key that a token is signed with, and its payload. Raises `Unauthorized`."""
+    for key in keys:
+        # The algorithm is the key's. A token that names another one is not verified at all.
+        if key.algorithm == head.alg:
+            try:
+                whole = jwt.PyJWS(algorithms=[key.algorithm]).decode_complete(
+                    token, key.value, algorithms=[key.algorithm]
+                )
+            # RecursionError: of a head that is nested too deep.
+            except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+                continue
+            return key, whole["payload"]
+    raise bad("no key of the hub has signed it")
+
+
+def missing() -> Unauthorized:
+    return Unauthorized("send a token: `Authorization: Bearer TOKEN`", code="missing_token")
