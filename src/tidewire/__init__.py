@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .auth.grants import Grant
+    from .auth.tokens import Tokens
     from .errors import TidewireError
     from .event_stream import Decoder, Event, encode
     from .http.hub_stream import HubStream
@@ -38,6 +39,7 @@ __all__ = [
     "Position",
     "Receipt",
     "TidewireError",
+    "Tokens",
     "encode",
     "pattern",
     "topic",
@@ -57,6 +59,7 @@ MODULES = {
     "Position": "position",
     "Receipt": "log.entries",
     "TidewireError": "errors",
+    "Tokens": "auth.tokens",
     "encode": "event_stream",
     "pattern": "topic_names",
     "topic": "topic_names",

@@ -18,8 +18,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .auth.access import Access, Open
+from .auth.by_callable import Authenticate, ByCallable
 from .data import Encoder
 from .delivery.local import Subscription
 from .delivery.node import Node
@@ -48,6 +50,9 @@ from .position import Position
 from .settings import Settings
 from .topics import Selector, check_publish_topic
 
+if TYPE_CHECKING:
+    from .auth.tokens import Tokens
+
 T = TypeVar("T")
 
 logger = logging.getLogger("tidewire")
@@ -62,7 +67,9 @@ class Hub:
     `per_process=True` allows each of several workers its own memory hub, whose
     subscribers then see only what that worker publishes. `allowed_origins`:
     origins whose pages may use `app`. `allowed_hosts`: the host names that `app`
-    accepts; None if the program checks Host itself. `encoder`: called with each
+    accepts; None if the program checks Host itself. `auth`: who may use `app`:
+    `Tokens`, or a function that gets the ASGI scope of a request and returns a
+    `Grant` or None; without it, everybody. `encoder`: called with each
     object in published data that JSON does not have; it returns what to write, or
     raises `TypeError` if it does not know the object. All other keywords are
     settings (docs/reference/settings.md).
@@ -80,12 +87,14 @@ class Hub:
         per_process: bool = False,
         allowed_origins: Iterable[str] = (),
         allowed_hosts: Iterable[str] | None = None,
+        auth: Authenticate | Tokens | None = None,
         encoder: Encoder | None = None,
         **settings: float,
     ) -> None:
         self.url = url
         self.settings = Settings(**settings)
         self._encoder = encoder
+        self._access = access_of(auth, self.settings.max_token_life)
         self._opening = Opening(url, self.settings, per_process)
         self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
         self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
@@ -94,6 +103,11 @@ class Hub:
     def app(self) -> HubApp:
         """The whole HTTP API, as an ASGI app to mount or serve."""
         return self._app
+
+    @property
+    def access(self) -> Access:
+        """Who may use `app`."""
+        return self._access
 
     @property
     def metrics(self) -> Metrics:
@@ -340,6 +354,15 @@ class Hub:
             return RefusedStream(error)
         heartbeat = self.settings.heartbeat
         return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
+
+
+def access_of(auth: Authenticate | Tokens | None, max_token_life: float) -> Access:
+    if auth is None:
+        return Open()
+    if callable(auth):
+        return ByCallable(auth)
+    auth.limit_life(max_token_life)
+    return auth
 
 
 def check_stream_topics(topics: Iterable[str]) -> None:

@@ -146,6 +146,13 @@ class Settings:
         "Every publish is answered within 5 s; this leaves a margin.",
         least=0.1,
     )
+    # -- grants
+    max_token_life: float = row(
+        86_400.0,
+        "Seconds that a token lives at most; a revoked subject is refused for as long.",
+        "After a day no token from before the revocation is left.",
+        least=60,
+    )
     # -- requests
     head_timeout: float = row(
         10.0,

@@ -99,6 +99,7 @@ WEAK = {
     .decode(),
     "a short RSA key": public_pem(rsa.generate_private_key(65537, 1024)),
     "another curve": public_pem(ec.generate_private_key(ec.SECP384R1())),
+    "a JWK": '{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw"}',
     "no PEM": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
 }
 

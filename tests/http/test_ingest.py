@@ -12,11 +12,14 @@ import pytest
 from support.slow_engine import SlowEngine, slow_engines
 from support.waiting import PATIENCE, wait_until_async
 from tidewire import Hub
+from tidewire.auth.access import Open, Permit
 from tidewire.errors import StoreFull
 from tidewire.http.ingest import Each, Ingestion, Merged
 from tidewire.http.requests import IngestRequest
 from tidewire.log.entries import Receipt
 from tidewire.position import Position
+
+EVERYBODY = Permit(Open.GRANT, Open())
 
 
 class Client:
@@ -51,7 +54,9 @@ def receipt(offset: int, duplicate: bool = False) -> Receipt:
 
 
 async def ingest(hub: Hub, client: Client, each: bool = False) -> asyncio.Task[None]:
-    ingestion = Ingestion(await hub.open(), IngestRequest(None, each), [], client.receive, client.send)
+    ingestion = Ingestion(
+        await hub.open(), EVERYBODY, IngestRequest(None, each), [], client.receive, client.send
+    )
     return asyncio.ensure_future(ingestion.run())
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from support.slow_engine import SlowEngine, slow_engines
 from support.stream_server import Serving, closed, get, head_of, post, read_all, read_until, responses
+from support.tokens import SECRET, token
 from support.waiting import PATIENCE, wait_until
-from tidewire import Hub
+from tidewire import Grant, Hub, Tokens
 from tidewire.http.admission import Admission
 from tidewire.http.app import HubApp
 from tidewire.http.origins import Cors
@@ -249,6 +250,34 @@ def test_chunks_and_json_take_the_normal_path(served: HubServer) -> None:
     for request in (chunked, batch) * 3:
         assert ask(client, request)[0] == 200
     assert served.app.calls == 6
+
+
+def test_a_head_with_a_token_is_known(loop: str) -> None:
+    """The token is verified once, and whether it is still good is asked each time."""
+    tokens = Tokens(SECRET)
+    app = Watched(Hub(auth=tokens, per_process=True))
+    request = publish(b"x", f"Authorization: Bearer {token(publish=['a'])}")
+    with Serving(app, loop=loop, protocol=StreamProtocol.configured(Settings(**LIMITS))) as serving:
+        client = serving.connect()
+        assert [ask(client, request)[0] for _ in range(6)] == [200] * 6
+        assert app.calls == 2
+        tokens._verified.clear()
+        assert [ask(client, request)[0] for _ in range(3)] == [200] * 3
+        assert app.calls == 3
+
+
+def test_with_a_function_of_the_program_no_head_is_known(loop: str) -> None:
+    asked = []
+
+    async def who(scope: Any) -> Grant:
+        asked.append(scope["path"])
+        return Grant(publish=["a"])
+
+    app = Watched(Hub(auth=who, per_process=True))
+    with Serving(app, loop=loop, protocol=StreamProtocol.configured(Settings(**LIMITS))) as serving:
+        client = serving.connect()
+        assert [ask(client, publish(b"x"))[0] for _ in range(5)] == [200] * 5
+        assert app.calls == len(asked) == 5
 
 
 @only_memory

@@ -4,13 +4,13 @@ Who a request comes from: what the HTTP layer asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
-from ..errors import Forbidden, TidewireError
+from ..errors import Forbidden, TidewireError, Unauthorized
 from .grants import Grant
 
-Kind = Literal["subscribe", "publish"]
+Kind = Literal["subscribe", "publish", "admin"]
 
 
 class Access(Protocol):
@@ -30,8 +30,41 @@ class Access(Protocol):
         The function returns None if `grant` must be asked again.
         """
 
-    def refusal(self, grant: Grant, kind: Kind, topic: str) -> TidewireError:
-        """Return the refusal of a request for a topic that `grant` does not allow."""
+    def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
+        """Return the refusal of a request that `grant` does not allow."""
+
+
+class Permit(NamedTuple):
+    """What the client of one request may do, and how it is refused what it may not."""
+
+    grant: Grant
+    access: Access
+
+    def check_subscribe(self, terms: Iterable[str]) -> None:
+        """Raise the refusal if one of `terms`, topics and patterns, is not allowed."""
+        for term in terms:
+            if not self.grant.may_subscribe(term):
+                raise self.access.refusal(self.grant, "subscribe", term)
+
+    def check_publish(self, topic: str) -> None:
+        """Raise the refusal if the client may not publish to `topic`."""
+        if not self.grant.may_publish(topic):
+            raise self.access.refusal(self.grant, "publish", topic)
+
+    def check_publishes(self) -> None:
+        """Raise the refusal if the client may not publish to any topic: before its body is read."""
+        if not self.grant.publish:
+            raise self.access.refusal(self.grant, "publish")
+
+    def check_admin(self) -> None:
+        """Raise the refusal if the client is not an admin."""
+        if not self.grant.admin:
+            raise self.access.refusal(self.grant, "admin")
+
+    def check_time(self, now: float) -> None:
+        """Raise `Unauthorized` if the grant has ended at `now`, in seconds since 1970."""
+        if self.grant.is_over(now):
+            raise expired()
 
 
 class Open:
@@ -45,12 +78,18 @@ class Open:
     def remember(self, scope: Mapping[str, Any]) -> Callable[[], Grant | None] | None:
         return lambda: self.GRANT
 
-    def refusal(self, grant: Grant, kind: Kind, topic: str) -> TidewireError:
-        return not_granted(kind, topic)
+    def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
+        return Forbidden("this is only for clients on the same machine", code="loopback_only")
 
 
-def not_granted(kind: Kind, topic: str) -> Forbidden:
+def not_granted(kind: Kind, topic: str | None) -> Forbidden:
     """Return the refusal for the bearer of a valid grant: exactly what is missing."""
+    if topic is None:
+        return Forbidden(f"you have no `{kind}` grant", code="not_granted", grant=kind)
     return Forbidden(
         f"you have no `{kind}` grant for this topic", code="not_granted", topic=topic, grant=kind
     )
+
+
+def expired() -> Unauthorized:
+    return Unauthorized("the token has expired", code="token_expired")

@@ -71,7 +71,7 @@ class ByCallable:
     def remember(self, scope: Mapping[str, Any]) -> None:
         """Nothing is remembered: only the function knows when its answer changes."""
 
-    def refusal(self, grant: Grant, kind: Kind, topic: str) -> TidewireError:
+    def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         return not_granted(kind, topic)
 
 

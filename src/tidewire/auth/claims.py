@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import TidewireError, Unauthorized
+from .access import expired
 from .grants import Grant
 
 # The clock of an issuer may be ahead of ours by this many seconds.
@@ -141,7 +142,3 @@ class BadToken(Unauthorized):
 
 def bad(why: str) -> BadToken:
     return BadToken(why)
-
-
-def expired() -> Unauthorized:
-    return Unauthorized("the token has expired", code="token_expired")

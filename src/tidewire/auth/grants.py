@@ -26,13 +26,14 @@ class Terms:
 
     def __init__(self, terms: Iterable[str]) -> None:
         patterns = [term for term in terms if is_pattern(check_term(term))]
+        self._everything = "**" in patterns
         self._topics = frozenset(terms).difference(patterns)
         self._patterns = PatternTable(patterns)
         self._open_ended = PatternTable([pattern for pattern in patterns if pattern.endswith("**")])
 
     def contain(self, term: str) -> bool:
         """Whether `term`, which is valid, lies wholly inside one of these."""
-        if term in self._topics:
+        if self._everything or term in self._topics:
             return True
         # A pattern is looked up as if it were a topic: its `*` is a name that no granted name equals, so
         # only a granted `*` or `**` allows it. Its `**` has any number of levels: only `**` allows that.

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jwt
+
 from ..errors import InvalidInput
 
 MIN_SECRET = 32
@@ -34,15 +36,20 @@ def read_key(text: str) -> Key:
     A public key in PEM is for RS256, ES256 or EdDSA, whichever fits it; any other text is a secret for
     HS256. Raises `InvalidInput` if it is neither, or is too weak.
     """
+    text = read_text(text)
+    return public_key(text.encode()) if "-----BEGIN" in text else secret(text.encode())
+
+
+def read_text(text: str) -> str:
+    """Return what is in the file `text`, or the text itself. Raises `InvalidInput` for a wrong path."""
     if "-----BEGIN" not in text and "\n" not in text:
         try:
             text = Path(text).expanduser().read_text("utf-8")
         except (OSError, ValueError) as error:
             # A misspelt path must not become a secret that everybody can guess.
             if LIKE_A_PATH.match(text):
-                raise invalid(f"cannot read the key file: {type(error).__name__}") from None
-    text = text.strip()
-    return public_key(text.encode()) if "-----BEGIN" in text else secret(text.encode())
+                raise invalid(f"cannot be read from its file: {type(error).__name__}") from None
+    return text.strip()
 
 
 def secret(value: bytes) -> Key:
@@ -53,6 +60,10 @@ def secret(value: bytes) -> Key:
         raise invalid(f"must have at least {MIN_SECRET} bytes; make one with `tidewire token key`")
     if PLACEHOLDER.search(value) or len(set(value)) < 8:
         raise invalid("is a placeholder; make one with `tidewire token key`")
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(value)
+    except jwt.InvalidKeyError:  # a JWK, or a key of another kind
+        raise invalid("is neither a secret nor a public key in PEM") from None
     return Key("HS256", value)
 
 

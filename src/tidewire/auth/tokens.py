@@ -74,7 +74,7 @@ class Tokens:
             return self._anonymous
         return self.recall(token) or await self.verify(token, time.time())
 
-    def refusal(self, grant: Grant, kind: Kind, topic: str) -> TidewireError:
+    def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         # Without a token nobody learns which grant would do.
         return missing() if grant is self._anonymous else not_granted(kind, topic)
 

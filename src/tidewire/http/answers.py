@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import MethodNotAllowed, TidewireError
+from ..errors import MethodNotAllowed, TidewireError, Unauthorized
 from ..log.entries import Receipt
 from .asgi import Headers
 
@@ -55,12 +55,21 @@ def problem(error: TidewireError, *, publish: bool) -> tuple[int, Headers, bytes
     headers = content_head(b"application/problem+json", len(data))
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", challenge(error)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.members["allow"].encode()))
     if publish:
         # Part of the body may still be on its way, and must not be read as another request.
         headers.append((b"connection", b"close"))
     return error.status, headers, data
+
+
+def challenge(error: Unauthorized) -> bytes:
+    """Return the `WWW-Authenticate` of a 401 (RFC 6750, section 3)."""
+    # "If the request lacks any authentication information […], the resource server SHOULD NOT include an
+    # error code".
+    return b"Bearer" if error.code in ("missing_token", "unauthorized") else b'Bearer error="invalid_token"'
 
 
 def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:

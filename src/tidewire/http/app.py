@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any
 
+from ..auth.access import Permit
 from ..delivery.node import Node
-from ..errors import Forbidden, MethodNotAllowed, NotFound, TidewireError
+from ..errors import MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..log.json_text import read_json
@@ -128,8 +129,12 @@ class HubApp:
         elif request.method in ("GET", "HEAD"):
             return await self._subscribe(request, topic, reply, scope, receive, send)
         else:
-            await self._publish(request, topic, reply, receive, send)
+            await self._publish(request, topic, reply, scope, receive, send)
         return None
+
+    async def _permit(self, scope: Scope) -> Permit:
+        access = self._hub.access
+        return Permit(await access.grant(scope), access)
 
     # -- subscribing
 
@@ -143,6 +148,8 @@ class HubApp:
         send: Send,
     ) -> Awaitable[None] | None:
         wanted = read_subscription(request, topic, self._settings.max_topics)
+        permit = await self._permit(scope)
+        permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
             node = await self._open()
             address = self._admission.counted(address_in(scope))
@@ -150,21 +157,34 @@ class HubApp:
             await reply.send_json(page)
             return None
         heartbeat = self._settings.heartbeat
-        stream = HubStream(self._open, self._admission, reply.common, request, wanted, heartbeat)
+        stream = HubStream(
+            self._open, self._admission, reply.common, request, wanted, heartbeat, grant=permit.grant
+        )
         return await stream.begin(scope, receive, send)
 
     # -- publishing
 
     async def _publish(
-        self, request: Request, topic: str | None, reply: Reply, receive: Receive, send: Send
+        self,
+        request: Request,
+        topic: str | None,
+        reply: Reply,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         wanted = read_publication(request, topic)
+        permit = await self._permit(scope)
+        if isinstance(wanted, EndRequest | PublishRequest):
+            permit.check_publish(wanted.topic)
+        else:
+            permit.check_publishes()
         node = await self._open()
         if refusal := node.refusal():
             raise refusal
         if isinstance(wanted, IngestRequest):
             head = content_head(NDJSON, None) + reply.common
-            await Ingestion(node, wanted, head, receive, send).run()
+            await Ingestion(node, permit, wanted, head, receive, send).run()
             return
         answer: Any
         if isinstance(wanted, EndRequest):
@@ -174,7 +194,7 @@ class HubApp:
             receipts = await node.append([await self._read_event(request, wanted, receive)])
             answer = self._receipt(node, receipts[0])
         else:
-            answer = await self._publish_json(node, wanted, await self._read_body(request, receive))
+            answer = await self._publish_json(node, permit, wanted, await self._read_body(request, receive))
         await reply.send_json(answer)
 
     async def _read_event(self, request: Request, wanted: PublishRequest, receive: Receive) -> Draft:
@@ -183,22 +203,25 @@ class HubApp:
         empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
-    async def _publish_json(self, node: Node, wanted: PublishJsonRequest, body: bytes) -> Any:
+    async def _publish_json(self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes) -> Any:
         fields = read_json(body.removeprefix(BOM))
         limit = self._settings.max_event
         if not isinstance(fields, list):
             event = draft_of(fields, max_event=limit)
+            permit.check_publish(event.topic)
             if event.key is None and wanted.key is not None:
                 event = event._replace(key=check_key(wanted.key))
             return self._receipt(node, (await node.append([event]))[0])
         check_batch(fields, self._settings.max_batch)
-        drafts = [self._draft_of_batch(item, index, wanted.key) for index, item in enumerate(fields)]
+        drafts = [self._draft_of_batch(permit, item, index, wanted.key) for index, item in enumerate(fields)]
         receipts = await node.append(drafts) if drafts else []
         return [self._receipt(node, receipt) for receipt in receipts]
 
-    def _draft_of_batch(self, item: Any, index: int, key: str | None) -> Draft:
+    def _draft_of_batch(self, permit: Permit, item: Any, index: int, key: str | None) -> Draft:
         try:
-            return with_key(draft_of(item, max_event=self._settings.max_event), key, index)
+            event = draft_of(item, max_event=self._settings.max_event)
+            permit.check_publish(event.topic)
+            return with_key(event, key, index)
         except TidewireError as error:
             error.members["index"] = index
             raise
@@ -223,7 +246,7 @@ class HubApp:
     async def _metrics(self, reply: Reply, scope: Scope) -> None:
         client = scope.get("client")
         if client and not is_loopback(client[0]):
-            raise Forbidden("metrics are only for clients on the same machine", code="loopback_only")
+            (await self._permit(scope)).check_admin()
         node = await self._open()
         await reply.send_content(CONTENT_TYPE.encode(), node.metrics.text())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from ..auth.access import Access
 from ..delivery.node import Node
 from ..metrics import Metrics
 from ..settings import Settings
@@ -20,6 +21,10 @@ class HubLike(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def access(self) -> Access:
+        """Who may use the hub over HTTP."""
 
     @property
     def node(self) -> Node:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from .. import hub_events
+from ..auth.grants import Grant
 from ..delivery.node import Node
 from ..errors import TidewireError
 from ..event_stream import comment
@@ -32,8 +33,8 @@ class HubStream(AsgiResponse):
     """
     The response to one subscription.
 
-    `node` returns the open node; `common` are headers that every response has. A route may say
-    `response_class=HubStream`, so that FastAPI describes it as a stream.
+    `node` returns the open node; `common` are headers that every response has. The stream ends with its
+    `grant`. A route may say `response_class=HubStream`, so that FastAPI describes it as a stream.
     """
 
     media_type = "text/event-stream"
@@ -47,6 +48,8 @@ class HubStream(AsgiResponse):
         subscribe: SubscribeRequest,
         heartbeat: float,
         status_code: int = 200,  # FastAPI reads the default, to describe a route with this class
+        *,
+        grant: Grant | None = None,
     ) -> None:
         head = stream_head(request.http_version, heartbeat, plain=subscribe.plain)
         super().__init__(status_code, head + common)
@@ -55,6 +58,7 @@ class HubStream(AsgiResponse):
         self._common = common
         self._request = request
         self._subscribe = subscribe
+        self._grant = grant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rest = await self.begin(scope, receive, send)

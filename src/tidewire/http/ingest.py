@@ -11,12 +11,14 @@ Rule 3: a client may send everything before it reads any receipt. So receipts th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from ..auth.access import Permit
 from ..delivery.node import Node
 from ..delivery.tasks import start
 from ..errors import TidewireError, Timeout, TooLarge
@@ -50,9 +52,16 @@ class Ingestion:
     """One streaming ingest, from the head of the response to its last receipt."""
 
     def __init__(
-        self, node: Node, ingest: IngestRequest, headers: Headers, receive: Receive, send: Send
+        self,
+        node: Node,
+        permit: Permit,
+        ingest: IngestRequest,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self._node = node
+        self._permit = permit
         self._key = ingest.key
         self._receipts: Merged | Each = Each() if ingest.each else Merged(node.engine.durability)
         self._headers = headers
@@ -134,11 +143,19 @@ class Ingestion:
             lines[0] = lines[0].removeprefix(BOM)
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
+            self._check_time()
             batch, bad = self._batch(lines[first : first + limit])
             if batch.drafts:
                 await self._ahead.put(batch)
             if bad is not None:
                 raise bad
+
+    def _check_time(self) -> None:
+        """Raise `BadLine` if the grant has ended since the ingest began."""
+        try:
+            self._permit.check_time(time.time())
+        except TidewireError as error:
+            raise BadLine(self._line + 1, error) from None
 
     def _batch(self, lines: list[bytes]) -> tuple[Batch, BadLine | None]:
         settings = self._node.settings
@@ -146,8 +163,10 @@ class Ingestion:
             # Nearly always all lines are events. One by one they would take twice as long.
             try:
                 drafts = drafts_of(lines, max_event=settings.max_event)
-            except ValueError:
-                pass  # blank or bad lines
+                for topic in {draft.topic for draft in drafts}:
+                    self._permit.check_publish(topic)
+            except (ValueError, TidewireError):
+                pass  # blank, bad or forbidden lines
             else:
                 first, self._line = self._line + 1, self._line + len(lines)
                 return Batch(range(first, self._line + 1), drafts), None
@@ -170,7 +189,9 @@ class Ingestion:
     def _draft(self, line: bytes) -> Draft:
         if len(line) > self._node.settings.max_line:
             raise self._line_too_large()
-        return with_key(read_event(line, self._node.settings.max_event), self._key, self._line - 1)
+        draft = read_event(line, self._node.settings.max_event)
+        self._permit.check_publish(draft.topic)
+        return with_key(draft, self._key, self._line - 1)
 
     def _line_too_large(self) -> TooLarge:
         limit = self._node.settings.max_line

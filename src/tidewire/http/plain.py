@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import orjson
 
+from ..auth.grants import Grant
 from ..errors import TidewireError
 from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
@@ -25,10 +26,15 @@ from .requests import PublishRequest, Request, read_publication, topic_of
 
 
 class Plain(NamedTuple):
-    """What a head means: an event without its data. `common` headers are in every response to it."""
+    """
+    What a head means: an event without its data. `common` headers are in every response to it.
+
+    `grant` returns what its client may do now, None if ASGI must find that out.
+    """
 
     draft: Draft
     common: Headers
+    grant: Callable[[], Grant | None]
 
 
 class PlainPublishes:
@@ -51,9 +57,13 @@ class PlainPublishes:
             # The key is different in each publish, so such a head does not repeat.
             if not isinstance(wanted, PublishRequest) or wanted.key is not None:
                 return None
+            grant = self._hub.access.remember(scope)
+            if grant is None:
+                return None
             return Plain(
                 draft(wanted.topic, event=wanted.event, retry=wanted.retry, max_event=limit),
                 self._headers(request),
+                grant,
             )
         except TidewireError:
             return None
@@ -61,6 +71,10 @@ class PlainPublishes:
     def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
         """Start to store an event. Return None if it is refused; then nothing is stored."""
         topic, _, event, retry, *_ = plain.draft
+        # Asked for each publish: a grant ends, and a key is removed.
+        grant = plain.grant()
+        if grant is None or not grant.may_publish(topic):
+            return None
         try:
             data = check_data(body, self._hub.settings.max_event)
             return self._hub.node.submit([Draft(topic, data, event, retry)])
