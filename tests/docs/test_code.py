@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import httpx2
 import pytest
 
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
+from support.processes import Process
 from support.terminal import Terminal
 from support.waiting import PATIENCE
 from tidewire import Hub
@@ -33,6 +38,7 @@ UNCHECKED = {"nginx", "haproxy", "caddy", "sh"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
 BACKUP = "docs/how-to/backup.md"
+AUTH = "docs/how-to/auth.md"
 
 
 def test_every_language_is_known() -> None:
@@ -117,10 +123,19 @@ def check_state(program: Program, url: str) -> None:
         assert next(iter(stream)).json() == {"id": "7", "status": "paid"}
 
 
+def check_signed_in(program: Program, url: str) -> None:
+    page = {"Accept": "application/json"}
+    assert httpx2.get(f"{url}/hub/events/users/ada/1", headers=page).status_code == 401
+    ada = {**page, "X-Session": "s3cret"}
+    assert httpx2.get(f"{url}/hub/events/users/ada/1", headers=ada).status_code == 200
+    assert httpx2.get(f"{url}/hub/events/users/bob/1", headers=ada).status_code == 403
+
+
 # The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
     f"{TUTORIAL}#in-your-own-program": check_orders,
+    f"{AUTH}#in-a-program": check_signed_in,
     "docs/how-to/fastapi.md#open-it-with-the-program": check_starts,
     "docs/how-to/fastapi.md#stream": check_may_read,
     "docs/how-to/fastapi.md#database-sessions-and-other-dependencies": check_may_read,
@@ -170,6 +185,7 @@ CALLED = {
 # Programs that connect to a hub or a model have other tests, below or in tests/client/test_foreign.py.
 CLIENT_PAGE = "docs/reference/python-client.md"
 CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "docs/how-to/llm.md")}
+CLIENTS.add(f"{AUTH}#in-python")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +298,32 @@ def test_backup(tmp_path: Path) -> None:
             if block.section == "restore-it":
                 terminal.stop_server()
             terminal.read_out(block.text)
+
+
+@needs_curl
+def test_a_private_topic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands and the Python client of the page about tokens, on one hub."""
+    start, use, explain, *_ = (block.text for block in blocks("sh", AUTH))
+    make, serve = start.splitlines()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = partial(
+        subprocess.run, shell=True, executable="/bin/bash", cwd=tmp_path, text=True, capture_output=True
+    )
+    shell(make, env={"PATH": path}, check=True)
+    with Process([*serve.split(), "--port", "0"], cwd=tmp_path, env={"PATH": path}) as hub:
+        url = hub.wait_line(r"http://[^ /]+").group()
+        # A stream has no end: stop at the event.
+        use = use.replace("curl -N", "timeout 60 curl -sN").replace("localhost:8000", url).rstrip()
+        seen = shell(
+            f"{use} | grep -m1 'data: paid'\n{explain}\necho -n $READER > reader", env={"PATH": path}
+        )
+        assert '"durability":"disk"' in seen.stdout
+        assert "data: paid" in seen.stdout
+        assert "accepts it" in seen.stdout
+        (block,) = [block for block in blocks("python", AUTH) if block.section == "in-python"]
+        reader = (tmp_path / "reader").read_text()
+        run(block, block.text.replace("the token", reader).replace("http://localhost:8000", url))
+    assert capsys.readouterr().out == "orders/7 paid\n"
 
 
 def test_examples(tmp_path: Path) -> None:

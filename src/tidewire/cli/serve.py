@@ -12,6 +12,8 @@ from click.core import ParameterSource
 
 from tidewire import __version__
 
+from ..auth.grants import Grant
+from ..auth.tokens import Tokens
 from ..engines.by_url import url_of
 from ..errors import InvalidInput
 from ..http.admission import is_loopback
@@ -21,6 +23,7 @@ from ..server.logs import LOG_LEVELS, configure_logging
 from ..server.run import raise_descriptor_limit, serve_on
 from ..server.supervisor import ONE_PROCESS, supervise
 from ..settings import ROWS, Settings, parse
+from .access import token_options, tokens_of, without_token
 from .address import host_option, port_option
 from .data import DEFAULT_LOG, default_engine, place_of
 
@@ -139,9 +142,10 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     envvar="TIDEWIRE_OPEN",
     show_envvar=True,
-    help="Let anyone who can reach the address publish and subscribe. Required unless it is a loopback"
-    " address or a Unix socket.",
+    help="Let anyone who can reach the address publish and subscribe. Without a key, required unless it"
+    " is a loopback address or a Unix socket.",
 )
+@token_options
 @click.option(
     "--allowed-host",
     "allowed_hosts",
@@ -186,6 +190,12 @@ def serve(
     engine: str | None,
     workers: int,
     is_open: bool,
+    token_keys: Sequence[str],
+    token_issuer: str | None,
+    token_audience: str | None,
+    jwks_url: str | None,
+    anonymous_subscribe: Sequence[str],
+    anonymous_publish: Sequence[str],
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
     log_level: str,
@@ -202,9 +212,14 @@ def serve(
       curl -d hello localhost:8000/events/news
     """
     local = uds is not None or loopback(host)
-    if not (local or is_open):
+    anonymous = Grant(anonymous_subscribe, anonymous_publish)
+    tokens = tokens_of(token_keys, token_issuer, token_audience, jwks_url, anonymous)
+    if tokens is not None and is_open:
+        raise click.UsageError("--open lets everybody do everything; leave it out, since there are keys")
+    if not (local or is_open or tokens):
         raise click.UsageError(
-            f"anyone who can reach {host} could publish and subscribe; pass --open to allow that"
+            f"anyone who can reach {host} could publish and subscribe; give the hub a key with --token-key"
+            " (`tidewire token key` makes one), or pass --open to allow that"
         )
     if ssl_keyfile and not ssl_certfile:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
@@ -213,7 +228,10 @@ def serve(
     check_workers(workers, url)
     # On loopback the Host header is checked: a web page could resolve its own name to this machine.
     names = allowed_hosts if allowed_hosts or (local and uds is None) else None
-    make_hub = partial(Hub, url, allowed_origins=allowed_origins, allowed_hosts=names, **given(settings))
+    make_auth = partial(tokens_of, token_keys, token_issuer, token_audience, jwks_url, anonymous)
+    make_hub = partial(
+        new_hub, url, make_auth, allowed_origins=allowed_origins, allowed_hosts=names, **given(settings)
+    )
     options = {
         "ssl_certfile": ssl_certfile,
         "ssl_keyfile": ssl_keyfile,
@@ -224,7 +242,10 @@ def serve(
     hub = make_hub()
 
     def started(urls: Sequence[str]) -> None:
-        click.echo(banner(hub, urls, workers, local, allowed_origins))
+        who = "every program on this machine" if local else "ANYONE who can reach this address"
+        everybody = f"{who}, without a token"
+        opened = everybody if tokens is None else f"clients with a token; {without_token(anonymous)}"
+        click.echo(banner(hub, urls, workers, opened, allowed_origins))
 
     with listening(host, port, uds) as listeners:
         if workers == 1:
@@ -232,6 +253,11 @@ def serve(
         else:
             configure_logging(log_level, access_log)
             supervise(partial(work, make_hub, options), listeners, workers, started)
+
+
+def new_hub(url: str, make_auth: Callable[[], Tokens | None], **options: Any) -> Hub:
+    """Make a hub. Each worker makes its own, since keys cannot be passed to another process."""
+    return Hub(url, auth=make_auth(), **options)
 
 
 def check_workers(workers: int, url: str) -> None:
@@ -275,14 +301,14 @@ def loopback(host: str) -> bool:
     return host == "localhost" or is_loopback(host)
 
 
-def banner(hub: Hub, urls: Sequence[str], workers: int, local: bool, origins: Sequence[str]) -> str:
-    who = "every program on this machine" if local else "ANYONE who can reach this address"
+def banner(hub: Hub, urls: Sequence[str], workers: int, opened: str, origins: Sequence[str]) -> str:
+    """Return what is printed at the start. `opened`: to whom the hub is open."""
     pages = ", ".join(["same origin", *origins])
     return "\n".join(
         [
             f"Tidewire {__version__} on {' and '.join(urls)} (press Ctrl-C to stop it)",
             *([f"  workers  {workers} processes, which share the log"] if workers > 1 else []),
             f"  log      {place_of(hub.url)}; durability {hub.durability}: {DURABILITY[hub.durability]}",
-            f"  open to  {who}, without a token; web pages: {pages}",
+            f"  open to  {opened}; web pages: {pages}",
         ]
     )
