@@ -25,6 +25,7 @@ PARTS = {
     "retry": ("Streams", ""),
     "window_entries": ("The log", ""),
     "max_event": ("Publishing", ""),
+    "max_token_life": ("Grants", ""),
     "head_timeout": (
         "Requests",
         "The server limits the heads of requests. These settings apply under `tidewire serve`. uvicorn "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth.grants import Grant
     from .auth.tokens import Tokens
+    from .delivery.open_streams import OpenStream
     from .errors import TidewireError
     from .event_stream import Decoder, Event, encode
     from .http.hub_stream import HubStream
@@ -35,6 +36,7 @@ __all__ = [
     "Grant",
     "Hub",
     "HubStream",
+    "OpenStream",
     "Page",
     "Position",
     "Receipt",
@@ -55,6 +57,7 @@ MODULES = {
     "Grant": "auth.grants",
     "Hub": "hub",
     "HubStream": "http.hub_stream",
+    "OpenStream": "delivery.open_streams",
     "Page": "items",
     "Position": "position",
     "Receipt": "log.entries",

@@ -16,15 +16,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .auth.access import Access, Open
 from .auth.by_callable import Authenticate, ByCallable
+from .auth.grants import Grant
+from .auth.revocations import kick_draft, subject_draft, token_draft
 from .data import Encoder
 from .delivery.local import Subscription
 from .delivery.node import Node
+from .delivery.open_streams import OpenStream
 from .delivery.topic_hooks import HookFunction, TopicHook
 from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
 from .http.admission import Admission
@@ -231,6 +235,44 @@ class Hub:
         receipts = await (await self.opened()).append([item])
         return receipts[0]
 
+    # -- ending what is open
+
+    async def kick(self, sub: str, *, iss: str | None = None, reason: str = "kicked") -> None:
+        """
+        End the open streams of a subject, on every node. It forbids nothing: clients may come back.
+
+        `sub` and `iss` are those of the grant that a stream was given; without `iss`, any issuer's. Normal
+        streams are told the `reason` by `hub.auth`. Returns once all nodes can learn of it; the streams
+        of this process end within a second. Raises `InvalidInput`, and what `publish` raises.
+        """
+        await (await self.opened()).append([kick_draft(sub, iss, reason)])
+
+    async def revoke(
+        self,
+        *,
+        jti: str | None = None,
+        sub: str | None = None,
+        iss: str | None = None,
+        until: float | None = None,
+    ) -> None:
+        """
+        Refuse a token by its `jti`, or all that a subject was given until now, and end their streams.
+
+        A token is refused until `until`, its `exp` in seconds since 1970; None: for `max_token_life`. A
+        subject's grants with an `iat` of now or before, or without one, are refused for
+        `max_token_life`; without `iss`, those of any issuer. Raises as `kick`.
+        """
+        now, lifetime = time.time(), self.settings.max_token_life
+        if jti is not None and sub is None and iss is None:
+            item = token_draft(jti, lifetime if until is None else until - now)
+        elif jti is None and sub is not None and until is None:
+            item = subject_draft(sub, iss, now, lifetime)
+        else:
+            raise InvalidInput(
+                "revoke a token by jti (and until), or a subject by sub (and iss)", code="invalid_subject"
+            )
+        await (await self.opened()).append([item])
+
     # -- reading
 
     async def head(self) -> Position:
@@ -294,6 +336,11 @@ class Hub:
         node = self._opening.node
         return 0 if node is None else node.subscribers(topic)
 
+    def streams(self) -> list[OpenStream]:
+        """Return the streams of this process that are open: whose, from where, of what, and since when."""
+        node = self._opening.node
+        return [] if node is None else list(node.streams())
+
     def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """
         Call the decorated function with the topic when its first subscriber arrives.
@@ -328,6 +375,7 @@ class Hub:
         patterns: Iterable[str] = (),
         since: str | None = None,
         control: bool = True,
+        grant: Grant | None = None,
     ) -> HubStream:
         """
         Return the response that streams `topics`, and what matches `patterns`, to the client of `request`.
@@ -339,8 +387,9 @@ class Hub:
         at `since`: `now`, `start`, a position, `last:N`, a duration such as `10m`,
         or an ISO 8601 time. With `control=False` it is a plain stream: no `hub.*`
         events, 410 for a position that cannot be continued, and only the end of its
-        topics ends it properly; anything else cuts the connection. The response is an
-        ASGI callable, and a Starlette response if Starlette is installed.
+        topics ends it properly; anything else cuts the connection. `grant` says whose
+        stream it is and until when; what may be streamed to them is for the program to check.
+        The response is an ASGI callable, and a Starlette response if Starlette is installed.
         """
         try:
             read = Request(getattr(request, "scope", request))
@@ -353,7 +402,7 @@ class Hub:
             self.metrics.refused.labels(error.code).inc()
             return RefusedStream(error)
         heartbeat = self.settings.heartbeat
-        return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat)
+        return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat, grant=grant)
 
 
 def access_of(auth: Authenticate | Tokens | None, max_token_life: float) -> Access:

@@ -63,6 +63,11 @@ def end(topic: str, reason: str, at: Position) -> bytes:
     return control("end", end_data(topic, reason), at)
 
 
+def auth(reason: str) -> bytes:
+    """Return the event that says why a stream is closed: its grant is over, or it was ended for a reason."""
+    return control("auth", as_json({"reason": reason}))
+
+
 def opened(heartbeat: float, resume: str, at: Position) -> bytes:
     return control("open", as_json({"heartbeat": heartbeat, "resume": resume, "position": str(at)}))
 

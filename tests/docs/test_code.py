@@ -20,11 +20,12 @@ import pytest
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
 from support.processes import Process
 from support.terminal import Terminal
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, wait_until
 from tidewire import Hub
-from tidewire.client.sync import connect, end, publish
+from tidewire.client.sync import Stream, connect, end, publish
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
+from tidewire.errors import StreamRefused
 from tidewire.log.drafts import draft_of
 from tidewire.log.entries import Since
 
@@ -131,6 +132,24 @@ def check_signed_in(program: Program, url: str) -> None:
     assert httpx2.get(f"{url}/hub/events/users/bob/1", headers=ada).status_code == 403
 
 
+def check_logout(program: Program, url: str) -> None:
+    def listen(user: str) -> Stream:
+        return connect(f"{url}/events", headers={"Cookie": f"session=secret-of-{user}"})
+
+    for user in ("ann", "bob"):
+        httpx2.post(f"{url}/login/{user}").raise_for_status()
+    with listen("ann") as one, listen("ann") as two, listen("bob") as other:
+        wait_until(lambda: len(program["hub"].streams()) == 3)
+        httpx2.post(f"{url}/logout", headers={"Cookie": "session=secret-of-ann"}).raise_for_status()
+        wait_until(lambda: [stream.sub for stream in program["hub"].streams()] == ["bob"])
+        for stream in (one, two):
+            with pytest.raises(StreamRefused) as refused:
+                next(iter(stream))
+            assert refused.value.status == 401
+        program["hub"].publish_soon("users/bob", "hello").result(PATIENCE)
+        assert next(iter(other)).data == "hello"
+
+
 # The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
@@ -142,6 +161,7 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
     "docs/how-to/fastapi.md#litestar": check_litestar,
+    "docs/how-to/ending-streams.md#end-streams-when-a-user-logs-out": check_logout,
     "docs/how-to/generators.md#stream-from-a-generator": check_clock,
     "docs/how-to/generators.md#a-route-that-yields": check_words,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -20,6 +21,8 @@ import pytest
 
 from support.fakes import NOW, START, listen, numbers, open_node, quiet, until
 from tidewire import hub_events
+from tidewire.auth.grants import Grant
+from tidewire.delivery.bearers import Bearer, Bearers
 from tidewire.delivery.catch_up import CatchUp
 from tidewire.delivery.joins import JOIN_BYTES
 from tidewire.delivery.node import Node
@@ -231,6 +234,23 @@ async def retries(folder: Path) -> Found:
         return await judge(recorder, node)
 
 
+async def expiring(folder: Path) -> Found:
+    """Tokens end at different times while events are published: no stream outlives its token (G10)."""
+    async with open_node() as node:
+        seconds = range(1, 30)
+        wires = [await listen(node, "a", grant=Grant(until=time.time() + after)) for after in seconds]
+        began = asyncio.get_running_loop().time()
+        for number in range(60):
+            await publish_at(node, began + number / 2, str(number))
+        late = (wire.times[-1] - began > after + 1 for wire, after in zip(wires, seconds, strict=True))
+        return {"outlived"} if any(late) else set()
+
+
+async def publish_at(node: Node, at: float, text: str) -> None:
+    await asyncio.sleep(at - asyncio.get_running_loop().time())
+    await node.append([Draft("a", text)])
+
+
 # -- mutants
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -316,6 +336,16 @@ def splitlines(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(entries, "encode", wrong)
 
 
+def exp_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A token is judged when the stream opens, and its end is never looked at again."""
+    real = Bearers.bearer
+
+    def bearer(self: Bearers, grant: Grant) -> Bearer:
+        return real(self, replace(grant, until=None))
+
+    patch.setattr(Bearers, "bearer", bearer)
+
+
 Scenario = Callable[[Path], Coroutine[Any, Any, Found]]
 
 
@@ -340,6 +370,7 @@ MUTANTS = [
     Mutant(gap_left_out, overtaken, {"unsound_gaps"}),
     Mutant(gap_left_out, overtaken_in_the_middle, {"unsound_gaps"}),
     Mutant(one_retry_for_all, stopping, {"herd"}),
+    Mutant(exp_ignored, expiring, {"outlived"}),
     Mutant(splitlines, resuming, {"reused_ids"}),
 ]
 

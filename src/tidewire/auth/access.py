@@ -61,11 +61,6 @@ class Permit(NamedTuple):
         if not self.grant.admin:
             raise self.access.refusal(self.grant, "admin")
 
-    def check_time(self, now: float) -> None:
-        """Raise `Unauthorized` if the grant has ended at `now`, in seconds since 1970."""
-        if self.grant.is_over(now):
-            raise expired()
-
 
 class Open:
     """Everybody may subscribe and publish to everything."""

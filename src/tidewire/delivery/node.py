@@ -13,13 +13,15 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from .. import hub_events
+from ..auth.grants import Grant
 from ..errors import Draining, TidewireError, Unavailable
 from ..log.engine import Engine
-from ..log.entries import Draft, Entry, Receipt, Since
+from ..log.entries import Draft, Entry, Receipt, Record, Since
 from ..log.history import History
 from ..log.node_log import NodeLog
 from ..log.reading import LogReader
@@ -28,9 +30,11 @@ from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
+from .bearers import Bearers
 from .catch_up import CatchUp
 from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
+from .open_streams import OpenStream, describe
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
@@ -77,6 +81,7 @@ class Node:
         self._history = History(self.log, self.reader, settings.engine_timeout)
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
         self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
+        self.bearers = Bearers(self.log, self._tasks, self._end_access)
         self.stopping = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent
@@ -124,6 +129,9 @@ class Node:
     def on_entries(self, batch: Sequence[Entry]) -> None:
         self.rounds.on_entries(batch)
 
+    def on_records(self, records: Sequence[Record]) -> None:
+        self.bearers.on_records(records)
+
     def before_reset(self) -> None:
         for subscriber in self.rounds.cohorts.subscribers():
             if subscriber.live and subscriber.cohort:
@@ -137,6 +145,7 @@ class Node:
     def after_reset(self) -> None:
         self.rounds.forget()
         self.catch_up.forget()
+        self.bearers.after_reset()
 
     def on_engine_up(self) -> None:
         for subscriber in self.rounds.cohorts.subscribers():
@@ -169,17 +178,21 @@ class Node:
         wants_hub_open: bool = False,
         address: str | None = None,
         plain: bool = False,
+        client: str | None = None,
+        grant: Grant | None = None,
     ) -> tuple[Subscriber, bytes] | None:
         """
         Return a subscriber that is not attached yet, and its first bytes.
 
         Return None if every topic has ended and nothing is left to send: the answer is 204.
         The streams of one `address` count as one client; None: this stream is a client of its own.
-        Raises `Gone` if a `plain` stream would begin with a gap, and `Unavailable` if its start
-        cannot be found within a second.
+        `client`: its address as the server shows it. `grant`: the stream ends with it. Raises
+        `Unauthorized` if the grant has ended or was revoked, `Gone` if a `plain` stream would begin
+        with a gap, and `Unavailable` if its start cannot be found within a second.
         """
         subscriber = Subscriber(self, selector, claim, self.window.head, plain)
-        subscriber.address = address
+        subscriber.address, subscriber.client = address, client
+        subscriber.bearer = None if grant is None else self.bearers.bearer(grant)
         subscriber.wants_hub_open = wants_hub_open and not plain
         first = hub_events.retry(self.settings.retry) + hub_events.GREETING
         search = None
@@ -222,11 +235,15 @@ class Node:
         age = self.settings.max_age_portable if framing == "asgi" else self.settings.max_age
         age *= random.uniform(1 - JITTER, 1 + JITTER)
         subscriber.until = math.inf if subscriber.plain else now + age
-        subscriber.silent_since = now
+        if subscriber.bearer is not None:
+            subscriber.until = min(subscriber.until, subscriber.bearer.expires)
+        subscriber.opened = subscriber.silent_since = now
         self.metrics.opened.inc()
         self.tally.add(subscriber)
         if self.draining:
             self.finish(subscriber, "drain", self._farewell())
+            return
+        if not self.bearers.add(subscriber):
             return
         self._deadlines.watch(subscriber, min(subscriber.until, now + self.rounds.silence))
         self.catch_up.advance(subscriber)
@@ -261,12 +278,15 @@ class Node:
         if not subscriber.open:
             return None
         if now >= subscriber.until:
-            self.finish(subscriber, "age")
+            if subscriber.bearer is not None and now >= subscriber.bearer.expires:
+                self._end_access(subscriber, "expired", "expired")
+            else:
+                self.finish(subscriber, "age")
             return None
         if subscriber.paused:
             return self._check_progress(subscriber, now)
         if subscriber.live:
-            return None if subscriber.plain else subscriber.until
+            return None if subscriber.until == math.inf else subscriber.until
         if now - subscriber.silent_since >= self.rounds.silence:
             self.catch_up.keep_alive(subscriber)
         return min(subscriber.until, subscriber.silent_since + self.rounds.silence)
@@ -306,6 +326,10 @@ class Node:
         else:
             wire.end()
 
+    def _end_access(self, subscriber: Subscriber, why: str, reason: str) -> None:
+        """End a stream whose client may no longer have it. A normal one is told the `reason`."""
+        self.finish(subscriber, why, b"" if subscriber.plain else hub_events.auth(reason))
+
     def _forget(self, subscriber: Subscriber, reason: str) -> None:
         subscriber.open = False
         if subscriber.cohort is None:
@@ -313,6 +337,7 @@ class Node:
         self.catch_up.stop(subscriber)
         self.rounds.remove(subscriber)
         self._deadlines.unwatch(subscriber)
+        self.bearers.remove(subscriber)
         self.metrics.ended.labels(reason).inc()
         self.tally.remove(subscriber)
 
@@ -377,6 +402,13 @@ class Node:
         """Return how many streams of all nodes of the log match `topic`."""
         here = sum(len(cohort) for cohort in self.rounds.cohorts.matching(topic))
         return self.tally.of_topic(topic, here)
+
+    def streams(self) -> Iterator[OpenStream]:
+        """Describe the streams that are open, in no order. Some may end before they are reached."""
+        now, wall = self.loop.time(), time.time()
+        for subscriber in self.rounds.cohorts.subscribers():
+            if subscriber.open:
+                yield describe(subscriber, self.window, now, wall)
 
     def subscribers_of(self, topic: str) -> list[Subscriber]:
         return [

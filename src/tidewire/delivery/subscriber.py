@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from .bearers import Bearer
     from .cohort import Cohort
     from .node import Node
 
@@ -76,7 +77,9 @@ class Subscriber:
         "address",
         "after",
         "announced",
+        "bearer",
         "claim",
+        "client",
         "cohort",
         "due",
         "end_sent",
@@ -86,6 +89,7 @@ class Subscriber:
         "node",
         "offset",
         "open",
+        "opened",
         "paused",
         "paused_at",
         "plain",
@@ -113,6 +117,8 @@ class Subscriber:
         self.plain = plain
         self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
+        self.client: str | None = None  # the address as the server shows it, also where it is not counted
+        self.bearer: Bearer | None = None  # whose stream it is, if it has a grant
         self.after: Callable[[], Awaitable[None]] | None = None  # runs once the connection is gone
         self.cohort: Cohort | None = None
         self.wire: Wire | None = None
@@ -121,6 +127,7 @@ class Subscriber:
         self.live = False
         self.joined = 0  # the cohort's `announcements` when it joined
         self.open = True
+        self.opened = 0.0
         self.reading: asyncio.Future[None] | None = None  # the task that reads pages for it
         self.paused = False
         self.paused_at = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any
 
-from ..auth.access import Permit
+from ..auth.access import Open, Permit
 from ..delivery.node import Node
 from ..errors import MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
@@ -22,6 +22,7 @@ from .body import BOM, ClientGone, read_body
 from .hub_like import HubLike
 from .hub_stream import HubStream
 from .ingest import Ingestion, with_key
+from .managing import list_streams, read_revocation
 from .origins import Cors, check_host
 from .plain import PlainPublishes
 from .reply import Reply
@@ -106,6 +107,9 @@ class HubApp:
         self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, reply, scope, receive, send)
+        if request.path == "/revocations":
+            await self._revoke(request, reply, scope, receive)
+            return None
         found = FIXED_PATHS.get(request.path)
         if found is None:
             raise NotFound("nothing here; streams are at /events")
@@ -133,8 +137,12 @@ class HubApp:
         return None
 
     async def _permit(self, scope: Scope) -> Permit:
+        """Return what the client of a request may do. Raises `Unauthorized` if its grant was revoked, too."""
         access = self._hub.access
-        return Permit(await access.grant(scope), access)
+        permit = Permit(await access.grant(scope), access)
+        if refusal := (await self._open()).bearers.refusal(permit.grant):
+            raise refusal
+        return permit
 
     # -- subscribing
 
@@ -233,6 +241,26 @@ class HubApp:
     def _receipt(self, node: Node, receipt: Receipt) -> dict[str, Any]:
         return receipt_fields(receipt, node.engine.durability)
 
+    # -- for admins
+
+    async def _check_admin(self, scope: Scope) -> None:
+        """Raise the refusal unless the client is an admin, or on this machine if the hub has no keys."""
+        if not (isinstance(self._hub.access, Open) and from_loopback(scope)):
+            (await self._permit(scope)).check_admin()
+
+    async def _revoke(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
+        allow(request, "POST", "OPTIONS")
+        if request.method == "OPTIONS":
+            await reply.send(204, self._cors.preflight(request))
+            return
+        await self._check_admin(scope)
+        await self._hub.revoke(**read_revocation(await self._read_body(request, receive)))
+        await reply.send(204, [(b"cache-control", b"no-store")])
+
+    async def _streams(self, reply: Reply, scope: Scope) -> None:
+        await self._check_admin(scope)
+        await reply.send_json({"streams": await list_streams(await self._open())})
+
     # -- the rest
 
     async def _live(self, reply: Reply, scope: Scope) -> None:
@@ -244,8 +272,7 @@ class HubApp:
         await reply.send_json({"status": state}, 200 if node.ready else 503)
 
     async def _metrics(self, reply: Reply, scope: Scope) -> None:
-        client = scope.get("client")
-        if client and not is_loopback(client[0]):
+        if not from_loopback(scope):
             (await self._permit(scope)).check_admin()
         node = await self._open()
         await reply.send_content(CONTENT_TYPE.encode(), node.metrics.text())
@@ -255,10 +282,17 @@ class HubApp:
         await reply.send_content(JAVASCRIPT, content)
 
 
+def from_loopback(scope: Scope) -> bool:
+    """Whether the client is on this machine; a client without an address has a Unix socket."""
+    client = scope.get("client")
+    return not client or is_loopback(client[0])
+
+
 FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/health/live": HubApp._live,
     "/health/ready": HubApp._ready,
     "/metrics": HubApp._metrics,
+    "/streams": HubApp._streams,
     "/tidewire.js": HubApp._javascript,
 }
 

@@ -33,4 +33,7 @@ class HubLike(Protocol):
     async def opened(self) -> Node:
         """Return the open node, even if it is draining; open the hub if no lifespan did."""
 
+    async def revoke(self, *, jti: str | None, sub: str | None, iss: str | None, until: float | None) -> None:
+        """Refuse a token or a subject. Raises `InvalidInput`."""
+
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...

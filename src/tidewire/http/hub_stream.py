@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from .. import hub_events
 from ..auth.grants import Grant
 from ..delivery.node import Node
-from ..errors import TidewireError
+from ..errors import TidewireError, Unauthorized
 from ..event_stream import comment
 from .admission import RETRY_SPREAD, Admission
 from .answers import problem, stream_head
@@ -69,17 +69,21 @@ class HubStream(AsgiResponse):
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Send the head and first bytes. Return what sends the rest; None if all is sent or taken over."""
         node = await self._node()
+        refusal = None if self._grant is None else node.bearers.refusal(self._grant)
+        if refusal is not None:
+            await self._refuse(node, send, refusal)
+            return None
         if self._request.method == "HEAD":
             # It opens no stream, so it does not count as one.
             await self._send_head(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return None
         address = address_in(scope)
-        refusal = self._refusal(node, address)
-        if refusal is None:
+        full = self._refusal(node, address)
+        if full is None:
             node.tally.accept()
             return await self._open(node, address, scope, receive, send)
-        await self._refuse(node, send, refusal)
+        await self._refuse(node, send, full)
         return None
 
     async def _open(
@@ -89,9 +93,15 @@ class HubStream(AsgiResponse):
         counted = self._admission.counted(address)
         try:
             opening = await node.subscribe(
-                wanted.selector, wanted.claim, wanted.wants_hub_open, counted, wanted.plain
+                wanted.selector,
+                wanted.claim,
+                wanted.wants_hub_open,
+                counted,
+                wanted.plain,
+                address,
+                self._grant,
             )
-        except TidewireError as refusal:  # only of a plain stream
+        except TidewireError as refusal:  # of a plain stream, or of a grant that has just ended
             await self._refuse(node, send, refusal)
             return None
         if opening is None:
@@ -129,11 +139,12 @@ class HubStream(AsgiResponse):
         """
         Refuse the stream, a normal one for now.
 
-        Any status but 200 makes a native EventSource give up forever. The client of a plain
-        stream is not one, and would take a 200 for an answer without content.
+        Any status but 200 makes a native EventSource give up forever, as it should without a valid
+        grant. The client of a plain stream is not one, and would take a 200 for an answer without content.
         """
         node.metrics.refused.labels(refusal.code).inc()
-        if self._request.native and not self._subscribe.plain:
+        passes = not isinstance(refusal, Unauthorized)
+        if passes and self._request.native and not self._subscribe.plain:
             await self._send_head(send)
             wait = (refusal.retry_after or 0) + random.random() * RETRY_SPREAD
             body = comment(refusal.code) + hub_events.retry(wait)

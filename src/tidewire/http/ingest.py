@@ -11,7 +11,6 @@ Rule 3: a client may send everything before it reads any receipt. So receipts th
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -151,11 +150,9 @@ class Ingestion:
                 raise bad
 
     def _check_time(self) -> None:
-        """Raise `BadLine` if the grant has ended since the ingest began."""
-        try:
-            self._permit.check_time(time.time())
-        except TidewireError as error:
-            raise BadLine(self._line + 1, error) from None
+        """Raise `BadLine` if the grant has ended or was revoked since the ingest began."""
+        if refusal := self._node.bearers.refusal(self._permit.grant):
+            raise BadLine(self._line + 1, refusal)
 
     def _batch(self, lines: list[bytes]) -> tuple[Batch, BadLine | None]:
         settings = self._node.settings

@@ -73,7 +73,7 @@ class PlainPublishes:
         topic, _, event, retry, *_ = plain.draft
         # Asked for each publish: a grant ends, and a key is removed.
         grant = plain.grant()
-        if grant is None or not grant.may_publish(topic):
+        if grant is None or not grant.may_publish(topic) or self._hub.node.bearers.refusal(grant):
             return None
         try:
             data = check_data(body, self._hub.settings.max_event)

@@ -31,6 +31,9 @@ class LogFollower(Protocol):
     def on_entries(self, batch: Sequence[Entry]) -> None:
         """The window has `batch`."""
 
+    def on_records(self, records: Sequence[Record]) -> None:
+        """The window has `records`, which its newest entries set."""
+
     def before_reset(self) -> None:
         """The log is about to be replaced; positions are still those of the old one."""
 
@@ -88,8 +91,10 @@ class NodeLog:
     def entries(self, batch: Sequence[Entry]) -> None:
         if not self.engine.trusted:
             self._metrics.bad_events.inc(sum(map(drop_bad_fields, batch)))
-        self.window.append(batch)
+        records = self.window.append(batch)
         self._follower.on_entries(batch)
+        if records:
+            self._follower.on_records(records)
         if self._reached:
             self._resolve_reached()
 

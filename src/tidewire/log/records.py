@@ -27,9 +27,13 @@ from .entries import Entry, Record
 RECORDS = "$records"
 # The kind of the record that a topic has ended; its name is the topic, its value the reason.
 END = "end"
+# The kinds of the records that end streams: see `auth.revocations`.
+KICK = "kick"
+REVOCATION = "revocation"
 
 DEFAULT_LIMIT = 100_000
-LIMITS = {END: 1_000_000}
+# A kick is kept as long as its entry (rule 2), and a million users may log out in that time.
+LIMITS = {END: 1_000_000, KICK: 1_000_000}
 
 
 class Records:

@@ -64,7 +64,9 @@ class Window:
 
     # -- what the engine reports
 
-    def append(self, batch: Sequence[Entry]) -> None:
+    def append(self, batch: Sequence[Entry]) -> Sequence[Record]:
+        """Add what is new, and return the records that it sets."""
+        records: list[Record] = []
         by_topic = self._by_topic
         for entry in batch:
             life, offset, self._head_check = entry.position
@@ -76,7 +78,7 @@ class Window:
             of_topic.append(entry)
             self._bytes += entry.size
             if entry.end or entry.topic == RECORDS:
-                self._set_record(entry)
+                records += self._set_record(entry)
             if life != self.lives[-1][0]:
                 self.lives.append((life, offset))
         self._entries += batch
@@ -84,6 +86,7 @@ class Window:
         if over > 0 or self._bytes > self._max_bytes:
             # Drop some more at once: removing one from the front moves all the others, 10 us for 10,000.
             self._drop(over + self._max_entries // DROP_STEP if over > 0 else 0)
+        return records
 
     def trimmed(self, floor: int, marks: Marks) -> None:
         """Retention moved: `floor` is the offset of the oldest entry kept now."""
@@ -95,10 +98,12 @@ class Window:
         for record in records:
             self.records.forget(record.kind, record.name)
 
-    def _set_record(self, entry: Entry) -> None:
+    def _set_record(self, entry: Entry) -> Sequence[Record]:
         record = record_of(entry)
-        if record is not None:
-            self.records.set(record)
+        if record is None:
+            return ()
+        self.records.set(record)
+        return (record,)
 
     def _drop(self, count: int) -> None:
         count = max(count, 0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..auth.grants import Grant
 from ..delivery.framing import LAST_CHUNK, Framing
 from ..delivery.node import Node
 from ..delivery.subscriber import Subscriber
@@ -168,14 +169,18 @@ async def listen(
     framing: Framing = "raw",
     opened: bool = False,
     plain: bool = False,
+    grant: Grant | None = None,
 ) -> RecordingWire:
     """
     Open a stream on a node of this event loop and return its wire.
 
     `since` may be a position as text. `room`: bytes that fit into its socket; None: it reads at once.
-    `opened`: it asks for a `hub.open`. `plain`: for a stream without `hub.*` events.
+    `opened`: it asks for a `hub.open`. `plain`: for a stream without `hub.*` events. `grant`: whose
+    stream it is.
     """
-    wire = await ask(node, *terms, since=since, room=room, framing=framing, opened=opened, plain=plain)
+    wire = await ask(
+        node, *terms, since=since, room=room, framing=framing, opened=opened, plain=plain, grant=grant
+    )
     assert wire is not None, "answered with 204"
     return wire
 
@@ -189,10 +194,11 @@ async def ask(
     opened: bool = False,
     attach: bool = True,
     plain: bool = False,
+    grant: Grant | None = None,
 ) -> RecordingWire | None:
     """Like `listen`, but return None if the answer is 204. Without `attach` the stream starts later."""
     claim = parse_position(since) if isinstance(since, str) else since
-    opening = await node.subscribe(Selector(terms), claim, opened, plain=plain)
+    opening = await node.subscribe(Selector(terms), claim, opened, plain=plain, grant=grant)
     if opening is None:
         return None
     subscriber, first = opening

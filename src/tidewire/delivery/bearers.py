@@ -1,0 +1,158 @@
+"""
+The bearers of grants: whose streams are open, and ending them when their grant ends.
+
+Rule 1: the end of a grant is turned into a time of the loop's clock once, at the opening. Whatever the
+        wall clock does later changes nothing.
+Rule 2: streams are found by subject and by token, never by looking at all of them. Many are ended a few
+        milliseconds at a time.
+Rule 3: a stream takes a while to open. What was kicked or revoked in the meantime counts when it begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol
+
+from ..auth.grants import Grant
+from ..auth.revocations import concerns, records_for, refusal_of, target_of
+from ..errors import Unauthorized
+from ..log.entries import Record
+from ..log.node_log import NodeLog
+from ..log.records import KICK, REVOCATION
+from .deadlines import STEP
+from .subscriber import Subscriber
+from .tasks import Tasks
+
+
+class EndMethod(Protocol):
+    def __call__(self, subscriber: Subscriber, why: str, reason: str) -> None:
+        """End a stream; `why` is for the metrics, `reason` for the client."""
+
+
+class Bearer:
+    """
+    The grant of one stream.
+
+    `expires`: when it ends, on the loop's clock. `checked`: records through this offset were applied to it
+    when the stream was asked for.
+    """
+
+    __slots__ = ("checked", "expires", "grant")
+
+    def __init__(self, grant: Grant, expires: float, checked: int) -> None:
+        self.grant = grant
+        self.expires = expires
+        self.checked = checked
+
+
+class Bearers:
+    """All streams of a node that have a grant, by subject and by token. `end` ends one."""
+
+    def __init__(self, log: NodeLog, tasks: Tasks, end: EndMethod) -> None:
+        self._log = log
+        self._tasks = tasks
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._by_subject: dict[str, set[Subscriber]] = {}
+        self._by_token: dict[str, set[Subscriber]] = {}
+
+    def refusal(self, grant: Grant) -> Unauthorized | None:
+        """Return why a grant is refused now, or None."""
+        return refusal_of(grant, self._log.window.records, time.time())
+
+    def bearer(self, grant: Grant) -> Bearer:
+        """Return the bearer of a stream that is about to open. Raises `Unauthorized`."""
+        if refusal := self.refusal(grant):
+            raise refusal
+        left = math.inf if grant.until is None else grant.until - time.time()
+        return Bearer(grant, self._loop.time() + left, self._log.window.head)
+
+    # -- which streams there are
+
+    def __len__(self) -> int:
+        """How many subjects and tokens have streams."""
+        return len(self._by_subject) + len(self._by_token)
+
+    def add(self, subscriber: Subscriber) -> bool:
+        """Add a stream that begins. Return whether it goes on: its grant may have ended in the meantime."""
+        if subscriber.bearer is None:
+            return True
+        for index, name in self._places(subscriber.bearer.grant):
+            index.setdefault(name, set()).add(subscriber)
+        return not self._end_if_over(subscriber, subscriber.bearer)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        if subscriber.bearer is None:
+            return
+        for index, name in self._places(subscriber.bearer.grant):
+            of_name = index.get(name, set())
+            of_name.discard(subscriber)
+            if not of_name:
+                index.pop(name, None)
+
+    def _places(self, grant: Grant) -> Iterable[tuple[dict[str, set[Subscriber]], str]]:
+        if grant.sub:
+            yield self._by_subject, grant.sub
+        if grant.jti:
+            yield self._by_token, grant.jti
+
+    # -- ending them
+
+    def on_records(self, records: Sequence[Record]) -> None:
+        """End the streams that new records are for."""
+        for record in records:
+            if record.kind in (KICK, REVOCATION):
+                target = target_of(record)
+                index, name = (self._by_token, target.jti) if target.jti else (self._by_subject, target.sub)
+                if name in index:
+                    self._for_all(list(index[name]), partial(self._apply, record))
+
+    def after_reset(self) -> None:
+        """Judge all streams again: records may be new that no entry brought."""
+        for index in (self._by_subject, self._by_token):
+            subscribers = [item for of_name in index.values() for item in of_name]
+            if subscribers:
+                self._for_all(subscribers, self._judge_again)
+
+    def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber, Bearer], object]) -> None:
+        self._tasks.spawn(self._do_for_all(subscribers, do))
+
+    async def _do_for_all(
+        self, subscribers: list[Subscriber], do: Callable[[Subscriber, Bearer], object]
+    ) -> None:
+        until = self._loop.time() + STEP
+        for subscriber in subscribers:
+            if subscriber.open and subscriber.bearer is not None:
+                do(subscriber, subscriber.bearer)
+            if self._loop.time() > until:
+                await asyncio.sleep(0)
+                until = self._loop.time() + STEP
+
+    def _apply(self, record: Record, subscriber: Subscriber, bearer: Bearer) -> None:
+        if concerns(record, bearer.grant):
+            self._end_by(record, subscriber)
+
+    def _judge_again(self, subscriber: Subscriber, bearer: Bearer) -> None:
+        # The offsets of another log cannot be compared. Who is kicked twice comes back twice.
+        bearer.checked = 0
+        self._end_if_over(subscriber, bearer)
+
+    def _end_if_over(self, subscriber: Subscriber, bearer: Bearer) -> bool:
+        """End a stream that was kicked or revoked after it was asked for. Return whether it was."""
+        records = self._log.window.records
+        for kind in (REVOCATION, KICK):
+            for record in records_for(kind, bearer.grant, records):
+                if record.offset > bearer.checked:
+                    self._end_by(record, subscriber)
+                    return True
+        return False
+
+    def _end_by(self, record: Record, subscriber: Subscriber) -> None:
+        if record.kind == KICK:
+            self._end(subscriber, "kicked", record.value)
+        else:
+            self._end(subscriber, "revoked", "revoked")
