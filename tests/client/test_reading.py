@@ -185,6 +185,13 @@ def test_an_expired_token_is_an_error(client: Client) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_kick_forbids_nothing(client: Client) -> None:
+    kicked = AUTH.replace(b"expired", b"logged out")
+    with Scripted(stream(kicked), stream(b"data: b\n\n", HOLD)) as server:
+        with follow(client, server) as events:
+            assert data(islice(events, 2)) == ["a", "b"]
+
+
 def test_a_function_for_headers_is_asked_for_a_new_token(client: Client) -> None:
     tokens = iter(["old", "new"])
     with Scripted(stream(AUTH), stream(b"data: b\n\n", HOLD)) as server:

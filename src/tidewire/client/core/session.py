@@ -26,6 +26,8 @@ from .reconnect import (
 
 # Hub events that the client handles itself. The iterator does not yield them.
 NOT_YIELDED = frozenset({"hub.position", "hub.open", "hub.auth"})
+# The reasons of a `hub.auth` after which the same token is refused.
+TOKEN_ENDED = ("expired", "revoked")
 
 
 class Session:
@@ -142,7 +144,9 @@ class Session:
         if event.event == "hub.open":
             self.changes.append(Resumed(str(fields.get("resume", "")), str(fields.get("position") or "")))
         elif event.event == "hub.auth" and not self._renews_token:
-            reason = str(fields.get("reason", "ended"))
+            reason = str(fields.get("reason", ""))
+            if reason not in TOKEN_ENDED:
+                return  # kicked: that forbids nothing, so the hub is asked again
             error = StreamRefused(f"the token is no longer valid ({reason})", code="token_ended")
             error.status = 401
             self._items.clear()
