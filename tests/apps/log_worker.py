@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from tidewire import Hub
+from tidewire import Grant, Hub
 from tidewire.errors import TidewireError
 from tidewire.log.entries import Since
 from tidewire.position import Position, parse_position
@@ -48,8 +48,23 @@ class Worker:
     async def end(self, topic: str) -> Any:
         return str((await self.hub.end(topic)).position)
 
-    async def subscribe(self, name: str, topics: list[str], since: str) -> Any:
-        self.wires[name] = await listen(await self.hub.open(), *topics, since=claim_of(since))
+    async def subscribe(self, name: str, topics: list[str], since: str, **whose: Any) -> Any:
+        grant = Grant(**whose) if whose else None
+        self.wires[name] = await listen(await self.hub.open(), *topics, since=claim_of(since), grant=grant)
+
+    async def subscribe_as(self, name: str, whose: dict[str, Any]) -> Any:
+        await self.subscribe(name, ["a"], "now", **whose)
+
+    async def kick(self, sub: str, reason: str) -> Any:
+        await self.hub.kick(sub, reason=reason)
+
+    async def revoke(self, fields: dict[str, Any]) -> Any:
+        await self.hub.revoke(**fields)
+
+    async def auth(self, name: str) -> Any:
+        """Return the reasons of the `hub.auth` events of a stream, and whether it has ended."""
+        wire = self.wires[name]
+        return [[event.json()["reason"] for event in wire.of_type("hub.auth")], wire.ended]
 
     async def seen(self, name: str) -> Any:
         wire = self.wires[name]
