@@ -210,6 +210,22 @@ async def test_a_log_that_is_replaced_brings_its_revocations() -> None:
 
 
 @virtual
+async def test_a_stream_that_cannot_be_ended_keeps_no_other_one_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError("no such socket")
+
+    async with open_node() as node:
+        wires = [await listen(node, "a", grant=Grant(sub="ann")) for _ in range(5)]
+        monkeypatch.setattr(wires[2], "end", fail)
+        await kick(node, "ann")
+        assert [wire.ended for wire in wires] == [True, True, False, True, True]
+        assert node.streams_open == 0
+    assert caplog.text.count("cannot end a stream") == 1
+
+
+@virtual
 async def test_many_streams_of_a_subject_end_in_short_steps() -> None:
     async with open_node() as node:
         wires = [await listen(node, "a", grant=Grant(sub="ann", jti=str(n))) for n in range(500)]

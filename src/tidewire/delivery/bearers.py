@@ -11,6 +11,7 @@ Rule 3: a stream takes a while to open. What was kicked or revoked in the meanti
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ from ..log.records import KICK, REVOCATION
 from .deadlines import STEP
 from .subscriber import Subscriber
 from .tasks import Tasks
+
+logger = logging.getLogger("tidewire")
 
 
 class EndMethod(Protocol):
@@ -65,7 +68,7 @@ class Bearers:
         return refusal_of(grant, self._log.window.records, time.time())
 
     def bearer(self, grant: Grant) -> Bearer:
-        """Return the bearer of a stream that is about to open. Raises `Unauthorized`."""
+        """Return the bearer of a stream that is to open. Raises `Unauthorized` if the grant is refused."""
         if refusal := self.refusal(grant):
             raise refusal
         left = math.inf if grant.until is None else grant.until - time.time()
@@ -83,7 +86,8 @@ class Bearers:
             return True
         for index, name in self._places(subscriber.bearer.grant):
             index.setdefault(name, set()).add(subscriber)
-        return not self._end_if_over(subscriber, subscriber.bearer)
+        checked = subscriber.bearer.checked
+        return not self._end_by_any(subscriber, lambda record: record.offset > checked)
 
     def remove(self, subscriber: Subscriber) -> None:
         if subscriber.bearer is None:
@@ -118,35 +122,38 @@ class Bearers:
             if subscribers:
                 self._for_all(subscribers, self._judge_again)
 
-    def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber, Bearer], object]) -> None:
+    def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
         self._tasks.spawn(self._do_for_all(subscribers, do))
 
-    async def _do_for_all(
-        self, subscribers: list[Subscriber], do: Callable[[Subscriber, Bearer], object]
-    ) -> None:
+    async def _do_for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
         until = self._loop.time() + STEP
         for subscriber in subscribers:
-            if subscriber.open and subscriber.bearer is not None:
-                do(subscriber, subscriber.bearer)
+            if subscriber.open:
+                try:
+                    do(subscriber)
+                except Exception:
+                    # The others must not live on because of one.
+                    logger.exception("cannot end a stream")
             if self._loop.time() > until:
                 await asyncio.sleep(0)
                 until = self._loop.time() + STEP
 
-    def _apply(self, record: Record, subscriber: Subscriber, bearer: Bearer) -> None:
-        if concerns(record, bearer.grant):
+    def _apply(self, record: Record, subscriber: Subscriber) -> None:
+        if subscriber.bearer is not None and concerns(record, subscriber.bearer.grant):
             self._end_by(record, subscriber)
 
-    def _judge_again(self, subscriber: Subscriber, bearer: Bearer) -> None:
-        # The offsets of another log cannot be compared. Who is kicked twice comes back twice.
-        bearer.checked = 0
-        self._end_if_over(subscriber, bearer)
+    def _judge_again(self, subscriber: Subscriber) -> None:
+        # The offsets of another log cannot be compared. A stream that is kicked twice comes back twice.
+        now = time.time()
+        self._end_by_any(subscriber, lambda record: record.until > now)
 
-    def _end_if_over(self, subscriber: Subscriber, bearer: Bearer) -> bool:
-        """End a stream that was kicked or revoked after it was asked for. Return whether it was."""
+    def _end_by_any(self, subscriber: Subscriber, counts: Callable[[Record], bool]) -> bool:
+        """End a stream that a record which counts is for. Return whether there is one."""
+        assert subscriber.bearer
         records = self._log.window.records
         for kind in (REVOCATION, KICK):
-            for record in records_for(kind, bearer.grant, records):
-                if record.offset > bearer.checked:
+            for record in records_for(kind, subscriber.bearer.grant, records):
+                if counts(record):
                     self._end_by(record, subscriber)
                     return True
         return False
