@@ -142,7 +142,7 @@ async def test_an_ingest_ends_with_its_grant(monkeypatch: pytest.MonkeyPatch) ->
     line = b'{"topic": "a", "data": "x"}\n'
     async with hub.lifespan():
         headers = {"content-type": "application/x-ndjson"}
-        monkeypatch.setattr("tidewire.http.ingest.time", Ticking(until - 2))
+        monkeypatch.setattr("tidewire.delivery.bearers.time", Ticking(until - 3))
         answer = await ask(hub, "POST", "/events", *[line] * 5, headers=headers)
         last = json.loads(answer.body.splitlines()[-1])
         assert (last["line"], last["code"], last["stored"]) == (3, "token_expired", False)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import InvalidInput, Unauthorized
@@ -81,6 +82,13 @@ def name_of(iss: str | None, sub: str) -> str:
     return json.dumps([iss, sub])
 
 
+@lru_cache(maxsize=4096)
+def names_for(iss: str, sub: str, jti: str) -> tuple[str, ...]:
+    """Return the names of all records that may be for a grant. Each publish asks for them."""
+    of_subject = (name_of(None, sub), name_of(iss, sub)) if sub else ()
+    return (*of_subject, json.dumps(jti)) if jti else of_subject
+
+
 def check_text(what: str, text: object) -> None:
     if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT:
         raise InvalidInput(f"{what} must be text of 1 to {MAX_TEXT} characters", code="invalid_subject")
@@ -106,10 +114,7 @@ def records_for(kind: str, grant: Grant, records: Records) -> Iterator[Record]:
     """Yield the records of a kind that concern `grant`."""
     if not records.count(kind):
         return
-    names = [name_of(None, grant.sub), name_of(grant.iss, grant.sub)] if grant.sub else []
-    if grant.jti:
-        names.append(json.dumps(grant.jti))
-    for name in names:
+    for name in names_for(grant.iss, grant.sub, grant.jti):
         record = records.get(kind, name)
         if record is not None and concerns(record, grant):
             yield record

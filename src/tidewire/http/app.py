@@ -139,10 +139,10 @@ class HubApp:
     async def _permit(self, scope: Scope) -> Permit:
         """Return what the client of a request may do. Raises `Unauthorized` if its grant was revoked, too."""
         access = self._hub.access
-        permit = Permit(await access.grant(scope), access)
-        if refusal := (await self._open()).bearers.refusal(permit.grant):
+        grant = await access.grant(scope)
+        if refusal := (await self._open()).bearers.refusal(grant):
             raise refusal
-        return permit
+        return Permit(grant, access)
 
     # -- subscribing
 

@@ -142,14 +142,14 @@ class Ingestion:
             lines[0] = lines[0].removeprefix(BOM)
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
-            self._check_time()
+            self._check_grant()
             batch, bad = self._batch(lines[first : first + limit])
             if batch.drafts:
                 await self._ahead.put(batch)
             if bad is not None:
                 raise bad
 
-    def _check_time(self) -> None:
+    def _check_grant(self) -> None:
         """Raise `BadLine` if the grant has ended or was revoked since the ingest began."""
         if refusal := self._node.bearers.refusal(self._permit.grant):
             raise BadLine(self._line + 1, refusal)
