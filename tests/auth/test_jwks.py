@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from support.identity_provider import AUDIENCE, IdentityProvider, identity_provider
-from support.tokens import bearer, token
+from support.tokens import SECRET, bearer, token
 from tidewire.auth import jwks as module
 from tidewire.auth.grants import Grant
 from tidewire.auth.jwks import INTERVAL, MAX_AGE, MAX_BYTES, keys_in
@@ -53,6 +55,19 @@ async def test_its_tokens_are_good(provider: IdentityProvider, tokens: Tokens) -
     for number in range(3):
         assert (await grant_of(tokens, provider.token("k1", sub=f"user-{number}"))).sub == f"user-{number}"
     assert provider.requests == ["/jwks.json"]
+
+
+async def test_beside_a_key_of_the_same_algorithm(provider: IdentityProvider) -> None:
+    own = ec.generate_private_key(ec.SECP256R1())
+    pem = own.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    tokens = Tokens(pem, SECRET, jwks_url=provider.url, issuer=provider.issuer, audience=AUDIENCE)
+    claims = {"iss": provider.issuer, "aud": AUDIENCE}
+    # Tokens of the hub's own keys need no fetch, and an algorithm that no JWKS has causes none.
+    assert await grant_of(tokens, token(own, algorithm="ES256", **claims))
+    assert await grant_of(tokens, token(**claims))
+    await refused(tokens, token("another-secret-of-the-tests-0123456789", **claims))
+    assert provider.requests == []
+    assert await grant_of(tokens, provider.token("k1"))
 
 
 async def test_many_at_once_are_one_fetch(provider: IdentityProvider, tokens: Tokens) -> None:

@@ -12,6 +12,7 @@ import jwt
 
 from ..errors import InvalidInput
 
+PUBLIC_ALGORITHMS = {"RS256", "ES256", "EdDSA"}
 MIN_SECRET = 32
 MIN_RSA_BITS = 2048
 
@@ -45,7 +46,7 @@ def read_text(text: str) -> str:
     if "-----BEGIN" not in text and "\n" not in text:
         try:
             text = Path(text).expanduser().read_text("utf-8")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` without a home
             # A misspelt path must not become a secret that everybody can guess.
             if LIKE_A_PATH.match(text):
                 raise invalid(f"cannot be read from its file: {type(error).__name__}") from None

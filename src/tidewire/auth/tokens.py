@@ -19,7 +19,7 @@ from .bearer import bearer_token
 from .claims import BadToken, Expected, Head, bad, read_claims, read_head
 from .grants import Grant
 from .jwks import Jwks
-from .keys import Key, read_key
+from .keys import PUBLIC_ALGORITHMS, Key, read_key
 
 logger = logging.getLogger("tidewire")
 
@@ -105,7 +105,7 @@ class Tokens:
         """Return the grant of a token at `now`, in seconds since 1970. Raises `Unauthorized`."""
         try:
             head = read_head(token)
-            key, payload = payload_of(token, head, await self._candidates(head))
+            key, payload = await self._signed(token, head)
             grant = read_claims(payload, self._expected, now)
         except BadToken as error:
             logger.debug("refused a token: %s", error.why)
@@ -116,14 +116,19 @@ class Tokens:
                 self._verified.popitem(last=False)
         return grant
 
-    async def _candidates(self, head: Head) -> Iterable[Key]:
-        if any(key.algorithm == head.alg for key in self._keys) or self._jwks is None:
-            return self._keys
-        return await self._jwks.find(head.kid)
+    async def _signed(self, token: bytes, head: Head) -> tuple[Key, bytes]:
+        """Return the key that a token is signed with, and its payload. Raises `Unauthorized`."""
+        found = payload_of(token, head, self._keys)
+        # What no key of a JWKS can have signed is not worth a fetch.
+        if found is None and self._jwks is not None and head.alg in PUBLIC_ALGORITHMS:
+            found = payload_of(token, head, await self._jwks.find(head.kid))
+        if found is None:
+            raise bad("no key of the hub has signed it")
+        return found
 
 
-def payload_of(token: bytes, head: Head, keys: Iterable[Key]) -> tuple[Key, bytes]:
-    """Return the key that a token is signed with, and its payload. Raises `Unauthorized`."""
+def payload_of(token: bytes, head: Head, keys: Iterable[Key]) -> tuple[Key, bytes] | None:
+    """Return which of `keys` a token is signed with, and its payload; None if it is none of them."""
     for key in keys:
         # The algorithm is the key's. A token that names another one is not verified at all.
         if key.algorithm == head.alg:
@@ -135,7 +140,7 @@ def payload_of(token: bytes, head: Head, keys: Iterable[Key]) -> tuple[Key, byte
             except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
                 continue
             return key, whole["payload"]
-    raise bad("no key of the hub has signed it")
+    return None
 
 
 def missing() -> Unauthorized:
