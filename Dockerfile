@@ -17,8 +17,8 @@ USER 1000
 WORKDIR /var/lib/tidewire
 VOLUME /var/lib/tidewire
 
-# TIDEWIRE_OPEN is left to the user: it lets everyone who reaches the hub publish and subscribe. Without it
-# `tidewire serve` refuses to listen on this host, and says why.
+# TIDEWIRE_TOKEN_KEY or TIDEWIRE_OPEN is left to the user: the one demands tokens, the other lets everyone who
+# reaches the hub publish and subscribe. Without both `tidewire serve` refuses to listen on this host, and says why.
 ENV TIDEWIRE_HOST=0.0.0.0
 ENV TIDEWIRE_PORT=8000
 ENV TIDEWIRE_ENGINE=sqlite:////var/lib/tidewire/tidewire.db
