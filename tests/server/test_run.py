@@ -27,6 +27,7 @@ from support.command import COMMAND, tidewire
 from support.ports import free_port, port_open
 from support.processes import Process
 from support.stream_server import closed, dechunk, get, head_of, post, read_all, read_until
+from support.tokens import SECRET, token
 from support.waiting import PATIENCE, wait_until
 from tidewire.cli import main
 from tidewire.errors import StartRefused
@@ -490,6 +491,31 @@ def test_requests_are_logged_only_if_asked_for() -> None:
     with Served("--access-log") as server:
         server.ask(publish("a%0d%0ab"))
         server.wait_line('"POST /events/a%0D%0Ab HTTP/1.1" 400')
+
+
+def test_no_token_is_logged() -> None:
+    """Attack D15. The access log has the URLs of refused requests too."""
+    text = token(sub="someone")
+    head, claims, signature = text.split(".")
+    with Served("--access-log", "--log-level", "debug", "--token-key", SECRET) as server:
+        server.ask(get(f"/events/a?access_token={text}", "Connection: close"))
+        server.ask(get("/events/a", f"Authorization: Bearer {text}x", "Connection: close"))
+        server.ask(get(f"/events/a?topic={text}", f"Authorization: Bearer {text}", "Connection: close"))
+        server.wait_line(r"access_token=\[token\] HTTP/1.1\" 400")
+        server.wait_line(r'"GET /events/a HTTP/1.1" 401')
+        server.wait_line(r'"GET /events/a\?topic=\[token\] HTTP/1.1" 403')
+        assert server.stop() == 0
+        for part in (head, claims, signature, SECRET):
+            assert part not in server.output
+
+
+def test_an_exception_does_not_log_a_token() -> None:
+    try:
+        raise KeyError(token())
+    except KeyError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("tidewire", logging.ERROR, "", 0, "failed", (), info)
+    assert "KeyError: '[token]'" in LineFormatter("%(message)s").format(record)
 
 
 def test_log_lines_are_one_line_each() -> None:
