@@ -34,6 +34,7 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield running
         assert tracebacks(running.process.output) == 0
         assert SECRET not in running.process.output
+        assert "eyJ" not in running.process.output
 
 
 def requests_of(hub: Served, authorization: str | None, topic: str = "a/1") -> list[Answer]:
@@ -372,6 +373,29 @@ def test_c10_a_line_of_many_is_forbidden(hub: Served) -> None:
         shift = len(blank)
         assert receipts[-1]["lines"][1] == 2 + shift
         assert (last["line"], last["code"], last["stored"]) == (3 + shift, "not_granted", False)
+
+
+# -- pages of other sites
+
+
+def test_e01_e04_a_token_does_not_open_the_hub_to_other_origins(hub: Served) -> None:
+    """A page that has got hold of a token still needs its origin to be allowed."""
+    evil = {"Origin": "https://evil.example", **good(subscribe=["a/*"], publish=["a/*"])}
+    before = head(hub)
+    assert_refused(hub.ask("POST", "/events/a/1", b"x", evil), 403, "cross_site")
+    assert head(hub) == before
+    cookie = {**evil, "Cookie": "session=1"}
+    assert_refused(hub.ask("GET", "/events/a/1", headers=cookie), 403, "cross_site")
+    answers = [
+        hub.ask("GET", "/events/a/1", headers={**evil, "Accept": "application/json"}),
+        hub.ask("GET", "/events/b/1", headers=evil),
+        hub.ask("GET", "/events/b/1", headers={"Origin": "https://evil.example"}),
+        hub.ask("OPTIONS", "/events/a/1", headers=evil),
+    ]
+    assert [answer.status for answer in answers] == [200, 403, 401, 204]
+    for answer in answers:
+        assert "access-control-allow-origin" not in answer.headers
+        assert answer.headers["vary"] == "origin"
 
 
 # -- the same head again and again
