@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,9 @@ def public_pem(key: Any) -> str:
     return pem.decode()
 
 
+PUBLIC_PEM = public_pem(PRIVATE["ES256"])
+
+
 @pytest.mark.parametrize("algorithm", PRIVATE)
 async def test_public_keys(algorithm: str, tmp_path: Path) -> None:
     key = PRIVATE[algorithm]
@@ -110,6 +114,17 @@ def test_weak_and_wrong_keys_are_refused(key: str) -> None:
         Tokens(key)
     assert refusal.value.code == "invalid_token_key"
     assert not key or key not in refusal.value.detail
+
+
+def test_public_keys_need_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret does not."""
+    for name in ("cryptography", "cryptography.hazmat.primitives.serialization"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InvalidInput, match=r"tidewire\[crypto\]"):
+        Tokens(PUBLIC_PEM)
+    with pytest.raises(InvalidInput, match=r"tidewire\[crypto\]"):
+        Tokens(jwks_url="https://login.example/jwks.json", issuer="a", audience="b")
+    Tokens(SECRET)
 
 
 def test_a_key_or_a_jwks_is_needed() -> None:
