@@ -112,8 +112,6 @@ def concerns(record: Record, grant: Grant) -> bool:
 
 def records_for(kind: str, grant: Grant, records: Records) -> Iterator[Record]:
     """Yield the records of a kind that concern `grant`."""
-    if not records.count(kind):
-        return
     for name in names_for(grant.iss, grant.sub, grant.jti):
         record = records.get(kind, name)
         if record is not None and concerns(record, grant):
@@ -124,6 +122,7 @@ def refusal_of(grant: Grant, records: Records, now: float) -> Unauthorized | Non
     """Return why `grant` is refused at `now`, in seconds since 1970, or None: it ended or was revoked."""
     if grant.is_over(now):
         return Unauthorized("the token has expired; get a new one", code="token_expired")
-    if any(record.until > now for record in records_for(REVOCATION, grant, records)):
-        return Unauthorized("the token was revoked; log in again", code="token_revoked")
+    for record in records_for(REVOCATION, grant, records) if records.count(REVOCATION) else ():
+        if record.until > now:
+            return Unauthorized("the token was revoked; log in again", code="token_revoked")
     return None
