@@ -1,6 +1,7 @@
 // One connection: a request, its answer, and what is read until it ends.
 
 /** @import { Block, Decoder } from "./decoder.js" */
+/** @import { Fetch } from "./request.js" */
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 
@@ -12,7 +13,7 @@ const TRANSIENT = [408, 425, 429];
  *
  * @typedef {object} Outcome
  * @property {string} reason as in `Failure`
- * @property {string} [message]
+ * @property {string} message
  * @property {boolean} [final]
  * @property {number} [status]
  * @property {Record<string, string>} [headers]
@@ -23,6 +24,7 @@ const TRANSIENT = [408, 425, 429];
  * chunk. Reading pauses until the promise of `read` resolves.
  *
  * @typedef {object} Client
+ * @property {Fetch} fetch
  * @property {Decoder} decoder
  * @property {AbortSignal} signal its reason is the `Outcome`
  * @property {(heartbeat: number) => void} opened with the seconds between two heartbeats; 0 if unknown
@@ -41,7 +43,7 @@ const TRANSIENT = [408, 425, 429];
 export async function connect(url, init, client) {
   try {
     client.wait();
-    const response = await fetch(url, { ...init, signal: client.signal });
+    const response = await client.fetch(url, { ...init, signal: client.signal });
     const headers = Object.fromEntries(response.headers);
     const outcome = { status: response.status || undefined, headers, ...(await refusal(response, headers)) };
     if (outcome.reason !== "end") return outcome;
@@ -76,14 +78,19 @@ async function read(response, url, { decoder, signal, wait, read }) {
  * @param {Record<string, string>} headers
  */
 async function refusal(response, headers) {
-  const { status } = response;
+  const { status, statusText } = response;
   const type = headers["content-type"] ?? "";
   // A redirect that fetch() was told not to follow. Browsers hide the answer, Node does not.
   if (response.type === "opaqueredirect" || (REDIRECTS.includes(status) && headers.location)) {
     return { reason: "redirect", message: "a request with headers or a body does not follow redirects", final: true };
   }
-  if (status === 204) return { reason: "done", final: true };
-  if (status === 200) return /^text\/event-stream\s*(;|$)/i.test(type) ? { reason: "end" } : { reason: "type", final: true };
+  if (status === 204) return { reason: "done", message: "status 204: there is nothing more to come", final: true };
+  if (status === 200) {
+    if (/^text\/event-stream\s*(;|$)/i.test(type)) return { reason: "end", message: "the server ended the stream" };
+    return { reason: "type", message: `the content type is ${type || "missing"}, not text/event-stream`, final: true };
+  }
   const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;
-  return { reason: "status", message: problem?.detail, final: status < 500 && !TRANSIENT.includes(status) };
+  // Servers that are not hubs may send a `detail` that is not text.
+  const message = typeof problem?.detail === "string" ? problem.detail : `status ${status} ${statusText}`.trim();
+  return { reason: "status", message, final: status < 500 && !TRANSIENT.includes(status) };
 }

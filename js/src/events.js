@@ -35,7 +35,7 @@ export class StreamEvent extends MessageEvent {
  *
  * @typedef {object} Failure
  * @property {string} reason
- * @property {string} [message] details, for people
+ * @property {string} message details, for people
  * @property {number} [status] of the answer, if there was one
  * @property {Record<string, string>} [headers] of the answer, with names in lower case
  * @property {boolean} final whether the stream is closed now

@@ -1,21 +1,23 @@
 // Events that a tab missed before it joined a shared connection: pages of the hub's history.
 
 /** @import { Block } from "./decoder.js" */
+/** @import { Fetch } from "./request.js" */
 
 /**
  * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
  *
+ * @param {Fetch} fetch
  * @param {string} url
  * @param {RequestInit} init
  * @param {string} since
  * @returns {Promise<{ blocks: Block[], origin: string, next: string, more: boolean, ended: boolean }>}
  */
-export async function history(url, init, since) {
+export async function history(fetch, url, init, since) {
   const page = new URL(url);
   page.searchParams.set("since", since);
   const headers = new Headers(init.headers);
   headers.set("Accept", "application/json");
-  const response = await fetch(page, { ...init, headers });
+  const response = await fetch(page.href, { ...init, headers });
   if (!/json/.test(response.headers.get("Content-Type") ?? "")) throw new Error("no history");
   const { events, gap, ...rest } = await response.json();
   /** @type {Block[]} */

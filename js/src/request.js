@@ -5,6 +5,8 @@
  *
  * @typedef {{ failures: number }} Attempt
  *
+ * @typedef {(url: string, init: RequestInit) => Promise<Response>} Fetch
+ *
  * @typedef {object} RequestOptions
  * @property {boolean} [withCredentials] send cookies to other origins too
  * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
@@ -13,6 +15,9 @@
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
+ * @property {string} [idParameter] for a server of another origin that answers no preflight: the query parameter in
+ *   which it reads the last id. It is used from the first failure of a request with the header `Last-Event-ID`
+ * @property {Fetch} [fetch] called instead of the global fetch()
  *
  * @typedef {ReturnType<typeof streamRequest>} StreamRequest
  */
@@ -36,16 +41,21 @@ function parse(text) {
  * @param {RequestOptions} options
  */
 export function streamRequest(address, options) {
-  const { method, headers: given, body: content } = options;
+  const { method, headers: given, body: content, idParameter } = options;
   const url = parse(address);
   for (const topic of options.topics ?? []) url.searchParams.append("topic", topic);
   const credentials = options.credentials ?? (options.withCredentials ? "include" : "same-origin");
   const fixed = typeof given === "function" ? undefined : [...new Headers(given)];
+  const sameOrigin = url.origin === (globalThis.location ?? url).origin;
 
   return {
     url: url.href,
     topics: url.searchParams.getAll("topic"),
     credentials,
+    /** @type {Fetch} */
+    fetch: options.fetch ?? ((url, init) => fetch(url, init)),
+    /** Whether the last id may go in the query instead of the header, which needs a preflight. */
+    idByQuery: !!idParameter && !sameOrigin,
     /** The headers of every attempt; undefined if a function returns them. */
     fixed,
 
@@ -54,6 +64,13 @@ export function streamRequest(address, options) {
       const other = new URL(url);
       other.searchParams.delete("topic");
       for (const topic of topics) other.searchParams.append("topic", topic);
+      return other.href;
+    },
+
+    /** Return a URL with the last id in its query. @type {(address: string, lastEventId: string) => string} */
+    withId(address, lastEventId) {
+      const other = new URL(address);
+      other.searchParams.set(idParameter ?? "", lastEventId);
       return other.href;
     },
 
@@ -71,7 +88,7 @@ export function streamRequest(address, options) {
       const redirect = body != null || [...headers].length ? "manual" : "follow";
       headers.set("Accept", "text/event-stream");
       // A server of another origin may not allow this header in CORS.
-      if (url.origin === (globalThis.location ?? url).origin) headers.set("Tidewire-Client", `js/${VERSION}`);
+      if (sameOrigin) headers.set("Tidewire-Client", `js/${VERSION}`);
       // "the UTF-8 encoding of the last event ID": fetch() sends each character of a header as one byte.
       const id = String.fromCharCode(...new TextEncoder().encode(lastEventId));
       if (id) headers.set("Last-Event-ID", id);

@@ -163,7 +163,7 @@ export function sharedSource(account, request, sink) {
   async function readHistory(signal) {
     const init = await request.init({ failures: 0 }, "");
     for (let more = true; more; ) {
-      const page = await history(request.url, { ...init, signal }, self.lastEventId || "now");
+      const page = await history(request.fetch, request.url, { ...init, signal }, self.lastEventId || "now");
       take(page.blocks, page.origin);
       self.lastEventId = page.next;
       ({ more } = page);
@@ -195,6 +195,6 @@ export function sharedSource(account, request, sink) {
 
   /** All topics of this tab have ended. Without sharing the server would answer 204. */
   function done() {
-    sink.failed({ reason: "done", final: true, failures: 0, delay: 0 });
+    sink.failed({ reason: "done", message: "all topics have ended", final: true, failures: 0, delay: 0 });
   }
 }

@@ -28,6 +28,7 @@ const OPENING = 60_000;
 export function ownSource(request, sink) {
   const decoder = decode();
   let failures = 0;
+  let byQuery = false;
   /** When the connection was opened, and whether anything was received since. */
   let opened = 0;
   let received = false;
@@ -62,7 +63,7 @@ export function ownSource(request, sink) {
 
     /** Reconnect without reporting a failure. */
     restart() {
-      attempt.abort({ reason: "restart" });
+      attempt.abort({ reason: "restart", message: "" });
     },
 
     /** End a wait between attempts, and check whether an open connection is alive. */
@@ -104,14 +105,17 @@ export function ownSource(request, sink) {
    */
   async function connectOnce(over) {
     const current = (attempt = new AbortController());
-    const mine = (dog = watchdog(() => current.abort({ reason: "silent" }), self.timeout || OPENING));
+    const mine = (dog = watchdog(silent, self.timeout || OPENING));
     opened = 0;
     received = false;
     try {
       const { url } = request;
       // fetch() reports an unsupported scheme as a network error.
-      if (!/^https?:/.test(url)) return { reason: "request", final: true };
-      return await connect(url, await request.init({ failures }, decoder.lastEventId), {
+      if (!/^https?:/.test(url)) return { reason: "request", message: `not an http: or https: URL: ${url}`, final: true };
+      const id = decoder.lastEventId;
+      const init = await request.init({ failures }, byQuery ? "" : id);
+      const outcome = await connect(byQuery && id ? request.withId(url, id) : url, init, {
+        fetch: request.fetch,
         decoder,
         signal: current.signal,
         wait: mine.hear,
@@ -129,11 +133,18 @@ export function ownSource(request, sink) {
           return sink.take(blocks, origin);
         },
       });
+      // A browser does not tell whether it was the preflight that failed.
+      if (id && !opened && outcome.reason === "network") byQuery = request.idByQuery;
+      return outcome;
     } catch (error) {
       return { reason: "request", message: String(error) };
     } finally {
       mine.stop();
       current.abort();
+    }
+
+    function silent() {
+      current.abort({ reason: "silent", message: `received nothing for ${mine.timeout / 1000} s` });
     }
   }
 

@@ -49,20 +49,21 @@ const OWN = ["open", "error", "*"];
  * @template {Record<string, any>} [M=Record<string, any>]
  */
 export class EventStream extends EventTarget {
+  /** @readonly */
   static CONNECTING = CONNECTING;
+  /** @readonly */
   static OPEN = OPEN;
+  /** @readonly */
   static CLOSED = CLOSED;
+  /** @readonly */
   CONNECTING = CONNECTING;
+  /** @readonly */
   OPEN = OPEN;
+  /** @readonly */
   CLOSED = CLOSED;
 
-  /** @type {((event: Event) => void) | null} */
-  onopen = null;
-  /** @type {((event: StreamEvent<M["message"]>) => void) | null} */
-  onmessage = null;
-  /** @type {((event: StreamError) => void) | null} */
-  onerror = null;
-
+  /** @type {Record<string, ((event: any) => any) | null>} */
+  #handlers = {};
   /** @type {0 | 1 | 2} */
   #state = CONNECTING;
   #away = false;
@@ -107,10 +108,43 @@ export class EventStream extends EventTarget {
     });
     // Called by a listener, so that an error in a handler is reported and does not stop the stream.
     for (const type of /** @type {const} */ (["open", "message", "error"])) {
-      this.addEventListener(type, (/** @type {any} */ event) => this[`on${type}`]?.(event));
+      this.addEventListener(type, (/** @type {any} */ event) => this.#handlers[type]?.call(this, event));
     }
     // Start later: the first event may be an error, and the page has no listener yet.
     queueMicrotask(() => this.#begin());
+  }
+
+  // A handler is read as one of any event: the handlers of an EventSource expect less, and a stream may be assigned to a
+  // variable of that type.
+
+  /** @returns {((event: any) => any) | null} */
+  get onopen() {
+    return this.#handlers.open ?? null;
+  }
+
+  /** @param {((event: Event) => void) | null} handler */
+  set onopen(handler) {
+    this.#handlers.open = handler;
+  }
+
+  /** @returns {((event: any) => any) | null} */
+  get onmessage() {
+    return this.#handlers.message ?? null;
+  }
+
+  /** @param {((event: StreamEvent<M["message"]>) => void) | null} handler */
+  set onmessage(handler) {
+    this.#handlers.message = handler;
+  }
+
+  /** @returns {((event: any) => any) | null} */
+  get onerror() {
+    return this.#handlers.error ?? null;
+  }
+
+  /** @param {((event: StreamError) => void) | null} handler */
+  set onerror(handler) {
+    this.#handlers.error = handler;
   }
 
   get readyState() {
@@ -165,13 +199,38 @@ export class EventStream extends EventTarget {
    * `open` and `error` are those of the connection. An event that the server sends with one of these types, or with
    * the type `*`, is dispatched as `event:open`, `event:error` or `event:*`.
    *
-   * @template {string} K
+   * @overload
    * @param {K} type
    * @param {((event: EventOf<M, K>) => void) | EventListenerObject | null} listener
    * @param {boolean | AddEventListenerOptions} [options]
+   * @returns {void}
+   * @template {string} K
+   */
+  /**
+   * As in an EventSource.
+   *
+   * @overload
+   * @param {string} type
+   * @param {((event: MessageEvent) => void) | EventListenerObject | null} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   * @returns {void}
+   */
+  /**
+   * @param {string} type
+   * @param {any} listener
+   * @param {boolean | AddEventListenerOptions} [options]
    */
   addEventListener(type, listener, options) {
-    super.addEventListener(type, /** @type {EventListener} */ (listener), options);
+    super.addEventListener(type, listener, options);
+  }
+
+  /**
+   * @param {string} type
+   * @param {((event: any) => void) | EventListenerObject | null} listener
+   * @param {boolean | EventListenerOptions} [options]
+   */
+  removeEventListener(type, listener, options) {
+    super.removeEventListener(type, listener, options);
   }
 
   // -- opening and closing
@@ -211,7 +270,7 @@ export class EventStream extends EventTarget {
     const error = streamError(failure);
     if (failure.final) {
       this.#finish();
-      const { reason, message = reason } = failure;
+      const { reason, message } = failure;
       const cause = reason === "done" ? undefined : new Error(message, { cause: error });
       for (const queue of this.#queues) queue.end(cause);
     }

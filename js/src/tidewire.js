@@ -10,5 +10,6 @@
 
 export { decoder } from "./decoder.js";
 /** @typedef {import("./events.js").StreamError} StreamError */
+/** @typedef {import("./stream.js").Options} Options */
 export { StreamEvent } from "./events.js";
 export { EventStream } from "./stream.js";

@@ -107,3 +107,99 @@ test("events of the server with the names of the stream's own do not reach their
     ["*", false, "message"],
   ]);
 });
+
+test("every error has a message", async (t) => {
+  const html = (response) => response.writeHead(200, { "Content-Type": "text/html" }).end("<p>");
+  const status = (number, body) => (response) => response.writeHead(number, { "Content-Type": "application/json" }).end(body);
+  const cases = [
+    [status(503, '{"detail":"try later"}'), "status", /^try later$/],
+    [status(503, '{"detail":[{"loc":"a"}]}'), "status", /^status 503 Service Unavailable$/],
+    [status(404, "not json"), "status", /^status 404 Not Found$/],
+    [status(204), "done", /^status 204: there is nothing more to come$/],
+    [html, "type", /^the content type is text\/html, not text\/event-stream$/],
+    [(response) => response.writeHead(200).end("?"), "type", /^the content type is missing, not text\/event-stream$/],
+    [redirecting(307, "/"), "network", /./],
+    [(response) => response.destroy(), "network", /./],
+  ];
+  for (const [answer, reason, message] of cases) {
+    const { url } = await serve(t, answer);
+    const { event } = await first(t, url);
+    assert.equal(event.reason, reason);
+    assert.match(event.message, message);
+  }
+  const { event } = await first(t, "ftp://127.0.0.1/");
+  assert.deepEqual([event.reason, event.message], ["request", "not an http: or https: URL: ftp://127.0.0.1/"]);
+});
+
+test("the message of an error tells of silence, and of an end", async (t) => {
+  const { url } = await serve(t, (response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream", "Tidewire-Heartbeat": "0.01" });
+    response.write(": here\n");
+  });
+  const ended = await serve(t, (response) => response.writeHead(200, { "Content-Type": "text/event-stream" }).end(":\n"));
+  for (const [address, reason, message] of [
+    [url, "silent", "received nothing for 0.025 s"],
+    [ended.url, "end", "the server ended the stream"],
+  ]) {
+    const stream = new EventStream(address);
+    t.after(() => stream.close());
+    const event = await new Promise((done) => (stream.onerror = done));
+    assert.deepEqual([event.reason, event.message], [reason, message]);
+  }
+});
+
+test("a fetch of the program is called instead of the global one", async (t) => {
+  const { url, requests } = await serve(t, streaming("data: 1\n\n"));
+  const calls = [];
+  const { event } = await first(t, url, {
+    fetch: (address, init) => {
+      calls.push(address);
+      return fetch(`${address}?by=us`, init);
+    },
+  });
+  assert.equal(event.type, "open");
+  assert.deepEqual([calls, requests[0].url], [[url], "/?by=us"]);
+  const refused = await first(t, url, { fetch: () => { throw new Error("no proxy"); } });
+  assert.deepEqual([refused.event.reason, refused.event.message], ["network", "Error: no proxy"]);
+});
+
+/** Pretend to be a page of another origin. Return the requests of a stream that starts after the event 7. */
+async function requestsAcrossOrigins(t, options, succeeds) {
+  globalThis.location = { href: "https://page.test/", origin: "https://page.test" };
+  t.after(() => delete globalThis.location);
+  const seen = [];
+  const fetch = async (url, { headers }) => {
+    seen.push([url, headers.get("Last-Event-ID")]);
+    if (!succeeds(url, headers)) throw new TypeError("Failed to fetch");
+    return new Response("retry: 500\nid: é&8\ndata: 1\n\n", { headers: { "Content-Type": "text/event-stream" } });
+  };
+  const stream = new EventStream("https://hub.test/events?a=b", { lastEventId: "7", fetch, ...options });
+  t.after(() => stream.close());
+  const before = Math.random;
+  t.after(() => (Math.random = before));
+  Math.random = () => 0;
+  stream.addEventListener("error", () => queueMicrotask(() => setTimeout(() => stream.reconnect())));
+  while (seen.length < 4) await new Promise((done) => setTimeout(done, 1));
+  return seen.slice(0, 4);
+}
+
+// A browser asks by a preflight whether it may send Last-Event-ID to another origin.
+const noPreflight = (url, headers) => !headers.has("Last-Event-ID");
+
+test("where no preflight is answered, the id goes in the query after the first failure", async (t) => {
+  const address = "https://hub.test/events?a=b";
+  assert.deepEqual(await requestsAcrossOrigins(t, { idParameter: "last" }, noPreflight), [
+    [address, "7"],
+    [`${address}&last=7`, null],
+    [`${address}&last=%C3%A9%268`, null],
+    [`${address}&last=%C3%A9%268`, null],
+  ]);
+});
+
+test("without idParameter, and where the header is allowed, the id goes in the header", async (t) => {
+  const address = "https://hub.test/events?a=b";
+  const refused = await requestsAcrossOrigins(t, {}, noPreflight);
+  assert.deepEqual(refused, Array(4).fill([address, "7"]));
+  const allowed = await requestsAcrossOrigins(t, { idParameter: "last" }, () => true);
+  assert.deepEqual(allowed, [[address, "7"], ...Array(3).fill([address, "Ã©&8"])]);
+});

@@ -3,7 +3,7 @@
  *
  * @typedef {object} Outcome
  * @property {string} reason as in `Failure`
- * @property {string} [message]
+ * @property {string} message
  * @property {boolean} [final]
  * @property {number} [status]
  * @property {Record<string, string>} [headers]
@@ -13,6 +13,7 @@
  * chunk. Reading pauses until the promise of `read` resolves.
  *
  * @typedef {object} Client
+ * @property {Fetch} fetch
  * @property {Decoder} decoder
  * @property {AbortSignal} signal its reason is the `Outcome`
  * @property {(heartbeat: number) => void} opened with the seconds between two heartbeats; 0 if unknown
@@ -36,7 +37,7 @@ export type Outcome = {
      * as in `Failure`
      */
     reason: string;
-    message?: string | undefined;
+    message: string;
     final?: boolean | undefined;
     status?: number | undefined;
     headers?: Record<string, string> | undefined;
@@ -46,6 +47,7 @@ export type Outcome = {
  * chunk. Reading pauses until the promise of `read` resolves.
  */
 export type Client = {
+    fetch: Fetch;
     decoder: Decoder;
     /**
      * its reason is the `Outcome`
@@ -58,5 +60,6 @@ export type Client = {
     wait: () => void;
     read: (blocks: Block[], origin: string) => unknown;
 };
+import type { Fetch } from "./request.js";
 import type { Decoder } from "./decoder.js";
 import type { Block } from "./decoder.js";

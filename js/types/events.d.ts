@@ -28,7 +28,7 @@ export class StreamEvent<T = any> extends MessageEvent<string> {
  *
  * @typedef {object} Failure
  * @property {string} reason
- * @property {string} [message] details, for people
+ * @property {string} message details, for people
  * @property {number} [status] of the answer, if there was one
  * @property {Record<string, string>} [headers] of the answer, with names in lower case
  * @property {boolean} final whether the stream is closed now
@@ -52,7 +52,7 @@ export type Failure = {
     /**
      * details, for people
      */
-    message?: string | undefined;
+    message: string;
     /**
      * of the answer, if there was one
      */

@@ -1,17 +1,20 @@
 /** @import { Block } from "./decoder.js" */
+/** @import { Fetch } from "./request.js" */
 /**
  * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
  *
+ * @param {Fetch} fetch
  * @param {string} url
  * @param {RequestInit} init
  * @param {string} since
  * @returns {Promise<{ blocks: Block[], origin: string, next: string, more: boolean, ended: boolean }>}
  */
-export function history(url: string, init: RequestInit, since: string): Promise<{
+export function history(fetch: Fetch, url: string, init: RequestInit, since: string): Promise<{
     blocks: Block[];
     origin: string;
     next: string;
     more: boolean;
     ended: boolean;
 }>;
+import type { Fetch } from "./request.js";
 import type { Block } from "./decoder.js";

@@ -9,10 +9,15 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
     url: string;
     topics: string[];
     credentials: RequestCredentials;
+    /** @type {Fetch} */
+    fetch: Fetch;
+    /** Whether the last id may go in the query instead of the header, which needs a preflight. */
+    idByQuery: boolean;
     /** The headers of every attempt; undefined if a function returns them. */
     fixed: [string, string][] | undefined;
     /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics: string[]): string;
+    withId(address: string, lastEventId: string): string;
     /**
      * Return the options for fetch().
      *
@@ -27,6 +32,8 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
  *
  * @typedef {{ failures: number }} Attempt
  *
+ * @typedef {(url: string, init: RequestInit) => Promise<Response>} Fetch
+ *
  * @typedef {object} RequestOptions
  * @property {boolean} [withCredentials] send cookies to other origins too
  * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
@@ -35,6 +42,9 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
+ * @property {string} [idParameter] for a server of another origin that answers no preflight: the query parameter in
+ *   which it reads the last id. It is used from the first failure of a request with the header `Last-Event-ID`
+ * @property {Fetch} [fetch] called instead of the global fetch()
  *
  * @typedef {ReturnType<typeof streamRequest>} StreamRequest
  */
@@ -45,6 +55,10 @@ export const VERSION: "0.1.0";
 export type Attempt = {
     failures: number;
 };
+/**
+ * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 /**
  * The argument of a function for headers or body: how many attempts failed in a row before this one.
  */
@@ -71,6 +85,15 @@ export type RequestOptions = {
      * topics and patterns, added to the URL as `topic=`
      */
     topics?: string[] | undefined;
+    /**
+     * for a server of another origin that answers no preflight: the query parameter in
+     * which it reads the last id. It is used from the first failure of a request with the header `Last-Event-ID`
+     */
+    idParameter?: string | undefined;
+    /**
+     * called instead of the global fetch()
+     */
+    fetch?: Fetch | undefined;
 };
 /**
  * The argument of a function for headers or body: how many attempts failed in a row before this one.

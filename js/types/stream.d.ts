@@ -24,9 +24,12 @@
  * @template {Record<string, any>} [M=Record<string, any>]
  */
 export class EventStream<M extends Record<string, any> = Record<string, any>> extends EventTarget {
-    static CONNECTING: number;
-    static OPEN: number;
-    static CLOSED: number;
+    /** @readonly */
+    static readonly CONNECTING: 0;
+    /** @readonly */
+    static readonly OPEN: 1;
+    /** @readonly */
+    static readonly CLOSED: 2;
     /**
      * Throws a SyntaxError if `url` is not a URL, and a TypeError if a header cannot be sent.
      *
@@ -34,17 +37,26 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
      * @param {Options} [options]
      */
     constructor(url: string | URL, options?: Options);
-    CONNECTING: number;
-    OPEN: number;
-    CLOSED: number;
-    /** @type {((event: Event) => void) | null} */
-    onopen: ((event: Event) => void) | null;
-    /** @type {((event: StreamEvent<M["message"]>) => void) | null} */
-    onmessage: ((event: StreamEvent<M["message"]>) => void) | null;
-    /** @type {((event: StreamError) => void) | null} */
-    onerror: ((event: StreamError) => void) | null;
+    /** @readonly */
+    readonly CONNECTING: 0;
+    /** @readonly */
+    readonly OPEN: 1;
+    /** @readonly */
+    readonly CLOSED: 2;
     url: string;
     withCredentials: boolean;
+    /** @param {((event: Event) => void) | null} handler */
+    set onopen(handler: ((event: Event) => void) | null);
+    /** @returns {((event: any) => any) | null} */
+    get onopen(): ((event: any) => any) | null;
+    /** @param {((event: StreamEvent<M["message"]>) => void) | null} handler */
+    set onmessage(handler: ((event: StreamEvent<M["message"]>) => void) | null);
+    /** @returns {((event: any) => any) | null} */
+    get onmessage(): ((event: any) => any) | null;
+    /** @param {((event: StreamError) => void) | null} handler */
+    set onerror(handler: ((event: StreamError) => void) | null);
+    /** @returns {((event: any) => any) | null} */
+    get onerror(): ((event: any) => any) | null;
     get readyState(): 0 | 2 | 1;
     /** The id of the newest event dispatched. A new stream can continue from it. */
     get lastEventId(): string;
@@ -70,12 +82,30 @@ export class EventStream<M extends Record<string, any> = Record<string, any>> ex
      * `open` and `error` are those of the connection. An event that the server sends with one of these types, or with
      * the type `*`, is dispatched as `event:open`, `event:error` or `event:*`.
      *
-     * @template {string} K
+     * @overload
      * @param {K} type
      * @param {((event: EventOf<M, K>) => void) | EventListenerObject | null} listener
      * @param {boolean | AddEventListenerOptions} [options]
+     * @returns {void}
+     * @template {string} K
      */
-    addEventListener<K extends string>(type: K, listener: ((event: EventOf<M, K>) => void) | EventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+    addEventListener<K extends string>(type: K, listener: ((event: EventOf<M, K>) => void) | EventListenerObject | null, options?: boolean | AddEventListenerOptions | undefined): void;
+    /**
+     * As in an EventSource.
+     *
+     * @overload
+     * @param {string} type
+     * @param {((event: MessageEvent) => void) | EventListenerObject | null} listener
+     * @param {boolean | AddEventListenerOptions} [options]
+     * @returns {void}
+     */
+    addEventListener(type: string, listener: ((event: MessageEvent) => void) | EventListenerObject | null, options?: boolean | AddEventListenerOptions | undefined): void;
+    /**
+     * @param {string} type
+     * @param {((event: any) => void) | EventListenerObject | null} listener
+     * @param {boolean | EventListenerOptions} [options]
+     */
+    removeEventListener(type: string, listener: ((event: any) => void) | EventListenerObject | null, options?: boolean | EventListenerOptions): void;
     [Symbol.asyncIterator](): AsyncIterableIterator<StreamEvent<M[string]>>;
     #private;
 }

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from support.nodejs import JS, run_npm
 
+TYPESCRIPT = "typescript@5.9.3"
+JEST = ("jest@30.5.2", "jest-environment-jsdom@30.5.2")
 PUBLINT = "publint@0.3.25"
 ATTW = "@arethetypeswrong/cli@0.18.5"
 
 
 def test_built_files_are_up_to_date(tmp_path: Path) -> None:
     run_npm("run", "build", "--", str(tmp_path))
-    built = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    kept = {path.name: path.read_text() for path in (JS / "types").iterdir()}
-    kept["tidewire.js"] = (JS.parent / "src/tidewire/web/tidewire.js").read_text()
+    served = JS.parent / "src/tidewire/web/tidewire.js"
+    built = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
+    kept = {
+        path.relative_to(JS): path.read_text()
+        for folder in ("types", "bundle")
+        for path in (JS / folder).iterdir()
+    }
+    kept[Path(served.name)] = served.read_text()
     assert built == kept, "build again: npm run build, in js"
 
 
@@ -25,7 +35,8 @@ def test_the_files_of_the_package() -> None:
     held = {file["path"] for file in package["files"]}
     sources = {f"src/{path.name}" for path in (JS / "src").iterdir()}
     types = {f"types/{path.stem}.d.ts" for path in (JS / "src").iterdir()}
-    assert held == sources | types | {"package.json", "README.md", "LICENSE"}
+    bundle = {f"bundle/tidewire.{end}" for end in ("js", "cjs", "d.cts")}
+    assert held == sources | types | bundle | {"package.json", "README.md", "LICENSE"}
     assert (JS / "LICENSE").read_bytes() == (JS.parent / "LICENSE").read_bytes()
 
 
@@ -36,14 +47,37 @@ def packed(folder: Path) -> Path:
     return found
 
 
-def test_publint(tmp_path: Path) -> None:
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The folder of a program in which the package is installed."""
     with tarfile.open(packed(tmp_path)) as archive:
         archive.extractall(tmp_path, filter="data")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "package").rename(tmp_path / "node_modules/tidewire")
+    (tmp_path / "package.json").write_text("{}")
+    return tmp_path
+
+
+def test_publint(program: Path) -> None:
     command = ("publint", "--strict", "--pack", "false")
-    run_npm("exec", "--yes", f"--package={PUBLINT}", "--", *command, cwd=tmp_path / "package")
+    run_npm("exec", "--yes", f"--package={PUBLINT}", "--", *command, cwd=program / "node_modules/tidewire")
+
+
+def test_programs_compile(program: Path) -> None:
+    names = ("program.mts", "program.cts")
+    for name in names:
+        shutil.copy(JS / "test/package/types.mts", program / name)
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom"]
+    run_npm("exec", "--yes", f"--package={TYPESCRIPT}", "--", "tsc", *options, *names, cwd=program)
+
+
+def test_jest_in_jsdom_requires_it(program: Path) -> None:
+    shutil.copy(JS / "test/package/stream.jest.js", program / "stream.test.js")
+    packages = [f"--package={package}" for package in JEST]
+    run_npm("exec", "--yes", *packages, "--", "jest", "--env=jsdom", "--rootDir=.", cwd=program)
 
 
 def test_are_the_types_wrong(tmp_path: Path) -> None:
-    # It reads the package itself. The profile skips programs that cannot load ES modules.
-    command = ("attw", str(packed(tmp_path)), "--profile", "esm-only")
+    # It reads the package itself. The profile skips Node 10, which knows no `exports`.
+    command = ("attw", str(packed(tmp_path)), "--profile", "node16")
     run_npm("exec", "--yes", f"--package={ATTW}", "--", *command)
