@@ -9,6 +9,7 @@ import pytest
 
 from support.clients import Client, data, follow
 from support.scripted import Scripted, stream
+from support.socks import socks_proxy
 from tidewire.client.core import ways
 from tidewire.errors import TidewireError
 
@@ -65,6 +66,19 @@ def test_socks_needs_an_extra(client: Client, monkeypatch: pytest.MonkeyPatch) -
         TidewireError, match=r"ALL_PROXY: SOCKS needs an extra: pip install 'tidewire\[socks\]'"
     ):
         next(client.connect("http://example.test"))
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_stream_through_a_socks_proxy(client: Client, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """With the real package that the extra installs. The name is resolved by the proxy."""
+    pytest.importorskip("socksio")
+    scripts = (stream(b"id: 1\ndata: a\n\n"), stream(b"data: b\n\n"))
+    with socks_proxy() as proxy, Scripted(*scripts, host="example.test") as server:
+        monkeypatch.setenv("ALL_PROXY", proxy.url.replace("socks5", scheme))
+        with follow(client, server) as events:
+            assert data(events) == ["a", "b"]
+    assert set(proxy.targets) == {f"example.test:{server.port}"}
+    assert [request.get("Last-Event-ID") for request in server.requests[:2]] == [None, b"1"]
 
 
 def test_the_proxy_of_the_environment_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
