@@ -657,6 +657,19 @@ def test_F11_an_id_is_sent_to_another_origin(case: Case, other: Site) -> None:
     assert ours.requests[-1]["last-event-id"] == b"aK3x9Q.1042"
 
 
+def test_F11_an_id_reaches_another_origin_that_answers_no_preflight(case: Case, other: Site) -> None:
+    ours = Case(case.page, other)
+    first = stream(b"retry: 10\nid: 7\ndata: 1\n\n", headers=allowed(case))
+    second = stream(b"data: 2\n\n", HOLD, headers=allowed(case))
+    by_query = f"{ours.path}?after=7"
+    other.scripts[by_query] = [second]
+    ours.listen(first, answer("404 Not Found"), url=other.url + ours.path, idParameter="after")
+    assert ours.data(2) == ["1", "2"]
+    assert [one.method for one in ours.requests] == ["GET", "OPTIONS"]
+    (request,) = other.requests[by_query]
+    assert (request.method, request["last-event-id"]) == ("GET", None)
+
+
 def test_F12_a_refusal_by_cors_is_a_network_error(case: Case, other: Site) -> None:
     # fetch() reports it like a network that is down.
     elsewhere = Case(case.page, other)
