@@ -19,7 +19,7 @@ from support.scripted import RESET, Action, Request, Scripted, answer, stream
 from support.waiting import wait_until
 from tidewire import __version__
 from tidewire.client import aio, sync
-from tidewire.errors import InvalidInput, TidewireError, TopicEnded, Unavailable, Unknown
+from tidewire.errors import InvalidInput, TidewireError, TopicEnded, Unauthorized, Unavailable, Unknown
 
 RECEIPT = b'{"id":"L.1","duplicate":false,"durability":"memory"}'
 
@@ -73,7 +73,7 @@ def test_the_error_of_the_hub_is_raised(client: Client) -> None:
         ("503 No", b'{"code":"unknown","detail":"d","stored":"unknown"}', Unknown, "unknown", "unknown"),
         ("503 No", b'{"code":"unavailable","detail":"d","stored":false}', Unavailable, "unavailable", False),
         ("502 Bad Gateway", b"<html>", TidewireError, "internal", "unknown"),
-        ("401 Who", b"", TidewireError, "internal", False),
+        ("401 Who", b"", Unauthorized, "unauthorized", False),
         ("307 Elsewhere", b"", TidewireError, "redirected", False),
     ],
 )

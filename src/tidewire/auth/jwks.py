@@ -73,7 +73,8 @@ class Jwks:
         """Return the fetch in progress; start one if there is none."""
         if self._fetching is None or not self._is_fetching():
             self._tried_at = time.monotonic()
-            self._fetching = asyncio.ensure_future(self._fetch())
+            # Not `create_task`: an eager task factory would run the fetch before it is stored here.
+            self._fetching = asyncio.Task(self._fetch(), loop=asyncio.get_running_loop())
         return self._fetching
 
     async def _fetch(self) -> None:
