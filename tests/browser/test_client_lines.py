@@ -480,7 +480,7 @@ def test_D16_an_error_ends_a_loop(case: Case) -> None:
     case.listen(stream(go_on, b"data: 1\n\n"), answer("404 Not Found"))
     case.run(f"globalThis.taken = []; globalThis.loop = {run}; 0")
     go_on.set()
-    assert case.run("loop") == ["status", 404]
+    assert case.run("loop") == ["status 404 Not Found", 404]
 
 
 # -- E. reading bytes
