@@ -31,7 +31,7 @@ test: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables || \
 		echo "without them, tests in browsers and network namespaces are skipped" >&2
-	@echo "Running the tests in $(JOBS) processes: up to ten minutes on two cores that have nothing else to do"
+	@echo "Running the tests in $(JOBS) processes: about fifteen minutes on two cores that have nothing else to do"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 # The report is written even if tests fail. The exit code is that of the tests.
