@@ -10,15 +10,15 @@ Rule 3: what retention trims while a page is read is a gap of the next page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
-from ..errors import Unavailable
 from ..position import Position
 from ..topics import Selector
 from .entries import Entry, Since
 from .last_events import LastEvents
-from .node_log import NodeLog
+from .node_log import NodeLog, unreachable
 from .reading import LogReader, Prepared
 from .turns import Account
 
@@ -50,36 +50,26 @@ class History:
         until = asyncio.get_running_loop().time() + self._time
         asked = claim
         if self._log.engine.shared:
-            await self._look(account, until)
+            async with limited(until):
+                await self._reader.look(account)
         claim, search = await self._prepare(account, claim, selector, until)
         verdict = self._log.verdict(claim, selector, search)
         gap = None if verdict.reason is None else self._log.gap_data(verdict, claim)
         entries: list[Entry] = []
         after, pages = verdict.offset, 0
-        try:
-            async with asyncio.timeout_at(until):
-                # The engine is always asked, so that a page is never answered while it is down.
-                while not pages or (after < self._window.head and len(entries) < limit):
-                    page = await self._reader.page(account, after, limit - len(entries), selector)
-                    search = await self._reader.search(account, after, selector)
-                    if self._window.overtaken(after, selector, search).offset != after:
-                        # Retention trimmed what comes next. The next page will report it.
-                        if entries:
-                            break
-                        return await self._page(account, selector, asked, limit)
-                    entries += page.entries
-                    after, pages = page.through, pages + 1
-        except TimeoutError:
-            if not pages:
-                raise unreachable() from None
+        async with limited(until, or_with=lambda: pages):
+            # The engine is always asked, so that a page is never answered while it is down.
+            while not pages or (after < self._window.head and len(entries) < limit):
+                page = await self._reader.page(account, after, limit - len(entries), selector)
+                search = await self._reader.search(account, after, selector)
+                if self._window.overtaken(after, selector, search).offset != after:
+                    # Retention trimmed what comes next. The next page will report it.
+                    if entries:
+                        break
+                    return await self._page(account, selector, asked, limit)
+                entries += page.entries
+                after, pages = page.through, pages + 1
         return self._answer(entries, after, selector, gap)
-
-    async def _look(self, account: Account, until: float) -> None:
-        try:
-            async with asyncio.timeout_at(until):
-                await self._reader.look(account)
-        except TimeoutError:
-            raise unreachable() from None
 
     async def _prepare(
         self, account: Account, claim: Since | Position, selector: Selector, until: float
@@ -88,22 +78,16 @@ class History:
             return Prepared(claim, None)
         if isinstance(claim, Since) and claim.kind == "last":
             return await self._look_back(account, int(claim.value), selector, until - self._time / 2)
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._reader.prepare(account, claim, selector, self._window.head)
-        except TimeoutError:
-            raise unreachable() from None
+        async with limited(until):
+            claim, search = await self._reader.prepare(account, claim, selector, self._window.head)
+        return Prepared(claim, search)
 
     async def _look_back(self, account: Account, count: int, selector: Selector, until: float) -> Prepared:
         """Look for the newest `count` events; if that takes too long, start with those found by then."""
         resets, head = self._log.resets, self._window.head
         search = LastEvents(count, head)
-        try:
-            async with asyncio.timeout_at(until):
-                await self._reader.look_back(account, search, selector)
-        except TimeoutError:
-            if search.last == head:
-                raise unreachable() from None
+        async with limited(until, or_with=lambda: search.last != head):
+            await self._reader.look_back(account, search, selector)
         if resets != self._log.resets:
             return await self._look_back(account, count, selector, until)
         return Prepared(Since("after", search.last), None)
@@ -124,5 +108,16 @@ class History:
         }
 
 
-def unreachable() -> Unavailable:
-    return Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
+@contextlib.asynccontextmanager
+async def limited(until: float, or_with: Callable[[], object] = lambda: False) -> AsyncIterator[None]:
+    """
+    Stop the block at `until`, on the loop's clock.
+
+    Raises `Unavailable` then, unless `or_with()` says that there is something to answer with.
+    """
+    try:
+        async with asyncio.timeout_at(until):
+            yield
+    except TimeoutError:
+        if not or_with():
+            raise unreachable() from None

@@ -152,7 +152,7 @@ class NodeLog:
     def _begin(self, drafts: Sequence[Draft]) -> PendingPublish:
         # A publish has no task and no timer of its own: they were a third of its cost.
         if not self.up:
-            raise Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
+            raise unreachable()
         if self.publishing >= self._settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
         loop = asyncio.get_running_loop()
@@ -314,6 +314,10 @@ def newest(receipts: Sequence[Receipt]) -> int:
     if len(receipts) == 1:
         return receipts[0].position.offset
     return max([receipt.position.offset for receipt in receipts], default=0)
+
+
+def unreachable() -> Unavailable:
+    return Unavailable("the engine cannot be reached", code="engine_unavailable", retry_after=1)
 
 
 def drop_bad_fields(entry: Entry) -> bool:
