@@ -190,6 +190,12 @@ class Marks:
         if len(self._marks) > self._limit:
             _, self.dropped = self._marks.popitem(last=False)
 
+    def update(self, marks: Iterable[tuple[str, int]], dropped: int = 0) -> None:
+        """Set `marks`, in the order of their offsets; `dropped` is the largest one no longer among them."""
+        for topic, offset in marks:
+            self.set(topic, offset)
+        self.dropped = max(self.dropped, dropped)
+
     def of(self, topic: str) -> int:
         return self._marks.get(topic, self.dropped)
 

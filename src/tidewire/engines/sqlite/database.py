@@ -93,16 +93,15 @@ INSERT INTO meta VALUES ('clock', 0);
 MIGRATIONS = (SCHEMA, RECORDS, SHARED)
 
 
-def connect(path: str, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+def connect(path: str) -> sqlite3.Connection:
     """
     Open a connection that commits after each statement and that threads may pass on to each other.
 
-    `timeout` is how long its statements wait for other connections, in seconds. Raises `sqlite3.Error`
-    if it cannot be opened.
+    Raises `sqlite3.Error` if that fails.
     """
     db = sqlite3.connect(
         path,
-        timeout=timeout,
+        timeout=BUSY_TIMEOUT,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=CACHED_STATEMENTS,

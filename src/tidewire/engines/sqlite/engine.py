@@ -197,10 +197,7 @@ class SQLiteEngine:
         floor, marks, dropped, _ = retention
         if floor <= self._floor:
             return
-        for topic, offset in marks:
-            if offset >= self._floor:
-                self._marks.set(topic, offset)
-        self._marks.dropped = max(self._marks.dropped, dropped)
+        self._marks.update((mark for mark in marks if mark[1] >= self._floor), dropped)
         self._floor = floor
         self._sink.trimmed(floor, self._marks)
 

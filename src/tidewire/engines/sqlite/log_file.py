@@ -37,7 +37,6 @@ from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
     BLOCK_BITS,
-    BUSY_TIMEOUT,
     checkpoint,
     connect,
     is_busy,
@@ -133,7 +132,7 @@ class LogFile:
     # -- opening
 
     def _open(self, shared: bool, clock: Callable[[float], Clock], on_check: Callable[[int], object]) -> None:
-        self._db = connect(self.path, timeout=BUSY_TIMEOUT)
+        self._db = connect(self.path)
         try:
             if shared:
                 recognise(self._db, self.path)
@@ -178,9 +177,8 @@ class LogFile:
     def _load_marks(self) -> None:
         self._marks_since = 0
         self._marks = Marks()
-        self._marks.dropped = self._meta("dropped_mark")
-        for topic, offset in self._all("SELECT topic, offset FROM marks ORDER BY offset"):
-            self._marks.set(topic, offset)
+        found = self._all("SELECT topic, offset FROM marks ORDER BY offset")
+        self._marks.update(found, self._meta("dropped_mark"))
 
     def _begin_life(self) -> None:
         # A life that wrote nothing is replaced, except the first: offset 0 belongs to it.
@@ -197,9 +195,7 @@ class LogFile:
     def state(self) -> Head:
         """Return the committed state of the log. Its marks are a copy."""
         marks = Marks()
-        marks.dropped = self._marks.dropped
-        for topic, mark in self._marks.items():
-            marks.set(topic, mark)
+        marks.update(self._marks.items(), self._marks.dropped)
         return Head(self.position(self.head), self.floor, tuple(self.lives), marks, tuple(self.records))
 
     # -- what judging reads (Committed)
@@ -336,8 +332,7 @@ class LogFile:
         self.keys_held += len(judgement.keys) - (len(judgement.stale_keys) if judgement.keys else 0)
         if trim:
             self.floor, self._trimmed_total, self._oldest_time = trim.floor, trim.total, None
-            for topic, offset in trim.marks:
-                self._marks.set(topic, offset)
+            self._marks.update(trim.marks)
 
     def forget_keys(self, settings: Settings) -> bool:
         """Forget some of the expired keys. Return whether there are more of them."""
@@ -437,9 +432,7 @@ class LogFile:
         if floor == self.floor:
             return
         self.floor, self._trimmed_total, self._oldest_time = floor, trimmed, None
-        for topic, offset in marks:
-            self._marks.set(topic, offset)
-        self._marks.dropped = max(self._marks.dropped, dropped)
+        self._marks.update(marks, dropped)
 
     def _apply_entries(self, news: News) -> None:
         newest = news.entries[-1]

@@ -28,7 +28,7 @@ class Lookout:
         nodes: Nodes,
         look: Callable[[], object],
         version: Callable[[], bytes | None],
-        each_time: Callable[[], object] = lambda: None,
+        each_time: Callable[[], object],
     ) -> None:
         self._nodes = nodes
         self._each_time = each_time

@@ -93,9 +93,8 @@ class ReadOnly(Reader):
 
     def marks(self) -> Marks:
         marks = Marks()
-        marks.dropped = self.meta()["dropped_mark"]
-        for topic, offset in self._db.execute("SELECT topic, offset FROM marks ORDER BY offset"):
-            marks.set(topic, offset)
+        found = self._db.execute("SELECT topic, offset FROM marks ORDER BY offset")
+        marks.update(found, self.meta()["dropped_mark"])
         return marks
 
     def state(self) -> Head:

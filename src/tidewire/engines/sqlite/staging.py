@@ -51,7 +51,6 @@ CREATE TEMP TRIGGER store INSTEAD OF INSERT ON staged BEGIN
   INSERT OR REPLACE INTO records SELECT * FROM new_records;
 END;
 """
-TABLES = ("new_entries", "new_topic_blocks", "new_keys", "stale_keys", "new_records", "new_marks")
 
 
 class Moved(Exception):
