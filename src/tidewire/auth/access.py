@@ -87,4 +87,4 @@ def not_granted(kind: Kind, topic: str | None) -> Forbidden:
 
 
 def expired() -> Unauthorized:
-    return Unauthorized("the token has expired", code="token_expired")
+    return Unauthorized("the token has expired; get a new one", code="token_expired")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ..errors import InvalidInput, Unauthorized
 from ..log.entries import Draft, NewRecord, Record
 from ..log.records import KICK, RECORDS, REVOCATION, Records
+from .access import expired
 from .grants import Grant
 
 # Seconds that a kick is kept.
@@ -121,7 +122,7 @@ def records_for(kind: str, grant: Grant, records: Records) -> Iterator[Record]:
 def refusal_of(grant: Grant, records: Records, now: float) -> Unauthorized | None:
     """Return why `grant` is refused at `now`, in seconds since 1970, or None: it ended or was revoked."""
     if grant.is_over(now):
-        return Unauthorized("the token has expired; get a new one", code="token_expired")
+        return expired()
     for record in records_for(REVOCATION, grant, records) if records.count(REVOCATION) else ():
         if record.until > now:
             return Unauthorized("the token was revoked; log in again", code="token_revoked")
