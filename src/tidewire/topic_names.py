@@ -4,7 +4,7 @@ Topics and patterns with parts that users chose.
     topic("users", name)            # users/ada
     pattern("users", name, REST)    # users/ada/**
 
-An f-string would let a user who is called `*` or `a/b` reach the topics of others.
+An f-string would let a user named `*` or `a/b` reach the topics of others.
 """
 
 from __future__ import annotations

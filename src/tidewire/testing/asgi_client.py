@@ -220,7 +220,7 @@ class Exchange(httpx2.AsyncByteStream):
             await app(scope, self._receive, self._send)
         finally:
             self._over = True
-            # Whoever waits is to see that this task is done.
+            # A waiting caller must see that this task is done.
             asyncio.get_running_loop().call_soon(lambda: start(self._notify()))
 
     async def _receive(self) -> Message:

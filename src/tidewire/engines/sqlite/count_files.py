@@ -2,8 +2,8 @@
 The files in which the nodes of a log keep their counts: <log>.nodes/<name>.counts.
 
 Rule 1: a node replaces its own file and never changes it. Other nodes see the old one or the new one.
-Rule 2: the file of a node without a lock is that of a dead node. Whoever removes it inherits from the
-        node. A node that leaves removes its own before it gives up its lock.
+Rule 2: the file of a node without a lock is that of a dead node. The node that removes it inherits
+        from the dead one. A node that leaves removes its own before it gives up its lock.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ The processes that have a log open, and how one tells the others that it has sto
 Rule 1: whether a process lives is known from its lock, never from a clock or a number: the kernel
         releases the lock when the process ends, and not while it is stopped.
 Rule 2: a lost ring loses nothing. Each process looks at the log by itself, if less often.
-Rule 3: locks belong to a process and not to its children. A forked child is no node.
+Rule 3: locks belong to a process and not to its children. A forked child is not a node.
 """
 
 from __future__ import annotations
@@ -272,7 +272,8 @@ class Nodes:
     @property
     def another_is_first(self) -> bool:
         """Whether another node has asked to commit first."""
-        if self._is_first or self.alone or not self._name:
+        # As of the last look at the folder: the ring after this commit is the next one.
+        if self._is_first or not (self._bells or self._robbed):
             return False
         if not lock(self._first):
             return True

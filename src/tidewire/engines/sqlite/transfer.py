@@ -94,7 +94,7 @@ class Export:
                     self._through, self._head, STEP, self._selector, self._lives
                 )
             self._through = max(through, self._through)
-            # A record belongs to this log: it is no event that another one could store.
+            # A record belongs to this log: it is not an event that another log could store.
             entries = [entry for entry in entries if entry.topic != RECORDS]
             self.count += len(entries)
             yield b"".join(map(as_line, entries))

@@ -108,7 +108,7 @@ class Watch:
 
 def version_of(path: str) -> bytes | None:
     """
-    Return what changes with each commit to the log at `path`, whoever makes it; None if it is not known.
+    Return what changes with each commit to the log at `path`, by any process; None if it is not known.
 
     It is the header of SQLite's shared memory. Reading it costs much less than asking SQLite.
     """
