@@ -68,6 +68,11 @@ class Terminal:
         for command, shown in commands(block):
             self._type(command, shown)
 
+    def paste(self, block: str) -> None:
+        """Paste a block of commands without `$` as a whole: the shell waits only for what they wait for."""
+        # A shell that is closed ends its jobs.
+        self._jobs.append(self._start(f"trap 'kill $(jobs -p)' EXIT\n{block}\nwait"))
+
     def expect_printed(self, shown: str) -> None:
         """Wait until the last command in the background has printed this."""
         self._wait(self._jobs[-1], f"[^…]*{pattern(shown)}[^…]*")
