@@ -10,6 +10,7 @@ from typing import Any
 
 from ..auth.access import Open, Permit
 from ..delivery.node import Node
+from ..delivery.step_budget import cost_of_body, cost_of_stream
 from ..errors import MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
@@ -155,11 +156,12 @@ class HubApp:
         receive: Receive,
         send: Send,
     ) -> Awaitable[None] | None:
+        node = await self._open()
+        await node.step_budget.take(cost_of_stream(scope["query_string"]))
         wanted = read_subscription(request, topic, self._settings.max_topics)
         permit = await self._permit(scope)
         permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
-            node = await self._open()
             address = self._admission.counted(address_in(scope))
             page = await node.history(wanted.selector, wanted.claim, wanted.limit, address)
             await reply.send_json(page)
@@ -212,6 +214,7 @@ class HubApp:
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
     async def _publish_json(self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes) -> Any:
+        await node.step_budget.take(cost_of_body(body))
         fields = read_json(body.removeprefix(BOM))
         limit = self._settings.max_event
         if not isinstance(fields, list):

@@ -142,8 +142,10 @@ class Ingestion:
             lines[0] = lines[0].removeprefix(BOM)
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
+            part = lines[first : first + limit]
+            await self._node.step_budget.take(len(part))
             self._check_grant()
-            batch, bad = self._batch(lines[first : first + limit])
+            batch, bad = self._batch(part)
             if batch.drafts:
                 await self._ahead.put(batch)
             if bad is not None:
