@@ -91,10 +91,11 @@ class MemoryEngine:
         self._keys.update(judgement.keys)
         for record in judgement.records.values():
             self.records.set(record)
-        if judgement.entries:
-            self._entries += judgement.entries
-            self._bytes += sum([entry.size for entry in judgement.entries])
-            self._sink.entries(judgement.entries)
+        if entries := judgement.entries:
+            self._entries += entries
+            for entry in entries:
+                self._bytes += entry.size
+            self._sink.entries(entries)
             self._trim()
 
     # -- what judging reads (Committed)
@@ -135,13 +136,14 @@ class MemoryEngine:
 
     def _trim(self) -> None:
         limits = self._settings
+        most, most_bytes = limits.retention_entries, limits.retention_bytes
         oldest = self._clock() - limits.retention_age
         floor = self._floor
-        for _ in range(min(TRIM_STEP, len(self._entries) - self._gone)):
+        count = len(self._entries) - self._gone
+        for kept in range(count, max(count - TRIM_STEP, 0), -1):
             entry = self._entries[self._gone]
-            more = self.head - self._floor
             # The newest entry stays whatever its size: its subscribers have not read it yet.
-            over = more >= limits.retention_entries or (more and self._bytes > limits.retention_bytes)
+            over = kept > most or (self._bytes > most_bytes and kept > 1)
             if entry is None or not (over or entry.time < oldest):
                 break
             self._forget(entry)

@@ -71,13 +71,11 @@ class PlainPublishes:
     def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
         """Start to store an event. Return None if it is refused; then nothing is stored."""
         topic, _, event, retry, *_ = plain.draft
-        # Asked for each publish: a grant ends or is revoked, and a key is removed.
-        grant = plain.grant()
-        if grant is None or not grant.may_publish(topic) or self._hub.node.bearers.refusal(grant):
-            return None
         try:
             node = self._hub.node
-            if node.bearers.refusal(grant) is not None:
+            # Asked for each publish: a grant ends or is revoked, and a key is removed.
+            grant = plain.grant()
+            if grant is None or not grant.may_publish(topic) or node.bearers.refusal(grant) is not None:
                 return None
             data = check_data(body, self._hub.settings.max_event)
             return node.submit([Draft(topic, data, event, retry)])

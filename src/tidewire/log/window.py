@@ -72,12 +72,13 @@ class Window:
             life, offset, self._head_check = entry.position
             assert offset == self.head + 1, "the log has no holes"
             self.head = offset
-            of_topic = by_topic.get(entry.topic)
-            if of_topic is None:
-                of_topic = by_topic[entry.topic] = []
-            of_topic.append(entry)
+            topic = entry.topic
+            if topic in by_topic:
+                by_topic[topic].append(entry)
+            else:
+                by_topic[topic] = [entry]
             self._bytes += entry.size
-            if entry.end or entry.topic == RECORDS:
+            if entry.end or topic == RECORDS:
                 records += self._set_record(entry)
             if life != self.lives[-1][0]:
                 self.lives.append((life, offset))
