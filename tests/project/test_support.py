@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from support.processes import Process, group_members
-from support.waiting import wait_until, wait_until_async
+from support.waiting import PATIENCE, wait_until, wait_until_async
+
+# A run of pytest with a worker: two interpreters that import all that the tests need.
+RUN = 2.5 * PATIENCE
 
 
 def python(program: str) -> Process:
@@ -103,7 +106,7 @@ def test_a_skip_is_red_in_ci_and_only_there(tmp_path: Path, ci: str, code: int, 
         "import pytest\npytest.skip('no browser', allow_module_level=True)"
     )
     with pytest_in(tmp_path, "-n", "1", "-rfEs", ci=ci) as run:
-        assert run.wait() == code
+        assert run.wait(RUN) == code
     assert summary in run.output
     assert run.output.count("no browser") >= 3
     assert ("in CI no test may be" in run.output) == bool(ci)
@@ -124,5 +127,5 @@ def test_programs_can_be_interrupted_in_a_run_that_ignores_it(tmp_path: Path) ->
     (tmp_path / "test_child.py").write_text(INTERRUPTS)
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     with pytest_in(tmp_path, before=ignoring) as run:
-        assert run.wait() == 0, run.output
+        assert run.wait(RUN) == 0, run.output
     assert "1 passed" in run.output
