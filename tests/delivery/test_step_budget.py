@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tidewire import Hub
-from tidewire.delivery.step_budget import BUDGET, QUERY_BYTES, StepBudget
+from tidewire.delivery.step_budget import BUDGET, QUERY_BYTES, budget_of_loop
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def request(hub: Hub, scope: dict[str, Any], body: bytes, steps: Steps) ->
     return status
 
 
-async def test_streams_with_many_patterns_are_opened_over_steps(hub: Hub) -> None:
+async def test_streams_with_many_patterns_are_opened_over_several_steps(hub: Hub) -> None:
     query = b"&".join(b"topic=some/*/name/%d" % number for number in range(100))
     steps = Steps()
     streams = [asyncio.ensure_future(request(hub, scope("GET", query), b"", steps)) for _ in range(100)]
@@ -123,7 +123,7 @@ async def test_large_ingests_are_spread_over_steps(hub: Hub) -> None:
 
 
 async def test_requests_that_fit_into_a_step_do_not_wait() -> None:
-    budget = StepBudget()
+    budget = budget_of_loop()
     for _ in range(BUDGET):
         taking = budget.take(1)
         with pytest.raises(StopIteration):
@@ -131,7 +131,7 @@ async def test_requests_that_fit_into_a_step_do_not_wait() -> None:
 
 
 async def test_requests_go_on_in_the_order_in_which_they_came() -> None:
-    budget, order = StepBudget(), []
+    budget, order = budget_of_loop(), []
 
     async def take(number: int) -> None:
         await budget.take(BUDGET if number % 3 == 0 else 1)
@@ -142,7 +142,7 @@ async def test_requests_go_on_in_the_order_in_which_they_came() -> None:
 
 
 async def test_a_request_that_is_cancelled_while_it_waits_costs_the_others_nothing() -> None:
-    budget = StepBudget()
+    budget = budget_of_loop()
     await budget.take(BUDGET)
     waiting = [asyncio.ensure_future(budget.take(BUDGET)) for _ in range(10)]
     last = asyncio.ensure_future(budget.take(1))

@@ -36,7 +36,6 @@ from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
 from .open_streams import OpenStream, describe
 from .rounds import Rounds
-from .step_budget import StepBudget
 from .stopping import drains_of_loop
 from .subscriber import END_TIMEOUT, Subscriber
 from .tally import Tally
@@ -83,7 +82,6 @@ class Node:
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
         self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
         self.bearers = Bearers(self.log, self._tasks, self._end_access)
-        self.step_budget = StepBudget()
         self.stopping = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent

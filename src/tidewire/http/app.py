@@ -10,7 +10,7 @@ from typing import Any
 
 from ..auth.access import Open, Permit
 from ..delivery.node import Node
-from ..delivery.step_budget import cost_of_body, cost_of_stream
+from ..delivery.step_budget import budget_of_loop, cost_of_body, cost_of_request
 from ..errors import MethodNotAllowed, NotFound, TidewireError
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
@@ -90,6 +90,7 @@ class HubApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Respond to a request. If the response is a stream, return what sends the rest of it."""
+        await budget_of_loop().take(cost_of_request(scope["query_string"]))
         reply = Reply(scope, send, self._cors.headers(None))
         try:
             request = Request(scope)
@@ -156,12 +157,11 @@ class HubApp:
         receive: Receive,
         send: Send,
     ) -> Awaitable[None] | None:
-        node = await self._open()
-        await node.step_budget.take(cost_of_stream(scope["query_string"]))
         wanted = read_subscription(request, topic, self._settings.max_topics)
         permit = await self._permit(scope)
         permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
+            node = await self._open()
             address = self._admission.counted(address_in(scope))
             page = await node.history(wanted.selector, wanted.claim, wanted.limit, address)
             await reply.send_json(page)
@@ -214,7 +214,7 @@ class HubApp:
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
     async def _publish_json(self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes) -> Any:
-        await node.step_budget.take(cost_of_body(body))
+        await budget_of_loop().take(cost_of_body(body))
         fields = read_json(body.removeprefix(BOM))
         limit = self._settings.max_event
         if not isinstance(fields, list):

@@ -19,6 +19,7 @@ import orjson
 
 from ..auth.access import Permit
 from ..delivery.node import Node
+from ..delivery.step_budget import budget_of_loop
 from ..delivery.tasks import start
 from ..errors import TidewireError, Timeout, TooLarge
 from ..log.drafts import check_key, draft_of, drafts_of
@@ -143,7 +144,7 @@ class Ingestion:
         limit = self._node.settings.max_batch
         for first in range(0, len(lines), limit):
             part = lines[first : first + limit]
-            await self._node.step_budget.take(len(part))
+            await budget_of_loop().take(len(part))
             self._check_grant()
             batch, bad = self._batch(part)
             if batch.drafts:

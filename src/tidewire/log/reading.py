@@ -22,8 +22,9 @@ from .turns import Account, Turns
 
 T = TypeVar("T")
 
-# Seconds that one step of a search for trimmed entries takes.
-SEARCH_STEP = 0.004
+# Seconds that one step of a search for trimmed entries takes. Several searches may each take one in the same
+# step of the event loop, and a publish waits for all of them.
+SEARCH_STEP = 0.001
 
 
 class Prepared(NamedTuple):
