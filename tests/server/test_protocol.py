@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,23 @@ def test_other_requests_are_served_by_uvicorn(serving: Serving) -> None:
         answers = list(responses(read_all(client)))
     assert answers == [(200, b"ok /a"), (200, b"b" * 100_000), (200, b"ok /c"), (200, b"ok /d")]
     assert serving.server.server_state.total_requests == 4
+
+
+@pytest.mark.parametrize("eager", [False, True] if sys.version_info >= (3, 12) else [False])
+def test_apps_that_answer_at_once(eager: bool) -> None:
+    """Under an eager task factory too, an app starts when the parser is done with what has come."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with Serving(app, loop="asyncio") as serving:
+        if eager:
+            loop = serving.server.servers[0].get_loop()
+            serving.call(loop.set_task_factory, asyncio.eager_task_factory)
+        with serving.connect() as client:
+            client.sendall(get("/a") + post(b"b") + get("/c", "Connection: close"))
+            assert list(responses(read_all(client))) == [(200, b"ok")] * 3
 
 
 def test_an_untested_uvicorn_is_portable(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:

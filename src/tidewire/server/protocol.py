@@ -13,6 +13,7 @@ Any program can use it: `uvicorn main:app --http tidewire.server.protocol:Stream
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import math
@@ -58,6 +59,12 @@ HEAD = object()  # `_awaited` while a head is awaited, which has no cycle yet
 def tested(version: str) -> bool:
     """Return whether the takeover was tested with this version of uvicorn."""
     return ".".join(version.split(".")[:2]) in TESTED_UVICORN
+
+
+async def in_next_step(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    """Run the app in the next step of the event loop."""
+    await asyncio.sleep(0)
+    await app(scope, receive, send)
 
 
 TAKEOVER = tested(uvicorn.__version__)
@@ -215,6 +222,12 @@ class StreamProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     # -- the request
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        # An eager task would run the app now, in the middle of the parser's work.
+        if self.loop.get_task_factory() is not None:
+            app = functools.partial(in_next_step, app)
+        super()._start_asgi_task(cycle, app)
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the app. uvicorn calls this, so the offer's `send` comes after that of all middleware."""
