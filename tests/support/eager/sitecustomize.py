@@ -8,9 +8,18 @@ import asyncio
 from typing import Any
 
 
-def factory(loop: Any, work: Any, **options: Any) -> Any:
-    # As `asyncio.eager_task_factory`, which refuses what uvloop gives it on Python 3.13.0.
-    return asyncio.Task(work, loop=loop, **{**options, "eager_start": True})
+class Factory:
+    """`asyncio.eager_task_factory`, which refuses what uvloop gives it on Python 3.13.0."""
+
+    # By these anyio knows it. The tasks of anyio's own groups cannot start eagerly.
+    __code__ = asyncio.eager_task_factory.__code__
+    __closure__ = asyncio.eager_task_factory.__closure__
+
+    def __call__(self, loop: Any, work: Any, **options: Any) -> Any:
+        return asyncio.Task(work, loop=loop, **{**options, "eager_start": True})
+
+
+factory = Factory()
 
 
 def eager(new_loop: Any) -> Any:
