@@ -27,6 +27,10 @@ WAYS = {
     "hypercorn": "hypercorn {app} --bind 127.0.0.1:{port}",
 }
 
+# hypercorn gives its workers no signal: on a newer Python their streams go on until the clients have left.
+HYPERCORN_CUTS = sys.version_info < (3, 12, 1)
+CUT_AT_STOP = [way for way in WAYS if way != "hypercorn" or HYPERCORN_CUTS]
+
 
 class Served(NamedTuple):
     """A hub that runs behind one of the servers."""
