@@ -13,8 +13,8 @@ import pytest
 
 from support.browsers import BROWSERS, browser_options
 
-# The engine contract is made of plain asserts: a failed one shows its values here.
-pytest.register_assert_rewrite("tidewire.testing")
+# They are made of plain asserts: a failed one shows its values.
+pytest.register_assert_rewrite("tidewire.testing", "support.client_scenarios")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,8 +1,7 @@
-"""What the tests of others' clients share: a server for each file, and a topic for each test."""
+"""What the tests of others' clients share: a server for each file."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +13,3 @@ from support.foreign_clients import Server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("clients")) as server:
         yield server
-
-
-@pytest.fixture
-def topic() -> str:
-    return uuid.uuid4().hex

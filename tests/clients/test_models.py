@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 import pytest
 
 from support.client_matrix import MODELS, Client
-from support.foreign_clients import TEXTS, Reader, Server
+from support.foreign_clients import (
+    TEXTS,
+    Kept,
+    Programs,
+    Results,
+    Server,
+    check_installed,
+    is_installed,
+    wait_each,
+)
 from support.waiting import wait_until
 
 DONE = ("message", "[DONE]")
@@ -87,64 +96,96 @@ DIALECTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("models")) as server:
-        yield server
+class Case(NamedTuple):
+    """A client, and whether the answer is a topic of a hub (`plain`) or a generator (`generated`)."""
+
+    client: Client
+    kind: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.client.id}-{self.kind}"
 
 
-class Answer:
-    """The answer that one client reads, from a topic of a hub (`plain`) or from a generator (`generated`)."""
+CASES = [Case(client, kind) for client in MODELS for kind in ("plain", "generated")]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
-    def __init__(self, server: Server, kind: str, client: Client) -> None:
+
+class Answers:
+    """The answers that all clients read at the same time."""
+
+    def __init__(self, server: Server, programs: Programs) -> None:
         self._server = server
-        self._topic = uuid.uuid4().hex
-        self._publish = server.publish if kind == "plain" else server.feed
-        self._end = server.end if kind == "plain" else server.end_feed
-        self.dialect = DIALECTS[client.package]
-        self.reader = Reader(client, "models", f"{server.url}/{kind}/{self._topic}")
+        self._topics = {case: uuid.uuid4().hex for case in CASES if is_installed(case.client)}
+        self._readers = {
+            case: programs.open(case.client, f"{server.url}/{case.kind}/{topic}")
+            for case, topic in self._topics.items()
+        }
 
-    def send(self, events: list[tuple[str, str]]) -> None:
-        for event, data in events:
-            self._publish(self._topic, data, event)
+    def send(self, part: Callable[[Dialect], list[tuple[str, str]]]) -> None:
+        for case, topic in self._topics.items():
+            publish = self._server.publish if case.kind == "plain" else self._server.feed
+            for event, data in part(DIALECTS[case.client.package]):
+                publish(topic, data, event)
+
+    def send_half(self) -> None:
+        self.send(lambda dialect: [*dialect.before, *dialect.texts[:3]])
+        wait_each(self._readers.values(), lambda reader: len(reader.texts()) == 3)
 
     def end(self) -> None:
-        self._end(self._topic)
+        for case, topic in self._topics.items():
+            (self._server.end if case.kind == "plain" else self._server.end_feed)(topic)
+
+    def taken(self) -> Results:
+        """Wait until each is over."""
+        wait_each(self._readers.values(), lambda reader: False)
+        return Results({case: Kept(reader, self._topics[case], []) for case, reader in self._readers.items()})
 
 
-@pytest.mark.parametrize("kind", ["plain", "generated"])
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    with Programs("models") as programs:
+        yield programs
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, programs: Programs) -> Results:
+    answers = Answers(server, programs)
+    answers.send_half()
+    server.stay_silent()
+    answers.send(lambda dialect: [*dialect.texts[3:], *dialect.after])
+    answers.end()
+    return answers.taken()
+
+
+@each_case
+def test_an_answer_with_silence_inside_is_read_exactly(whole: Results, case: Case) -> None:
+    assert whole[case].texts() == TEXTS
+    assert whole[case].over() == "end"
+
+
+@pytest.fixture(scope="module", params=[signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def half(request: pytest.FixtureRequest, server: Server, programs: Programs) -> Results:
+    answers = Answers(server, programs)
+    answers.send_half()
+    server.restart(request.param)
+    return answers.taken()
+
+
+@each_case
+def test_half_an_answer_is_an_error(half: Results, case: Case) -> None:
+    assert half[case].texts() == TEXTS[:3]
+    assert half[case].over() == "error"
+
+
 @pytest.mark.parametrize("client", MODELS, ids=lambda client: client.id)
-def test_an_answer_with_silence_inside_is_read_exactly(server: Server, client: Client, kind: str) -> None:
-    answer = Answer(server, kind, client)
-    with answer.reader as reader:
-        answer.send([*answer.dialect.before, *answer.dialect.texts[:3]])
-        wait_until(lambda: len(reader.texts()) == 3 or reader.is_over())
-        server.stay_silent()
-        answer.send([*answer.dialect.texts[3:], *answer.dialect.after])
-        answer.end()
-        assert reader.over() == "end", reader.output
-    assert reader.texts() == TEXTS
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-@pytest.mark.parametrize("kind", ["plain", "generated"])
-@pytest.mark.parametrize("client", MODELS, ids=lambda client: client.id)
-def test_half_an_answer_is_an_error(
-    request: pytest.FixtureRequest, server: Server, client: Client, kind: str, number: signal.Signals
+def test_a_position_that_cannot_be_continued_is_an_error(
+    server: Server, programs: Programs, client: Client
 ) -> None:
-    answer = Answer(server, kind, client)
-    with answer.reader as reader:
-        answer.send([*answer.dialect.before, *answer.dialect.texts[:3]])
-        wait_until(lambda: len(reader.texts()) == 3 or reader.is_over())
-        server.restart(number)
-        assert reader.over() == "error", reader.output
-    assert reader.texts() == TEXTS[:3]
-
-
-@pytest.mark.parametrize("client", MODELS, ids=lambda client: client.id)
-def test_a_position_that_cannot_be_continued_is_an_error(server: Server, client: Client) -> None:
+    check_installed(client)
     url = f"{server.url}/plain/{uuid.uuid4().hex}?last_event_id=AAAAAA.5&path="
-    with Reader(client, "models", url) as reader:
-        assert reader.over() == "error"
+    reader = programs.open(client, url)
+    wait_until(reader.is_over)
+    assert reader.over() == "error"
     (last,) = reader.lines()
     assert "410" in last["why"]

@@ -2,62 +2,72 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.browser_pages import wait_until
 from support.client_matrix import BOTH, DATASTAR, FETCH, PAGES, Client
-from support.client_scenarios import Open, meet_a_gap, read_to_its_end, survive_two_restarts
+from support.client_scenarios import (
+    Case,
+    ToTheEnd,
+    has_all_of_fifteen,
+    meet_a_gap,
+    read_to_the_end,
+    survive_two_restarts,
+    was_read_to_the_end,
+    was_told_of_the_gap,
+)
 from support.documents import blocks
-from support.foreign_clients import OpenPage, Server
-from support.waiting import wait_until
+from support.foreign_clients import OpenPage, Results, Server, check_installed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-
-def id_of(value: object) -> str:
-    return value.id if isinstance(value, Client) else str(value)
-
-
-each_client = pytest.mark.parametrize("client", PAGES, ids=id_of)
-each_stream = pytest.mark.parametrize("stream", BOTH)
-
-
-def opener(browser: Browser, server: Server, client: Client) -> Open:
-    return partial(OpenPage, browser, server, client)
-
-
-@each_stream
-@each_client
-def test_a_stream_is_read_exactly_to_its_end(
-    browser: Browser, server: Server, client: Client, topic: str, stream: str
-) -> None:
-    read_to_its_end(server, client, topic, stream, opener(browser, server, client))
-
-
+CASES = [Case(client, stream) for client in PAGES for stream in BOTH]
 # Datastar drops the hub's events, and so cannot know of a gap.
-@pytest.mark.parametrize("client", [one for one in PAGES if one.package != DATASTAR], ids=id_of)
-def test_a_gap_is_told(browser: Browser, server: Server, client: Client, topic: str) -> None:
-    meet_a_gap(server, client, topic, "normal", opener(browser, server, client))
+TOLD = [case for case in CASES if case.stream == "normal" and case.client.package != DATASTAR]
+RESUMING = [case for case in CASES if case.stream in case.client.resumes]
+
+
+@pytest.fixture(scope="module")
+def read(browser: Browser, server: Server) -> ToTheEnd:
+    return read_to_the_end(server, CASES, partial(OpenPage, browser, server))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_stream_is_read_exactly_to_its_end(read: ToTheEnd, case: Case) -> None:
+    was_read_to_the_end(read, case)
+
+
+@pytest.fixture(scope="module")
+def gaps(browser: Browser, server: Server) -> Results:
+    return meet_a_gap(server, TOLD, partial(OpenPage, browser, server))
+
+
+@pytest.mark.parametrize("case", TOLD, ids=lambda case: case.id)
+def test_a_gap_is_told(gaps: Results, case: Case) -> None:
+    was_told_of_the_gap(gaps, case)
+
+
+@pytest.fixture(scope="module")
+def resumed(browser: Browser, server: Server) -> Results:
+    return survive_two_restarts(server, RESUMING, partial(OpenPage, browser, server))
+
+
+@pytest.mark.parametrize("case", RESUMING, ids=lambda case: case.id)
+def test_all_events_over_two_restarts(resumed: Results, case: Case) -> None:
+    has_all_of_fifteen(resumed, case)
 
 
 @pytest.mark.parametrize(
-    ("client", "stream"),
-    [(client, stream) for client in PAGES for stream in client.resumes],
-    ids=id_of,
+    "client", [client for client in PAGES if client.at_end == "asks"], ids=lambda client: client.id
 )
-def test_all_events_over_two_restarts(
-    browser: Browser, server: Server, client: Client, topic: str, stream: str
-) -> None:
-    survive_two_restarts(server, client, topic, stream, opener(browser, server, client))
-
-
-@pytest.mark.parametrize("client", [client for client in PAGES if client.at_end == "asks"], ids=id_of)
-def test_set_as_the_docs_say_it_stops_at_the_end(
-    browser: Browser, server: Server, client: Client, topic: str
-) -> None:
+def test_set_as_the_docs_say_it_stops_at_the_end(browser: Browser, server: Server, client: Client) -> None:
+    check_installed(client)
+    topic = uuid.uuid4().hex
     url = f"/hub/events/{topic}"
     with OpenPage(browser, server, client, url, set=True) as page:
         if client.package == FETCH:
@@ -65,5 +75,5 @@ def test_set_as_the_docs_say_it_stops_at_the_end(
             page.run(block.text.replace("/events/news", url).replace("console.log(", "record("))
         wait_until(lambda: page.hubs("hub.position"))
         server.end(topic)
-        page.over()
+        wait_until(page.is_over)
         assert page.hubs("hub.end") == [{"topic": topic, "reason": "ended"}]

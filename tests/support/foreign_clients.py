@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
+import pytest
+
+from support import browser_pages
 from support.client_matrix import Client
 from support.nodejs import CLIENTS, node, node_clients
 from support.ports import free_port
 from support.processes import Process
-from support.waiting import wait_until
 from support.ways import APPS, Answer, Listener, Served
 
 if TYPE_CHECKING:
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 # Characters at which some decoders split lines though the standard does not, and one of four bytes.
 TEXTS = ["The", " moon\u2028", " pulls\u2029", " the\x85", " sea \U0001f30a", "\nand lets go."]
+
+# Seconds without an event: longer than the hub's heartbeat by default.
+SILENCE = 20.0
 
 
 class Server:
@@ -85,16 +93,17 @@ class Server:
     def end_feed(self, topic: str) -> None:
         self.ask("POST", f"/feed/{topic}", "null")
 
-    def stay_silent(self, heartbeats: int = 2) -> None:
-        """Return when this many heartbeats have gone to each stream that was open and silent."""
+    def stay_silent(self) -> None:
+        """Return after 20 s, in which each stream that is open and silent gets heartbeats."""
+        over = time.monotonic() + SILENCE
         with Listener(self.port, "/hub/events/silence") as listener:
-            for _ in range(heartbeats + 1):  # the greeting is a comment too
+            while time.monotonic() < over:
                 listener.wait_comment()
 
-    def requests(self, topic: str, status: int) -> int:
-        """How many requests for the stream of a topic have been answered with this status."""
-        lines = self.process.output.splitlines()
-        return sum(f"/{topic}" in line and f'1.1" {status}' in line and "GET" in line for line in lines)
+    def answers(self, topic: str) -> list[int]:
+        """Return the status of each answer to a request for the stream of a topic."""
+        found = re.findall(rf'"GET [^"]*/{topic}[^"]* HTTP/1.1" (\d+)', self.process.output)
+        return [int(status) for status in found]
 
 
 class Lines:
@@ -107,6 +116,13 @@ class Lines:
         """Return type and data of each event. Data that is not JSON fails: an empty message for instance."""
         lines = [line for line in self.lines() if "data" in line]
         return [(line["event"] or "message", json.loads(line["data"])) for line in lines]
+
+    def types(self) -> list[str]:
+        """Return the type of each event, whatever its data is."""
+        return [line["event"] or "message" for line in self.lines() if "data" in line]
+
+    def count_own(self) -> int:
+        return sum(not kind.startswith("hub.") for kind in self.types())
 
     def own(self) -> list[Any]:
         """Return the data of the publisher's events."""
@@ -123,34 +139,123 @@ class Lines:
     def is_over(self) -> bool:
         return any("over" in line for line in self.lines())
 
-    def wait_own(self, count: int) -> None:
-        """Return when there are this many events of the publisher, or there will be no more."""
-        wait_until(lambda: len(self.own()) >= count or self.is_over())
-
     def over(self) -> str:
-        """Return `end` or `error` when the client has stopped."""
-        wait_until(self.is_over)
+        """Return `end` or `error`, when the client has stopped."""
         (over,) = [line["over"] for line in self.lines() if "over" in line]
         return str(over)
 
+    def __enter__(self) -> Self:
+        return self
 
-class Reader(Process, Lines):
-    """A program that reads with one client, and prints what it gets."""
+    def __exit__(self, *_: object) -> None: ...
 
-    def __init__(self, client: Client, program: str, url: str) -> None:
+
+def wait_each(readers: Iterable[Lines], enough: Callable[[Lines], object]) -> None:
+    """
+    Return when each reader has read enough or is over.
+
+    Or when patience is over: the test that then finds too little says which reader it was.
+    """
+    waiting = [*readers]
+    with suppress(AssertionError):
+        browser_pages.wait_until(lambda: all(enough(reader) or reader.is_over() for reader in waiting))
+
+
+class Kept(Lines):
+    """What a reader of a topic had read at one moment, and the status of each answer that it had got."""
+
+    def __init__(self, reader: Lines, topic: str, answers: list[int]) -> None:
+        self._lines = [*reader.lines()]
+        self.topic = topic
+        self.answers = answers
+
+    def lines(self) -> list[dict[str, Any]]:
+        return self._lines
+
+
+class Program(Process):
+    """A program that reads streams with one client, all at the same time, and prints what it gets."""
+
+    def __init__(self, client: Client, program: str) -> None:
         if client.kind == "node":
-            node_clients()
             argv = [node(), CLIENTS / "programs" / f"{program}.mjs"]
         else:
             argv = [Path(sys.executable), CLIENTS / "programs" / f"{program}.py"]
-        super().__init__([*argv, client.package, url])
+        super().__init__([*argv, client.package], stdin=True)
+        self._read_lines: list[list[dict[str, Any]]] = []
+        self._taken = 0
+
+    def open(self, url: str) -> Reader:
+        self._read_lines.append([])
+        self.send_line(url)
+        return Reader(self, len(self._read_lines) - 1)
+
+    def lines(self, number: int) -> list[dict[str, Any]]:
+        """Return what has come from the URL of this number."""
+        for line in self._lines[self._taken :]:
+            self._taken += 1
+            if line.startswith("{"):
+                read = json.loads(line)
+                self._read_lines[read.pop("number")].append(read)
+        return self._read_lines[number]
+
+
+class Reader(Lines):
+    """One stream of a program."""
+
+    def __init__(self, program: Program, number: int) -> None:
+        self._program = program
+        self._number = number
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.output.split("\n") if line.startswith("{")]
+        return self._program.lines(self._number)
 
     def is_over(self) -> bool:
-        assert self.returncode in (None, 0), self.output
-        return super().is_over()
+        return self._program.returncode is not None or super().is_over()
+
+
+class Programs:
+    """The programs of one name: each starts when its client opens a first stream."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stack = ExitStack()
+        self._started: dict[Client, Program] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def open(self, client: Client, url: str) -> Reader:
+        if client not in self._started:
+            self._started[client] = self._stack.enter_context(Program(client, self._name))
+        return self._started[client].open(url)
+
+
+def check_installed(client: Client) -> None:
+    """Skip the calling test if its client is not installed."""
+    if client.kind != "python":
+        node_clients()
+    if client.kind == "node":
+        node()
+
+
+def is_installed(client: Client) -> bool:
+    try:
+        check_installed(client)
+    except pytest.skip.Exception:
+        return False
+    return True
+
+
+class Results(dict[Any, Kept]):
+    """What each case has read. One whose client is not installed skips the test that asks for it."""
+
+    def __missing__(self, case: Any) -> Kept:
+        check_installed(case.client)
+        raise KeyError(case)
 
 
 class OpenPage(Lines):
@@ -159,14 +264,10 @@ class OpenPage(Lines):
     def __init__(
         self, browser: Browser, server: Server, client: Client, url: str, *, set: bool = False
     ) -> None:
-        node_clients()
         self._page = browser.new_page()
         name = client.package.rpartition("/")[2]
         query = urlencode({"url": url, **({"set": "yes"} if set else {})})
         self._page.goto(f"{server.url}/pages/{name}.html?{query}")
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._page.close()

@@ -42,8 +42,9 @@ class Process:
             assert server.stop() == 0
 
     stdout and stderr are one stream, kept in `output`. `env` is added to this process's environment (without
-    its TIDEWIRE_* variables); the value None removes a name. At the end of the `with` block the process is
-    stopped if it still runs, and the block fails if a process that it started outlives it.
+    its TIDEWIRE_* variables); the value None removes a name. `stdin=True` is for `send_line`. At the end of
+    the `with` block the process is stopped if it still runs, and the block fails if a process that it started
+    outlives it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Process:
         *,
         env: Mapping[str, str | None] | None = None,
         cwd: str | Path | None = None,
+        stdin: bool = False,
     ) -> None:
         self.argv = [str(word) for word in argv]
         self._lines: list[str] = []
@@ -64,7 +66,7 @@ class Process:
             self.argv,
             cwd=cwd,
             env=_environment({"TIDEWIRE_ENGINE": f"sqlite:///{self._data}/tidewire.db", **(env or {})}),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -115,6 +117,11 @@ class Process:
                 raise AssertionError(f"no {what} ({state}): {self._describe()}")
             time.sleep(POLL)
 
+    def send_line(self, line: str) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(f"{line}\n")
+        self._popen.stdin.flush()
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, but not to those it started."""
         self._popen.send_signal(number)
@@ -141,6 +148,9 @@ class Process:
                 os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait(PATIENCE)
         self._reader.join(LAST_WORDS)
+        if self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()
 
     def _left(self) -> list[int]:
         """Return its processes that still run. Once there are none, the group's number may be reused."""

@@ -1,11 +1,12 @@
 // SDKs of models for Node: what models.py is for Python.
 
+import { createInterface } from "node:readline";
+
 const QUESTION = "Why is there a tide?";
 const messages = [{ role: "user", content: QUESTION }];
-const show = (line) => console.log(JSON.stringify(line));
 
 const sdks = {
-  async openai(baseURL) {
+  async openai(baseURL, show) {
     const { OpenAI } = await import("openai");
     const client = new OpenAI({ baseURL, apiKey: "key", maxRetries: 0 });
     for await (const chunk of await client.chat.completions.create({ model: "m", messages, stream: true })) {
@@ -13,7 +14,7 @@ const sdks = {
     }
   },
 
-  async "@anthropic-ai/sdk"(baseURL) {
+  async "@anthropic-ai/sdk"(baseURL, show) {
     const { Anthropic } = await import("@anthropic-ai/sdk");
     const client = new Anthropic({ baseURL, apiKey: "key", maxRetries: 0 });
     const stream = client.messages.stream({ model: "m", max_tokens: 100, messages });
@@ -21,7 +22,7 @@ const sdks = {
     await stream.finalMessage();
   },
 
-  async ai(url) {
+  async ai(url, show) {
     const { DefaultChatTransport } = await import("ai");
     const transport = new DefaultChatTransport({ api: `${url}/chat` });
     const stream = await transport.sendMessages({
@@ -34,7 +35,7 @@ const sdks = {
     }
   },
 
-  async "@ag-ui/client"(url) {
+  async "@ag-ui/client"(url, show) {
     const { HttpAgent } = await import("@ag-ui/client");
     const agent = new HttpAgent({ url: `${url}/agent` });
     agent.addMessage({ id: "1", role: "user", content: QUESTION });
@@ -45,10 +46,17 @@ const sdks = {
   },
 };
 
-try {
-  await sdks[process.argv[2]](process.argv[3]);
-  show({ over: "end", why: "" });
-} catch (error) {
-  show({ over: "error", why: `${error.name}: ${error.message} ${error.status ?? ""}` });
+// @ag-ui/client rejects a promise of its own too, which nobody can catch.
+process.on("unhandledRejection", () => {});
+
+let count = 0;
+
+for await (const url of createInterface({ input: process.stdin })) {
+  const number = count++;
+  const show = (line) => console.log(JSON.stringify({ number, ...line }));
+  sdks[process.argv[2]](url, show).then(
+    () => show({ over: "end", why: "" }),
+    (error) => show({ over: "error", why: `${error.name}: ${error.message} ${error.status ?? ""}` }),
+  );
 }
 process.exit(0);

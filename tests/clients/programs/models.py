@@ -1,20 +1,20 @@
 """
-SDKs of models for Python: `models.py NAME URL` asks a question and prints the answer.
+SDKs of models for Python: `models.py NAME` asks each URL a question, and prints the answers.
 
-Each line is a JSON object: {"data"} is a piece of text, and the last line is as that of streams.py.
+Each line is a JSON object: {"data"} is a piece of text, and the rest is as in streams.py.
 """
 
 import json
 import sys
+from threading import Lock, Thread
 
 QUESTION = [{"role": "user", "content": "Why is there a tide?"}]
 
 
-def show(**line):
-    print(json.dumps(line), flush=True)
+one_line = Lock()
 
 
-def openai(url):
+def openai(url, show):
     from openai import OpenAI
 
     client = OpenAI(base_url=url, api_key="key", max_retries=0)
@@ -22,7 +22,7 @@ def openai(url):
         show(data=chunk.choices[0].delta.content)
 
 
-def anthropic(url):
+def anthropic(url, show):
     from anthropic import Anthropic
 
     client = Anthropic(base_url=url, api_key="key", max_retries=0)
@@ -33,9 +33,19 @@ def anthropic(url):
 
 SDKS = {"openai": openai, "anthropic": anthropic}
 
-if __name__ == "__main__":
+
+def follow(number, url):
+    def show(**line):
+        with one_line:
+            print(json.dumps({"number": number, **line}), flush=True)
+
     try:
-        SDKS[sys.argv[1]](sys.argv[2])
+        SDKS[sys.argv[1]](url, show)
         show(over="end", why="")
     except Exception as error:
         show(over="error", why=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    for number, url in enumerate(sys.stdin):
+        Thread(target=follow, args=(number, url.strip()), daemon=True).start()

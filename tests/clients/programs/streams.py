@@ -1,20 +1,22 @@
 """
-SSE clients of others for Python: `streams.py NAME URL` reads a stream and prints what it gets.
+SSE clients of others for Python: `streams.py NAME` reads streams and prints what it gets.
 
-Each line is a JSON object: {"event", "id", "data"} is what the client gave its program, and {"over", "why"}
-is the last line: `end` if the reading ended as if all had been read, else `error`.
+Each line of its stdin is the URL of a stream. They are read at the same time, each in a thread of its own.
+
+Each line that it prints is a JSON object: {"event", "id", "data"} is what the client gave its program, and
+{"over", "why"} is the last line: `end` if the reading ended as if all had been read, else `error`. "number"
+says which URL it was, from 0.
 """
 
 import asyncio
 import json
 import sys
+from threading import Lock, Thread
+
+one_line = Lock()
 
 
-def show(**line):
-    print(json.dumps(line), flush=True)
-
-
-def httpx_sse(url):
+def httpx_sse(url, show):
     import httpx
     from httpx_sse import connect_sse
 
@@ -24,7 +26,7 @@ def httpx_sse(url):
             show(event=event.event, id=event.id, data=event.data)
 
 
-def httpx2(url):
+def httpx2(url, show):
     import httpx2
 
     with httpx2.Client(timeout=None) as client, client.sse(url) as source:
@@ -33,7 +35,7 @@ def httpx2(url):
             show(event=event.event, id=event.id, data=event.data)
 
 
-def sseclient_py(url):
+def sseclient_py(url, show):
     import urllib3
     from sseclient import SSEClient
 
@@ -47,7 +49,7 @@ def sseclient_py(url):
         show(event=event.event, id=event.id, data=event.data)
 
 
-def aiohttp_sse_client(url):
+def aiohttp_sse_client(url, show):
     from aiohttp_sse_client.client import EventSource
 
     async def read():
@@ -58,7 +60,7 @@ def aiohttp_sse_client(url):
     asyncio.run(read())
 
 
-def ld_eventsource(url):
+def ld_eventsource(url, show):
     from ld_eventsource import SSEClient
     from ld_eventsource.config import ErrorStrategy
     from ld_eventsource.errors import HTTPContentTypeError, HTTPStatusError
@@ -72,7 +74,7 @@ def ld_eventsource(url):
             show(event=event.event, id=event.last_event_id, data=event.data)
 
 
-def langgraph_sdk(url):
+def langgraph_sdk(url, show):
     from langgraph_sdk import get_sync_client
 
     base, _, path = url.partition("/hub")
@@ -89,9 +91,19 @@ READERS = {
     "langgraph-sdk": langgraph_sdk,
 }
 
-if __name__ == "__main__":
+
+def follow(number, url):
+    def show(**line):
+        with one_line:
+            print(json.dumps({"number": number, **line}), flush=True)
+
     try:
-        READERS[sys.argv[1]](sys.argv[2])
+        READERS[sys.argv[1]](url, show)
         show(over="end", why="")
     except Exception as error:
         show(over="error", why=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    for number, url in enumerate(sys.stdin):
+        Thread(target=follow, args=(number, url.strip()), daemon=True).start()
