@@ -22,7 +22,14 @@ from tidewire.settings import Settings
 
 HEARTBEAT = 1.0
 
-hub = Hub(os.environ["CLIENTS_LOG"], heartbeat=HEARTBEAT, retry=0.5, **json.loads(os.environ["HUB_OPTIONS"]))
+# A short drain: it is the time over which clients come back after a stop.
+hub = Hub(
+    os.environ["CLIENTS_LOG"],
+    heartbeat=HEARTBEAT,
+    retry=0.5,
+    drain=1.0,
+    **json.loads(os.environ["HUB_OPTIONS"]),
+)
 fed = defaultdict(asyncio.Queue)
 
 
