@@ -182,7 +182,7 @@ def test_only_an_unclean_stop_makes_a_start_check_the_file(path: Path, tmp_path:
 def test_what_a_clean_stop_leaves(path: Path) -> None:
     write_log(path, ["a"] * 3000, "x" * 100)
     assert sorted(os.listdir(path.parent)) == ["log.db", "log.db.lock", "log.db.nodes"]
-    assert sorted(os.listdir(f"{path}.nodes")) == ["door", "first"]
+    assert sorted(os.listdir(f"{path}.nodes")) == ["door", "line"]
     assert rows(path, "SELECT count(*), min(offset), max(offset) FROM entries") == [(3000, 1, 3000)]
 
 

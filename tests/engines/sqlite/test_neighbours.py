@@ -6,20 +6,21 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.log_workers import log_workers
+from support.log_workers import LogWorker, log_workers
 from support.sqlite_log import Log, write_log
 from support.waiting import PATIENCE, wait_until, wait_until_async
-from tidewire.engines.sqlite import lookout, writer
+from tidewire.engines.sqlite import lookout, waiting_line
 from tidewire.engines.sqlite.following import LOOK, LOOK_BYTES, news_after
 from tidewire.engines.sqlite.log_file import LogFile
-from tidewire.engines.sqlite.nodes import Nodes
 from tidewire.engines.sqlite.staging import Moved
-from tidewire.errors import Unavailable
+from tidewire.engines.sqlite.waiting_line import PLACE, WaitingLine
+from tidewire.errors import TopicEnded, Unavailable
 from tidewire.log.entries import Draft
 from tidewire.settings import Settings
 
@@ -198,48 +199,210 @@ async def test_a_process_that_always_comes_too_late_says_so(
         assert await log.fill("a")
 
 
-# -- who commits first
-
-
-async def test_a_process_that_came_too_late_asks_to_be_first(
+async def test_a_process_that_comes_too_late_has_one_deadline(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, late = LogFile.commit, []
+    commit, deadlines = LogFile.commit, []
 
     def moved_once(log: LogFile, *values: Any) -> Any:
-        if not late:
-            late.append(log.nodes._is_first)
+        deadlines.append(values[-1])
+        if len(deadlines) == 1:
             raise Moved
-        late.append(log.nodes._is_first)
         return commit(log, *values)
 
     async with Log(path) as log:
         monkeypatch.setattr(LogFile, "commit", moved_once)
         await log.fill("a")
-        assert late == [False, True]
-        assert not log.engine._file.nodes._is_first
+    assert len(deadlines) == 2
+    assert deadlines[0] == deadlines[1]
 
 
-async def test_others_go_first_but_not_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [True, True, True, False]
-    monkeypatch.setattr(writer, "POLITE", PATIENCE)
-    async with Log(path) as log:
-        monkeypatch.setattr(Nodes, "another_is_first", property(lambda nodes: answers.pop(0)))
-        await log.fill("a")
-        assert answers == []
-        # One that is stopped asks forever.
-        monkeypatch.setattr(writer, "POLITE", 0.01)
-        monkeypatch.setattr(Nodes, "another_is_first", property(lambda nodes: True))
-        await log.fill("ab")
+# -- commits after what another process has stored
 
 
-def test_only_one_process_is_first(path: Path) -> None:
+SETTINGS = Settings()
+
+
+def stored(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute(query).fetchall()
+
+
+def offsets_of(result: Any) -> list[int]:
+    return [receipt.position.offset for receipt in result]
+
+
+@contextlib.contextmanager
+def beside_another(path: Path, **settings: Any) -> Iterator[tuple[LogFile, LogWorker]]:
+    """Give a log file that looks at nothing by itself, and a process with a hub on it."""
     one = LogFile(os.fspath(path))
-    with log_workers(path, 1) as (two,):
-        assert not one.nodes.another_is_first
-        one.nodes.ask_to_be_first()
-        assert not one.nodes.another_is_first
-        two.ask("publish", "t", ["it waits, but not for long"])
-        one.nodes.let_others()
-        assert not one.nodes.another_is_first
+    one.commit([[Draft("t", "first")]], None, SETTINGS)
+    with log_workers(path, 1, **settings) as (two,):
+        yield one, two
     one.close()
+
+
+@pytest.mark.parametrize("topic", ["t", "new"], ids=["rows alone", "staged"])
+def test_a_batch_is_stored_after_what_another_process_has_stored(path: Path, topic: str) -> None:
+    with beside_another(path) as (one, two):
+        two.ask("publish", "u", ["a", "b"])
+        entries, (receipts, more) = one.commit(
+            [[Draft(topic, "c"), Draft(topic, "d")], [Draft("t", "e")]], None, SETTINGS
+        )
+        assert (entries, one.is_behind) == ([], True)
+        assert (offsets_of(receipts), offsets_of(more)) == ([4, 5], [6])
+        news = one.catch_up()
+        assert news
+        assert [entry.data for entry in news.entries] == ["a", "b", "c", "d", "e"]
+        assert not one.is_behind
+        entries, _ = one.commit([[Draft("t", "f")]], None, SETTINGS)
+        assert [entry.offset for entry in entries] == [7]
+        sizes = stored(path, "SELECT size, bytes, time FROM entries ORDER BY offset")
+        assert [total for _, total, _ in sizes] == [sum(size for size, *_ in sizes[:n]) for n in range(1, 8)]
+        assert sizes == sorted(sizes, key=lambda row: row[2])
+
+
+def test_what_another_process_does_to_the_same_topics_is_judged_first(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        two.ask("end", "u")
+        with pytest.raises(Moved):
+            one.commit([[Draft("t", "x")]], None, SETTINGS)
+        with pytest.raises(Moved):
+            one.commit([[Draft("u", "x")]], None, SETTINGS)
+        one.catch_up()
+        _, (refused,) = one.commit([[Draft("u", "x")]], None, SETTINGS)
+        assert isinstance(refused, TopicEnded)
+        two.ask("publish", "t", ["x"])
+        with pytest.raises(Moved):
+            one.commit([[Draft("t", end=True)]], None, SETTINGS)
+
+
+def test_a_key_that_another_process_has_just_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with beside_another(path) as (one, two):
+        ((first, _),) = [two.ask("publish", "t", ["x"], "key")]
+        with monkeypatch.context() as patch:
+            # It was used between the judgement and the statement.
+            patch.setattr(LogFile, "_held_keys", lambda log, batches: {})
+            with pytest.raises(Moved):
+                one.commit([[Draft("t", "x", key="key")]], None, SETTINGS)
+        with pytest.raises(Moved):
+            one.commit([[Draft("t", "x", key="key")]], None, SETTINGS)
+        one.catch_up()
+        _, ((receipt,),) = one.commit([[Draft("t", "x", key="key")]], None, SETTINGS)
+        assert (str(receipt.position), receipt.duplicate) == (first, True)
+
+
+def test_a_key_and_its_repeat_get_the_same_later_offset(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        two.ask("publish", "t", ["a"], "other")
+        draft = Draft("t", "x", key="key")
+        _, (first, again) = one.commit([[draft], [draft]], None, SETTINGS)
+        assert offsets_of(first) == offsets_of(again) == [3]
+        assert two.ask("publish", "t", ["x"], "key") == [str(first[0].position), True]
+        one.catch_up()
+        assert one.keys_held == 2
+
+
+def test_a_batch_that_another_process_moves_into_the_next_block(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        for wait in (1000, 1010):
+            two.ask("batch", "u", ["x"] * (wait - one.head))
+            one.catch_up()
+        two.ask("batch", "u", ["x"] * 20)
+        with pytest.raises(Moved):
+            one.commit([[Draft("t", "rows alone")]], None, SETTINGS)
+        one.commit([[Draft("t", "staged"), Draft("new", "staged")]], None, SETTINGS)
+        one.catch_up()
+        one.commit([[Draft("t", "later")]], None, SETTINGS)
+    found = stored(path, "SELECT DISTINCT offset >> 10, topic FROM entries ORDER BY 1, 2")
+    assert found == stored(path, "SELECT block, topic FROM topic_blocks ORDER BY 1, 2")
+
+
+def test_a_batch_that_was_judged_long_ago(path: Path) -> None:
+    with beside_another(path, retention_entries=5) as (one, two):
+        trim = one.plan_trim(Settings(retention_entries=1), 10)
+        two.ask("batch", "u", ["x"] * 500)
+        wait_until(lambda: stored(path, "SELECT count(*) FROM entries") == [(5,)])
+        for late in (trim, None):
+            with pytest.raises(Moved):
+                one.commit([[Draft("t", "x")]], late, SETTINGS)
+        with pytest.raises(Moved):
+            one.commit([[Draft("new", "x")]], None, SETTINGS)
+        news = one.catch_up()
+        assert news
+        assert news.lost
+        entries, _ = one.commit([[Draft("new", "x")]], None, SETTINGS)
+        assert [entry.offset for entry in entries] == [502]
+
+
+# -- who commits first
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[WaitingLine]:
+    descriptor = os.open(tmp_path / "line", os.O_RDWR | os.O_CREAT)
+    yield WaitingLine(descriptor)
+    os.close(descriptor)
+
+
+def wait_at(line: WaitingLine, place: int, ticket: int) -> None:
+    """Wait in the line as another process."""
+    os.pwrite(line.descriptor, PLACE.pack(ticket), place * PLACE.size)
+
+
+def test_the_process_whose_last_commit_is_longest_ago_is_first(line: WaitingLine) -> None:
+    line.enter()
+    assert not line.another_is_first
+    wait_at(line, 5, time.monotonic_ns() + 10**12)
+    assert not line.another_is_first
+    wait_at(line, 63, 1)
+    assert line.another_is_first
+    wait_at(line, 63, 0)
+    assert not line.another_is_first
+
+
+def test_a_process_that_does_not_come_is_waited_for_once(line: WaitingLine) -> None:
+    wait_at(line, 5, 1)
+    line.enter()
+    line.wait()
+    line.leave(committed=False)
+    assert line.another_is_first, "this one has not overtaken it"
+    line.leave(committed=True)
+    assert not line.another_is_first
+    wait_at(line, 5, 2)
+    assert line.another_is_first, "it has committed, and waits again"
+
+
+def test_a_process_that_dies_in_the_line_leaves_its_place(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        wait_until(lambda: not one.nodes.alone)
+        line = one.nodes.line
+        assert line
+        two.kill()
+        wait_at(line, 1, 1)
+        with log_workers(path, 1):
+            assert not line.another_is_first
+
+
+def test_others_go_first_but_not_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with beside_another(path) as (one, _):
+        wait_until(lambda: not one.nodes.alone)
+        line = one.nodes.line
+        assert line
+        wait_at(line, 9, 1)
+        looks = []
+
+        def counted() -> None:
+            looks.append(line.another_is_first)
+            if len(looks) == 3:
+                wait_at(line, 9, 0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(waiting_line, "POLITE", PATIENCE)
+            patch.setattr(waiting_line, "pause", counted)
+            one.commit([[Draft("t", "x")]], None, SETTINGS)
+        assert looks == [True, True, True]
+        # One that is stopped waits forever.
+        wait_at(line, 9, 2)
+        one.commit([[Draft("t", "x")]], None, SETTINGS)
+        assert not line.another_is_first

@@ -100,6 +100,19 @@ def test_an_ended_topic_has_ended_in_all_of_them(path: Path) -> None:
         wait_until(lambda: two.ask("seen", "t")["last"] == first)
 
 
+def test_nothing_is_stored_after_the_end_of_its_topic(path: Path) -> None:
+    with log_workers(path, 3) as workers:
+        for topic in numbers(5, "t/"):
+            at_once(workers, ("publish", topic, numbers(30)), ("publish", topic, numbers(30)), ("end", topic))
+    db = sqlite3.connect(path)
+    late = db.execute(
+        "SELECT * FROM entries AS late JOIN entries AS an_end USING (topic)"
+        " WHERE an_end.is_end AND late.offset > an_end.offset"
+    ).fetchall()
+    db.close()
+    assert late == []
+
+
 def test_an_acknowledged_position_can_be_resumed_from_in_another_process(path: Path) -> None:
     with log_workers(path, 2) as (one, two):
         for number in range(20):

@@ -106,15 +106,20 @@ async def test_an_idle_log_notices_by_itself(path: Path, which: str, monkeypatch
 
 @pytest.mark.parametrize("which", ["file", "WAL"])
 async def test_a_deed_during_the_commit(path: Path, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = LogFile._store
+    ready = LogFile._ready
 
-    def stores_and_loses(file: LogFile, *values: object) -> object:
-        stored = store(file, *values)  # type: ignore[arg-type]
-        if file.head:
-            deleted(path if which == "file" else wal(path))
-        return stored
+    def stores_and_loses(file: LogFile, *values: object) -> Callable[[], int]:
+        store = ready(file, *values)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LogFile, "_store", stores_and_loses)
+        def store_and_lose() -> int:
+            after = store()
+            if file.head:
+                deleted(path if which == "file" else wal(path))
+            return after
+
+        return store_and_lose
+
+    monkeypatch.setattr(LogFile, "_ready", stores_and_loses)
     async with Log(path) as log:
         await log.fill("a")
         # It was stored, in a file that nobody will find.

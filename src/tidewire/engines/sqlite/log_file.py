@@ -4,7 +4,7 @@ One log in one SQLite file: each step of writing it.
 Rule 1: what `commit` stored is on the disk: WAL with synchronous=FULL.
 Rule 2: offsets have no holes, from the floor to the head.
 Rule 3: other processes may write the log too. A commit is judged by the log as this process
-        knows it, and stored only if that is still the log (`staging`). If not, it catches up.
+        knows it, and stored only if the judgement still holds (`staging`). If not, it catches up.
 Rule 4: a commit is a few statements. Each releases Python's lock, and a busy event
         loop may then keep that lock for 5 ms: beside such a loop, 1,000 rows took
         3.8 s one by one and 0.03 s in one statement.
@@ -19,10 +19,10 @@ import contextlib
 import logging
 import math
 import os
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
@@ -53,7 +53,8 @@ from .nodes import Nodes
 from .read_only import recognise
 from .reader import position_in
 from .rows import COLUMNS, Rows
-from .staging import EXACT_ROWS, MAX_ROWS, Staging, store_rows
+from .staging import EXACT_ROWS, MAX_ROWS, Known, Moved, Staging, store_rows
+from .waiting_line import pause
 from .watch import Watch
 
 logger = logging.getLogger("tidewire")
@@ -62,10 +63,8 @@ Clock = Callable[[], float]
 
 # Pages of the WAL (16 MiB) above which a checkpoint waits for readers.
 LONG_WAL = 4096
-# The part of the engine's timeout for which a commit waits for other processes, and the seconds
-# between two attempts: at random, so that no process always comes too late.
+# The part of the engine's timeout for which a commit waits for other processes.
 PATIENCE = 0.8
-BUSY_PAUSE = 0.000_2, 0.001
 # Seconds that closing waits for a process that opens or closes the log, and may be stopped.
 CLOSE_TIMEOUT = 5.0
 # Keys forgotten in one commit.
@@ -173,6 +172,7 @@ class LogFile:
         self._block_topics = frozenset(topic for (topic,) in found)
         self._count_keys()
         self._oldest_time: float | None = None
+        self._through = self.head  # what this process has stored, or more
 
     def _load_marks(self) -> None:
         self._marks_since = 0
@@ -215,34 +215,53 @@ class LogFile:
         trim: Trim | None,
         settings: Settings,
         times: Sequence[Sequence[float]] = (),
+        until: float | None = None,
     ) -> tuple[list[Entry], list[Result]]:
         """
         Store or refuse each batch, and delete what `trim` says, in one transaction.
 
-        The time of all entries is now, unless `times` has one for each draft.
-        Return the new entries and the answer to each batch. Raises `Moved` if another process
-        has stored something: catch up and commit again. Raises `StoreFull` or `Unavailable` if
-        nothing is stored, and `sqlite3.Error` if it is unknown what is stored: then the file
-        must not be written any more. That includes `FileLost`: what is stored in a deleted file is lost.
+        The time of all entries is now, unless `times` has one for each draft. It waits for other
+        processes `until` then, or the part of the engine's timeout that there is for that.
+        Return the new entries and the answer to each batch. If another process has stored something
+        that this one does not know yet, there are no new entries: `is_behind`, and they are among the
+        news of the next `catch_up`. Raises `Moved` if nothing is stored because of it: catch up and
+        commit again. Raises `StoreFull` or `Unavailable` if nothing is stored, and `sqlite3.Error` if it
+        is unknown what is stored: then the file must not be written any more. That includes `FileLost`:
+        what is stored in a deleted file is lost.
         """
-        until = time.monotonic() + PATIENCE * settings.engine_timeout
-        judged = None
-        while True:
-            try:
-                self._watch.look_at_wal()
-                judged = judged or self._judge(batches, settings, times)
-                judgement, results = judged
-                rows = self._store(judgement, trim)
-                # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
-                self.look()
-                break
-            except sqlite3.Error as error:
-                answer = refusal(error)
-                if answer is None:
-                    raise
-                if not is_busy(error) or time.monotonic() > until:
-                    raise answer from None
-                time.sleep(random.uniform(*BUSY_PAUSE))
+        until = until or deadline(settings)
+        line = self.nodes.line
+        if line:
+            line.enter()
+        ready, committed = None, False
+        try:
+            while not committed:
+                try:
+                    self._watch.look_at_wal()
+                    if ready is None:
+                        judgement, results = self._judge(batches, settings, times)
+                        rows = Rows(judgement.entries, self.total, self._block, self._block_topics)
+                        ready = self._ready(judgement, rows, trim)
+                    if line:
+                        line.wait()
+                    after = ready()
+                    # Nothing is acknowledged that went into a file which was deleted before or meanwhile.
+                    self.look()
+                    committed = True
+                except sqlite3.Error as error:
+                    answer = refusal(error)
+                    if answer is None:
+                        raise
+                    if not is_busy(error) or time.monotonic() > until:
+                        raise answer from None
+                    pause()
+        finally:
+            if line:
+                line.leave(committed=committed)
+        if after != self.head:
+            self._apply_removal(judgement, trim)
+            self._through = after + len(judgement.entries)
+            return [], [shifted(result, self.head, after - self.head) for result in results]
         self._apply(judgement, rows, trim)
         return judgement.entries, results
 
@@ -252,7 +271,7 @@ class LogFile:
         """Return the answers to batches that could not be stored: `error`, but a repeat gets its first id."""
         try:
             alone = [self._judge([drafts], settings) for drafts in batches]
-        except sqlite3.Error:
+        except (sqlite3.Error, Moved):
             return [error] * len(batches)
         return [error if judgement.entries else result for judgement, (result,) in alone]
 
@@ -286,18 +305,24 @@ class LogFile:
         for some, wanted in in_powers(names):
             query = f"SELECT name, offset, digest, time FROM keys WHERE name IN ({wanted})"
             found |= {name: HeldKey(*held) for name, *held in self._all(query, *some)}
+        if any(held.offset > self.head for held in found.values()):
+            raise Moved
         return found
 
-    def _store(self, judgement: Judgement, trim: Trim | None) -> Rows:
-        rows = Rows(judgement.entries, self.total, self._block, self._block_topics)
+    def _ready(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> Callable[[], int]:
+        """Return what stores it all and tells after which offset. It can be called again if it failed."""
+        known = Known(self.head, self.total, self.floor)
         more = trim or judgement.keys or judgement.records or rows.new_blocks
         if more or len(judgement.entries) > EXACT_ROWS:
-            self._store_staged(judgement, rows, trim)
-        elif judgement.entries:
-            store_rows(self._db, COLUMNS, rows.values, self.head)
-        return rows
+            self._stage(judgement, rows, trim)
+            floor, total = (trim.floor, trim.total) if trim else (self.floor, self._trimmed_total)
+            dropped = self._dropped_by(trim)
+            return partial(self._staging.store, known, bool(judgement.records), floor, total, dropped)
+        if rows.values:
+            return partial(store_rows, self._db, COLUMNS, rows.values, known)
+        return lambda: known.head
 
-    def _store_staged(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
+    def _stage(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
         staging, flat = self._staging, chain.from_iterable
         staging.clear()
         staging.add("new_entries", COLUMNS, rows.values)
@@ -309,17 +334,11 @@ class LogFile:
         staging.add("new_records", 5, list(flat(judgement.records.values())))
         if trim:
             staging.add("new_marks", 2, list(flat(trim.marks)))
-        dropped = self._dropped_by(trim)
-        floor, total = (trim.floor, trim.total) if trim else (self.floor, self._trimmed_total)
-        staging.store(self.head, self.floor, floor, total, dropped)
-        if dropped:
-            self._marks_since = 0
 
     def _dropped_by(self, trim: Trim | None) -> int:
         """Return, now and then, the largest mark beyond the limit, so that it and older ones are deleted."""
-        if trim:
-            self._marks_since += len(trim.marks)
-        return self._marks.dropped if trim and self._marks_since >= DROP_EVERY else 0
+        due = trim is not None and self._marks_since + len(trim.marks) >= DROP_EVERY
+        return self._marks.dropped if due else 0
 
     def _apply(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
         """Bring the state up to date with what was committed."""
@@ -329,9 +348,16 @@ class LogFile:
             self._newest_time = max(self._newest_time, judgement.entries[-1].time)
         for record in judgement.records.values():
             self.records.set(record)
-        self.keys_held += len(judgement.keys) - (len(judgement.stale_keys) if judgement.keys else 0)
+        self.keys_held += len(judgement.keys)
+        self._apply_removal(judgement, trim)
+
+    def _apply_removal(self, judgement: Judgement, trim: Trim | None) -> None:
+        """Bring the state up to date with what a commit removed. What it added may be left to `catch_up`."""
+        if judgement.keys:
+            self.keys_held -= len(judgement.stale_keys)
         if trim:
             self.floor, self._trimmed_total, self._oldest_time = trim.floor, trim.total, None
+            self._marks_since = (self._marks_since + len(trim.marks)) % DROP_EVERY
             self._marks.update(trim.marks)
 
     def forget_keys(self, settings: Settings) -> bool:
@@ -408,6 +434,11 @@ class LogFile:
         return self._oldest_time
 
     # -- what other processes store
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether this process has stored entries after some that it does not know yet."""
+        return self.head < self._through
 
     def catch_up(self) -> News | None:
         """
@@ -518,6 +549,23 @@ class LogFile:
 
     def _all(self, query: str, *values: Any) -> list[Any]:
         return self._db.execute(query, values).fetchall()
+
+
+def shifted(result: Result, head: int, shift: int) -> Result:
+    """Return an answer to a batch that was judged at `head` and stored `shift` offsets later."""
+    if isinstance(result, TidewireError):
+        return result
+    return [
+        receipt._replace(position=position._replace(offset=position.offset + shift))
+        if (position := receipt.position).offset > head
+        else receipt
+        for receipt in result
+    ]
+
+
+def deadline(settings: Settings) -> float:
+    """Return until when a commit that begins now waits for other processes, on the monotonic clock."""
+    return time.monotonic() + PATIENCE * settings.engine_timeout
 
 
 def make_folder_of(path: str) -> None:

@@ -3,7 +3,7 @@ The processes that have a log open, and how one tells the others that it has sto
 
     <log>.nodes/door          locked by the process that is opening or closing the log
     <log>.nodes/<name>.node   locked by a process for as long as it has the log
-    <log>.nodes/first         locked by a process that came too late with a commit: the others let it go first
+    <log>.nodes/line          which processes wait to commit (waiting_line.py)
     <log>.nodes/<name>.bell   a socket of that process: a byte to it means "look at the log"
     <log>.nodes/<name>.counts what streams that process has (count_files.py)
 
@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 
 from ...errors import StartRefused
+from .waiting_line import WaitingLine
 
 try:
     import fcntl
@@ -57,11 +58,11 @@ class Nodes:
         self._folder = f"{path}.nodes"
         self._name = ""
         self._process = os.getpid()
-        self._descriptor = self._folder_descriptor = self._first = -1
+        self._descriptor = self._folder_descriptor = -1
+        self._line: WaitingLine | None = None
         self._bell: socket.socket | None = None
         self._ringer: socket.socket | None = None
         self._bells: list[str] = []
-        self._is_first = False
         self._robbed = False  # nobody can ring any more
         self._seen: int | None = None  # the folder's time of change when `_bells` was listed
 
@@ -146,7 +147,7 @@ class Nodes:
         self._name = secrets.token_hex(8)
         self._descriptor = self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL)
         lock(self._descriptor)
-        self._first = self._open("first", os.O_CREAT)
+        self._line = WaitingLine(self._open("line", os.O_CREAT))
         os.write(self._descriptor, b"%d\n" % os.getpid())
         self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -171,7 +172,8 @@ class Nodes:
         self.ring()
         self._bell.close()
         self._ringer.close()
-        for descriptor in (self._folder_descriptor, self._first, self._descriptor):
+        assert self._line
+        for descriptor in (self._folder_descriptor, self._line.descriptor, self._descriptor):
             os.close(descriptor)
         self._name = ""
 
@@ -259,26 +261,11 @@ class Nodes:
         finally:
             os.close(descriptor)
 
-    def ask_to_be_first(self) -> None:
-        """Ask the others to let this node commit first, until `let_others`. One at a time can have that."""
-        if self._name:
-            self._is_first = lock(self._first)
-
-    def let_others(self) -> None:
-        if self._is_first:
-            self._is_first = False
-            fcntl.lockf(self._first, fcntl.LOCK_UN)
-
     @property
-    def another_is_first(self) -> bool:
-        """Whether another node has asked to commit first."""
+    def line(self) -> WaitingLine | None:
+        """The line of those that wait to commit; None for a process that is alone."""
         # As of the last look at the folder: the ring after this commit is the next one.
-        if self._is_first or not (self._bells or self._robbed):
-            return False
-        if not lock(self._first):
-            return True
-        fcntl.lockf(self._first, fcntl.LOCK_UN)
-        return False
+        return self._line if self._bells or self._robbed else None
 
     # -- files
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import random
 import sqlite3
 import threading
 import time
@@ -34,8 +33,9 @@ from ...log.judging import Result
 from ...settings import Settings
 from .database import busy, is_busy, refusal
 from .following import News
-from .log_file import BUSY_PAUSE, PATIENCE, LogFile, Trim
+from .log_file import LogFile, Trim, deadline
 from .staging import Moved
+from .waiting_line import pause
 
 logger = logging.getLogger("tidewire")
 
@@ -49,10 +49,6 @@ TRIM_EVERY = 1.0
 CHECKPOINT = 4 * 1024 * 1024
 # Bytes a commit writes besides its entries: pages are written whole.
 COMMIT_BYTES = 16 * 1024
-
-# Seconds for which a commit lets another process go first, and for which none does if that was in vain.
-POLITE = 0.01
-HURRIED = 0.2
 
 
 class WaitingBatch(NamedTuple):
@@ -119,7 +115,6 @@ class Writer:
         self._fresh = 0  # bytes that went into the WAL since it was last moved
         self._moving: Future[int] | None = None
         self._full = self._look_due = False
-        self._hurried = 0.0  # until then, this process does not let others go first
         self.broken = False
         self._thread = threading.Thread(target=self._run, name="tidewire-log-writer", daemon=True)
         self._thread.start()
@@ -152,9 +147,11 @@ class Writer:
         while not stopping:
             group, stopping = self._next_group()
             try:
-                if self._look_due:
-                    self._look()
+                if not group:
+                    self._look_if_due()
                 self._write(group)
+                # Later, so that the group gets its turn sooner: what it was judged by may be old.
+                self._look_if_due()
                 self._do_housekeeping()
             except Exception as error:
                 logger.critical("the log %s can no longer be written: %s", self._file.path, error)
@@ -196,39 +193,28 @@ class Writer:
             self._listener.on_commit([], group, answers)
             return
         self._full, self._trim = False, None
+        behind = self._file.is_behind
+        if behind:
+            self._look()
         self._untrimmed += len(entries)
         self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
         self._listener.on_commit(entries, group, results)
-        if entries:
+        if entries or behind:
             self._file.nodes.ring()
 
     def _commit(self, batches: Sequence[Sequence[Draft]]) -> tuple[list[Entry], list[Result]]:
-        until = time.monotonic() + PATIENCE * self._settings.engine_timeout
-        self._let_another_go_first()
-        try:
-            while True:
-                try:
-                    return self._file.commit(batches, self._trim, self._settings)
-                except Moved:
-                    if time.monotonic() > until:
-                        raise busy() from None
-                    # The process that has just committed could at once commit again; this one has to look.
-                    self._file.nodes.ask_to_be_first()
-                    self._look()
-        finally:
-            self._file.nodes.let_others()
+        until = deadline(self._settings)
+        while True:
+            try:
+                return self._file.commit(batches, self._trim, self._settings, (), until)
+            except Moved:
+                if time.monotonic() > until:
+                    raise busy() from None
+                self._look()
 
-    def _let_another_go_first(self) -> None:
-        """Wait for a process that came too late with its commit. It may be busy, or stopped: not for long."""
-        nodes, now = self._file.nodes, time.monotonic()
-        if now < self._hurried:
-            return
-        until = now + POLITE
-        while nodes.another_is_first:
-            if time.monotonic() > until:
-                self._hurried = until + HURRIED
-                return
-            time.sleep(random.uniform(*BUSY_PAUSE))
+    def _look_if_due(self) -> None:
+        if self._look_due:
+            self._look()
 
     def _look(self) -> None:
         try:
@@ -237,7 +223,7 @@ class Writer:
             # One process repairs what another one left when it was killed; meanwhile nobody can read.
             if not is_busy(error):
                 raise
-            time.sleep(random.uniform(*BUSY_PAUSE))
+            pause()
             self.look()
 
     def _catch_up(self) -> None:
