@@ -1,12 +1,22 @@
-"""A hub with keys; HUB_OPTIONS has the arguments of its `Tokens`, and `anonymous`, as JSON."""
+"""
+A hub with keys. HUB_OPTIONS has the arguments of its `Tokens`, and `anonymous`, as JSON; also `url`,
+`allowed_origins` and `mount`, the path that it is mounted at.
+"""
 
 import json
 import os
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tidewire import Grant, Hub, Tokens
 
 options = json.loads(os.environ["HUB_OPTIONS"])
 keys = options.pop("keys", [])
 anonymous = options.pop("anonymous", None)
-hub = Hub(auth=Tokens(*keys, anonymous=anonymous and Grant(**anonymous), **options))
-app = hub.app
+url = options.pop("url", "memory")
+origins = options.pop("allowed_origins", ())
+mount = options.pop("mount", None)
+tokens = Tokens(*keys, anonymous=anonymous and Grant(**anonymous), **options)
+hub = Hub(url, auth=tokens, allowed_origins=origins)
+app = Starlette(routes=[Mount(mount, hub.app)], lifespan=hub.lifespan) if mount else hub.app

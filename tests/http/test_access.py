@@ -40,13 +40,14 @@ async def ask(
     *parts: bytes,
     headers: Mapping[str, str] | None = None,
     client: str = "192.0.2.7",
+    query: str = "",
 ) -> Answer:
     given = {"accept": "application/json", **(headers or {})}
     scope = {
         "type": "http",
         "method": method,
         "path": path,
-        "query_string": b"",
+        "query_string": query.encode(),
         "client": (client, 5),
         "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
     }
@@ -172,3 +173,48 @@ def test_weak_keys_are_refused_at_start() -> None:
     for key in ("!ChangeMe!", "0123456789abcdef", "!ChangeThisMercureHubJWTSecretKey!"):
         with pytest.raises(TidewireError, match="token key"):
             Hub(auth=Tokens(key))
+
+
+COOKIE = {"cookie": "sessionid=1"}
+
+
+async def test_a_write_by_the_cookie_of_a_framework_needs_a_page_that_may() -> None:
+    """Attack E03."""
+    hub = Hub(auth=lambda scope: Grant(["**"], ["**"], sub="ada"), per_process=True)
+    async with hub.lifespan():
+        for method, path in (("POST", "/events/a"), ("DELETE", "/events/a"), ("POST", "/tickets")):
+            refusal = await ask(hub, method, path, b"x", headers=COOKIE)
+            assert (refusal.status, refusal.json()["code"]) == (403, "cross_site")
+            for more in ({"sec-fetch-site": "same-origin"}, {"authorization": "Token 1"}):
+                assert (await ask(hub, method, path, b"x", headers={**COOKIE, **more})).status == 200
+        assert (await ask(hub, "GET", "/events/a", headers=COOKIE)).status == 200
+        assert (await ask(hub, "POST", "/session", headers={"sec-fetch-site": "same-origin"})).status == 404
+
+
+async def test_a_ticket_has_the_grant_that_the_program_gave() -> None:
+    grants = [Grant(["a"], sub="ada"), None]
+    hub = Hub(auth=lambda scope: grants.pop(0), per_process=True)
+    async with hub.lifespan():
+        ticket = (await ask(hub, "POST", "/tickets")).json()["ticket"]
+        assert (await ask(hub, "GET", "/events/a", query=f"ticket={ticket}")).status == 200
+        assert (await ask(hub, "GET", "/events/a")).status == 401
+        grants += [Grant([f"topics/{number}" * 9 for number in range(999)])]
+        refusal = await ask(hub, "POST", "/tickets")
+        assert (refusal.status, refusal.json()["code"]) == (400, "too_many_grants")
+
+
+async def test_a_native_client_with_a_ticket_tries_again_while_the_process_stops() -> None:
+    hub = Hub(auth=Tokens(SECRET), per_process=True)
+    native, ours = {"accept": "text/event-stream"}, {"accept": "text/event-stream", "tidewire-client": "x"}
+    async with hub.lifespan():
+        ticket = (await ask(hub, "POST", "/tickets", headers=bearer(token(subscribe=["a"])))).json()["ticket"]
+        await hub.drain()
+        for query, headers, status in (
+            (f"ticket={ticket}", native, 200),
+            (f"ticket={ticket}", ours, 503),
+            (f"ticket={ticket}&control=none", native, 503),
+        ):
+            answer = await ask(hub, "GET", "/events/a", headers=headers, query=query)
+            assert answer.status == status
+        answer = await ask(hub, "GET", "/events/a", headers=native, query=f"ticket={ticket}")
+        assert answer.body.startswith(b": draining\nretry: ")

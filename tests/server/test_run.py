@@ -29,6 +29,7 @@ from support.processes import Process
 from support.stream_server import closed, dechunk, get, head_of, post, read_all, read_until
 from support.tokens import SECRET, token
 from support.waiting import PATIENCE, wait_until
+from tidewire.auth.tickets import new_ticket
 from tidewire.cli import main
 from tidewire.errors import StartRefused
 from tidewire.server.listeners import bind_failure, bind_tcp, bind_unix, tls_context
@@ -497,15 +498,18 @@ def test_no_token_is_logged() -> None:
     """Attack D15. The access log has the URLs of refused requests too."""
     text = token(sub="someone")
     head, claims, signature = text.split(".")
+    ticket = new_ticket()
     with Served("--access-log", "--log-level", "debug", "--token-key", SECRET) as server:
         server.ask(get(f"/events/a?access_token={text}", "Connection: close"))
         server.ask(get("/events/a", f"Authorization: Bearer {text}x", "Connection: close"))
         server.ask(get(f"/events/a?topic={text}", f"Authorization: Bearer {text}", "Connection: close"))
+        server.ask(get(f"/events/a?ticket={ticket}", "Connection: close"))
         server.wait_line(r"access_token=\[token\] HTTP/1.1\" 400")
+        server.wait_line(r'"GET /events/a\?ticket=\[token\] HTTP/1.1" 401')
         server.wait_line(r'"GET /events/a HTTP/1.1" 401')
         server.wait_line(r'"GET /events/a\?topic=\[token\] HTTP/1.1" 403')
         assert server.stop() == 0
-        for part in (head, claims, signature, SECRET):
+        for part in (head, claims, signature, SECRET, ticket[4:]):
             assert part not in server.output
 
 

@@ -30,8 +30,18 @@ class Access(Protocol):
         The function returns None if `grant` must be asked again.
         """
 
+    def by_cookie(self, scope: Mapping[str, Any]) -> bool:
+        """Whether it may be a cookie that says who the client is: browsers send one for any page."""
+
     def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         """Return the refusal of a request that `grant` does not allow."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a token says who the client is."""
+
+    def is_anonymous(self, grant: Grant) -> bool:
+        """Whether `grant` is for clients that do not show who they are, though others do."""
 
 
 class Permit(NamedTuple):
@@ -51,6 +61,11 @@ class Permit(NamedTuple):
         if not self.grant.may_publish(topic):
             raise self.access.refusal(self.grant, "publish", topic)
 
+    def check_subscribes(self) -> None:
+        """Raise the refusal if the client may not subscribe to any topic, or is anonymous."""
+        if not self.grant.subscribe or self.access.is_anonymous(self.grant):
+            raise self.access.refusal(self.grant, "subscribe")
+
     def check_publishes(self) -> None:
         """Raise the refusal if the client may not publish to any topic: before its body is read."""
         if not self.grant.publish:
@@ -66,12 +81,19 @@ class Open:
     """Everybody may subscribe and publish to everything."""
 
     GRANT = Grant(subscribe=["**"], publish=["**"])
+    takes_tokens = False
 
     async def grant(self, scope: Mapping[str, Any]) -> Grant:
         return self.GRANT
 
     def remember(self, scope: Mapping[str, Any]) -> Callable[[], Grant | None] | None:
         return lambda: self.GRANT
+
+    def by_cookie(self, scope: Mapping[str, Any]) -> bool:
+        return False
+
+    def is_anonymous(self, grant: Grant) -> bool:
+        return False
 
     def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         return Forbidden("this is only for clients on the same machine", code="loopback_only")
@@ -84,6 +106,10 @@ def not_granted(kind: Kind, topic: str | None) -> Forbidden:
     return Forbidden(
         f"you have no `{kind}` grant for this topic", code="not_granted", topic=topic, grant=kind
     )
+
+
+def missing() -> Unauthorized:
+    return Unauthorized("send a token: `Authorization: Bearer TOKEN`", code="missing_token")
 
 
 def expired() -> Unauthorized:

@@ -14,8 +14,9 @@ from ..errors import InvalidInput, Unauthorized
 # No token is longer: 1,000 grants take about as much.
 MAX_TOKEN = 32 * 1024
 
-# "credentials = "Bearer" 1*SP b64token"; the scheme in any case (RFC 9110, section 11.1).
-BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
+# "b64token"; "credentials = "Bearer" 1*SP b64token"; the scheme in any case (RFC 9110, section 11.1).
+TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
+BEARER = re.compile(rb"bearer +(%b)" % TOKEN.pattern, re.IGNORECASE)
 
 # What clients call a token in the query, where logs and histories would keep it.
 QUERY_NAMES = {"access_token", "authorization", "jwt", "token"}
@@ -39,6 +40,10 @@ def bearer_token(scope: Mapping[str, Any]) -> bytes | None:
     if found is None or len(found[1]) > MAX_TOKEN:
         raise Unauthorized("send one header: `Authorization: Bearer TOKEN`", code="invalid_token")
     return found[1]
+
+
+def has_authorization(scope: Mapping[str, Any]) -> bool:
+    return any(name.lower() == b"authorization" for name, _ in headers_of(scope))
 
 
 def headers_of(scope: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from ..errors import TidewireError, Unauthorized, Unavailable
 from .access import Kind, not_granted
+from .bearer import has_authorization
+from .cookies import has_cookie
 from .grants import Grant
 
 logger = logging.getLogger("tidewire")
@@ -32,6 +34,8 @@ class ByCallable:
 
     A sync function runs in a pool of threads. One that fails or takes longer than 5 s is a 503.
     """
+
+    takes_tokens = False
 
     def __init__(self, function: Authenticate) -> None:
         self._function = function
@@ -70,6 +74,13 @@ class ByCallable:
 
     def remember(self, scope: Mapping[str, Any]) -> None:
         """Nothing is remembered: only the function knows when its answer changes."""
+
+    def by_cookie(self, scope: Mapping[str, Any]) -> bool:
+        # Which header the function reads is not known.
+        return has_cookie(scope) and not has_authorization(scope)
+
+    def is_anonymous(self, grant: Grant) -> bool:
+        return False
 
     def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         return not_granted(kind, topic)

@@ -1,5 +1,5 @@
 """
-Grants from tokens: JWTs (RFC 7519) in the `Authorization` header.
+Grants from tokens: JWTs (RFC 7519) in the `Authorization` header, or in the session cookie.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from ..errors import InvalidInput, TidewireError, Unauthorized
-from .access import Kind, not_granted
-from .bearer import bearer_token
+from ..errors import InvalidInput, TidewireError
+from .access import Kind, missing, not_granted
+from .bearer import bearer_token, has_authorization
 from .claims import BadToken, Expected, Head, bad, read_claims, read_head
+from .cookies import has_session, session_token
 from .grants import Grant
 from .jwks import Jwks
 from .keys import PUBLIC_ALGORITHMS, Key, read_key
@@ -44,6 +45,8 @@ class Tokens:
     may do. Raises `InvalidInput` if a key is too weak or is not one, or there is none.
     """
 
+    takes_tokens = True
+
     def __init__(
         self,
         *keys: str,
@@ -67,7 +70,8 @@ class Tokens:
         self._expected = self._expected._replace(max_life=seconds)
 
     async def grant(self, scope: Mapping[str, Any]) -> Grant:
-        token = bearer_token(scope)
+        # The header wins: a page of the same user may send a cookie without knowing.
+        token = bearer_token(scope) or session_token(scope)
         if token is None:
             if self._anonymous is None:
                 raise missing()
@@ -76,7 +80,13 @@ class Tokens:
 
     def refusal(self, grant: Grant, kind: Kind, topic: str | None = None) -> TidewireError:
         # Without a token nobody learns which grant would do.
-        return missing() if grant is self._anonymous else not_granted(kind, topic)
+        return missing() if self.is_anonymous(grant) else not_granted(kind, topic)
+
+    def is_anonymous(self, grant: Grant) -> bool:
+        return grant is self._anonymous
+
+    def by_cookie(self, scope: Mapping[str, Any]) -> bool:
+        return not has_authorization(scope) and has_session(scope)
 
     def remember(self, scope: Mapping[str, Any]) -> Callable[[], Grant | None] | None:
         try:
@@ -84,7 +94,8 @@ class Tokens:
         except TidewireError:
             return None
         if token is None:
-            return None if self._anonymous is None else lambda: self._anonymous
+            # A write with a cookie is checked for its page each time.
+            return None if self._anonymous is None or has_session(scope) else lambda: self._anonymous
         return partial(self.recall, token)
 
     def recall(self, token: bytes) -> Grant | None:
@@ -141,7 +152,3 @@ def payload_of(token: bytes, head: Head, keys: Iterable[Key]) -> tuple[Key, byte
                 continue
             return key, whole["payload"]
     return None
-
-
-def missing() -> Unauthorized:
-    return Unauthorized("send a token: `Authorization: Bearer TOKEN`", code="missing_token")

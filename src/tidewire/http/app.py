@@ -4,14 +4,18 @@ A hub as an ASGI app: the whole HTTP API (docs/reference/http.md), below any mou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any
 
-from ..auth.access import Open, Permit
+from ..auth.access import Open, Permit, missing
+from ..auth.bearer import bearer_token
+from ..auth.cookies import session_cookie
+from ..auth.grants import Grant
 from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop, cost_of_body, cost_of_request
-from ..errors import MethodNotAllowed, NotFound, TidewireError
+from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Unavailable
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..log.json_text import read_json
@@ -34,12 +38,16 @@ from .requests import (
     PublishJsonRequest,
     PublishRequest,
     Request,
+    SubscribeRequest,
     read_publication,
     read_subscription,
+    read_ticket,
     topic_of,
 )
+from .tickets import issue, redeem
 
 NDJSON = b"application/x-ndjson"
+NO_STORE = [(b"cache-control", b"no-store")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
 
 
@@ -109,8 +117,14 @@ class HubApp:
         self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, reply, scope, receive, send)
-        if request.path == "/revocations":
-            await self._revoke(request, reply, scope, receive)
+        if changing := CHANGING.get(request.path):
+            methods, change = changing
+            allow(request, *methods, "OPTIONS")
+            if request.method == "OPTIONS":
+                await reply.send(204, self._cors.preflight(request))
+            else:
+                self._check_page(request, scope)
+                await change(self, request, reply, scope, receive)
             return None
         found = FIXED_PATHS.get(request.path)
         if found is None:
@@ -124,6 +138,11 @@ class HubApp:
         if self._hosts is not None:
             check_host(request, self._hosts)
         self._cors.check(request)
+
+    def _check_page(self, request: Request, scope: Scope) -> None:
+        """Refuse a write by a cookie that no page is known for."""
+        if self._hub.access.by_cookie(scope):
+            self._cors.check_page(request)
 
     async def _events(
         self, request: Request, reply: Reply, scope: Scope, receive: Receive, send: Send
@@ -158,19 +177,37 @@ class HubApp:
         send: Send,
     ) -> Awaitable[None] | None:
         wanted = read_subscription(request, topic, self._settings.max_topics)
-        permit = await self._permit(scope)
+        ticket = read_ticket(request)
+        node = await self._open()
+        try:
+            permit = (
+                await self._permit(scope) if ticket is None else await self._redeem(node, ticket, request)
+            )
+        except Unavailable as error:
+            if ticket is None or isinstance(wanted, HistoryRequest):
+                raise
+            await self._stream(request, wanted, reply).refuse(node, send, error)
+            return None
         permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
-            node = await self._open()
             address = self._admission.counted(address_in(scope))
             page = await node.history(wanted.selector, wanted.claim, wanted.limit, address)
             await reply.send_json(page)
             return None
+        return await self._stream(request, wanted, reply, permit.grant).begin(scope, receive, send)
+
+    async def _redeem(self, node: Node, ticket: str, request: Request) -> Permit:
+        """Spend a ticket. Return what its bearer may do. Raises `Unauthorized`."""
+        grant = await redeem(node, ticket, request)
+        if refusal := node.bearers.refusal(grant):
+            raise refusal
+        return Permit(grant, self._hub.access)
+
+    def _stream(
+        self, request: Request, wanted: SubscribeRequest, reply: Reply, grant: Grant | None = None
+    ) -> HubStream:
         heartbeat = self._settings.heartbeat
-        stream = HubStream(
-            self._open, self._admission, reply.common, request, wanted, heartbeat, grant=permit.grant
-        )
-        return await stream.begin(scope, receive, send)
+        return HubStream(self._open, self._admission, reply.common, request, wanted, heartbeat, grant=grant)
 
     # -- publishing
 
@@ -184,6 +221,7 @@ class HubApp:
         send: Send,
     ) -> None:
         wanted = read_publication(request, topic)
+        self._check_page(request, scope)
         permit = await self._permit(scope)
         if isinstance(wanted, EndRequest | PublishRequest):
             permit.check_publish(wanted.topic)
@@ -244,6 +282,39 @@ class HubApp:
     def _receipt(self, node: Node, receipt: Receipt) -> dict[str, Any]:
         return receipt_fields(receipt, node.engine.durability)
 
+    # -- a cookie or a ticket for a token
+
+    async def _session(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
+        if not self._hub.access.takes_tokens:
+            raise NotFound("this hub takes no tokens, so it has no sessions")
+        if request.method == "DELETE":
+            await self._end_session(scope)
+            cookie = session_cookie(scope, b"", 0)
+        else:
+            token = bearer_token(scope)
+            if token is None:
+                raise missing()
+            until = (await self._permit(scope)).grant.until
+            assert until is not None  # every token has an end
+            cookie = session_cookie(scope, token, until - time.time())
+        await reply.send(204, [*NO_STORE, (b"set-cookie", cookie)])
+
+    async def _end_session(self, scope: Scope) -> None:
+        """Refuse the token of a session from now on, if it has a name; end the streams of its bearer."""
+        try:
+            grant = (await self._permit(scope)).grant
+        except Unauthorized:
+            return  # it is over
+        if grant.jti:
+            await self._hub.revoke(jti=grant.jti, sub=None, iss=None, until=grant.until)
+        elif grant.sub:
+            await self._hub.kick(grant.sub, iss=grant.iss or None, reason="logged out")
+
+    async def _ticket(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
+        permit = await self._permit(scope)
+        permit.check_subscribes()
+        await reply.send_json(await issue(await self._open(), permit.grant, request))
+
     # -- for admins
 
     async def _check_admin(self, scope: Scope) -> None:
@@ -252,13 +323,9 @@ class HubApp:
             (await self._permit(scope)).check_admin()
 
     async def _revoke(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
-        allow(request, "POST", "OPTIONS")
-        if request.method == "OPTIONS":
-            await reply.send(204, self._cors.preflight(request))
-            return
         await self._check_admin(scope)
         await self._hub.revoke(**read_revocation(await self._read_body(request, receive)))
-        await reply.send(204, [(b"cache-control", b"no-store")])
+        await reply.send(204, NO_STORE)
 
     async def _streams(self, reply: Reply, scope: Scope) -> None:
         await self._check_admin(scope)
@@ -290,6 +357,15 @@ def from_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     return not client or is_loopback(client[0])
 
+
+Change = Callable[[HubApp, Request, Reply, Scope, Receive], Awaitable[None]]
+
+# The paths that only change something, and the methods of each.
+CHANGING: dict[str, tuple[tuple[str, ...], Change]] = {
+    "/revocations": (("POST",), HubApp._revoke),
+    "/session": (("POST", "DELETE"), HubApp._session),
+    "/tickets": (("POST",), HubApp._ticket),
+}
 
 FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/health/live": HubApp._live,

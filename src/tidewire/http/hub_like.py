@@ -36,4 +36,7 @@ class HubLike(Protocol):
     async def revoke(self, *, jti: str | None, sub: str | None, iss: str | None, until: float | None) -> None:
         """Refuse a token or a subject. Raises `InvalidInput`."""
 
+    async def kick(self, sub: str, *, iss: str | None, reason: str) -> None:
+        """End the open streams of a subject. Raises `InvalidInput`."""
+
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...

@@ -71,7 +71,7 @@ class HubStream(AsgiResponse):
         node = await self._node()
         refusal = None if self._grant is None else node.bearers.refusal(self._grant)
         if refusal is not None:
-            await self._refuse(node, send, refusal)
+            await self.refuse(node, send, refusal)
             return None
         if self._request.method == "HEAD":
             # It opens no stream, so it does not count as one.
@@ -83,7 +83,7 @@ class HubStream(AsgiResponse):
         if full is None:
             node.tally.accept()
             return await self._open(node, address, scope, receive, send)
-        await self._refuse(node, send, full)
+        await self.refuse(node, send, full)
         return None
 
     async def _open(
@@ -102,7 +102,7 @@ class HubStream(AsgiResponse):
                 self._grant,
             )
         except TidewireError as refusal:  # of a plain stream, or of a grant that has just ended
-            await self._refuse(node, send, refusal)
+            await self.refuse(node, send, refusal)
             return None
         if opening is None:
             headers = [*self._common, (b"cache-control", b"no-store")]
@@ -135,7 +135,7 @@ class HubStream(AsgiResponse):
     async def _send_head(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
-    async def _refuse(self, node: Node, send: Send, refusal: TidewireError) -> None:
+    async def refuse(self, node: Node, send: Send, refusal: TidewireError) -> None:
         """
         Refuse the stream, a normal one for now.
 

@@ -43,20 +43,19 @@ class Cors:
 
     def check(self, request: Request) -> None:
         """Refuse what another site's page makes a browser send. Without an Origin (curl) all is allowed."""
-        origin = request.header(b"origin")
-        site = request.header(b"sec-fetch-site")
-        # No page can set this header, and where a proxy rewrites Host, a page's own origin looks foreign.
-        if site == "same-origin":
-            return
-        if origin is None:
-            foreign = site == "cross-site"
-        else:
-            foreign = not own(request, origin) and origin not in self.allowed
+        origin = page_of(request)
+        # Browsers send no Origin with an `<img>`, which could use up the streams of the user.
+        foreign = origin is None or (origin != "" and origin not in self.allowed)
         refused = foreign and (request.method not in READING or b"cookie" in request.headers)
         if foreign and origin is not None:
             self._log(request, origin, refused)
         if refused:
-            raise Forbidden("pages of another origin may not do this; allow the origin at the hub")
+            raise cross_site()
+
+    def check_page(self, request: Request) -> None:
+        """Refuse a write by a cookie if nothing says which page sent it: then `check` could not judge it."""
+        if request.header(b"origin") is None and request.header(b"sec-fetch-site") != "same-origin":
+            raise cross_site()
 
     def _log(self, request: Request, origin: str, refused: bool) -> None:
         """Say, once for each origin, what its pages cannot do and how to allow it."""
@@ -96,6 +95,26 @@ class Cors:
                 (b"access-control-max-age", b"7200"),
             ]
         return headers
+
+
+def cross_site() -> Forbidden:
+    return Forbidden("pages of another origin may not do this; allow the origin at the hub")
+
+
+def page_of(request: Request) -> str | None:
+    """
+    Return the origin of the page that a request is of; "" for the hub's own pages and for programs.
+
+    None if it is of another page that the browser does not name.
+    """
+    origin = request.header(b"origin")
+    site = request.header(b"sec-fetch-site")
+    # No page can set this header, and where a proxy rewrites Host, a page's own origin looks foreign.
+    if site == "same-origin":
+        return ""
+    if origin is None:
+        return None if site in ("cross-site", "same-site") else ""
+    return "" if own(request, origin) else origin
 
 
 def own(request: Request, origin: str) -> bool:

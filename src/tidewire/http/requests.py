@@ -141,6 +141,13 @@ def read_subscription(
     return SubscribeRequest(selector, claim, control == "open", control == "none")
 
 
+def read_ticket(request: Request) -> str | None:
+    """Return the ticket of a GET. Of a ticket and an `Authorization` header, the header counts."""
+    if request.method != "GET" or b"authorization" in request.headers:
+        return None
+    return request.one("ticket")
+
+
 def read_control(request: Request) -> str | None:
     """Return which `hub.*` events the client wants: `open` (one more), `none`, or None for the usual ones."""
     control = request.one("control")

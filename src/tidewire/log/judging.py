@@ -16,7 +16,7 @@ from ..errors import KeyConflict, TidewireError, TooMany, TopicEnded
 from ..position import Position
 from ..settings import Settings
 from .entries import Draft, Entry, NewRecord, Receipt, Record
-from .records import END, RECORDS, Records, data_of, limit_of
+from .records import END, RECORDS, SPENT, TICKET, Records, data_of, limit_of, not_good
 
 Result = list[Receipt] | TidewireError
 
@@ -139,6 +139,8 @@ class Judgement:
 
     def _add_record(self, new: NewRecord, index: int, time: float) -> Receipt:
         kind, name, value, lifetime = new
+        if kind == TICKET and value == SPENT:
+            return self._spend(name, time)
         held = self._log.records
         added = sum(other == kind for other, _ in self.records)
         if held.get(kind, name) is None and held.count(kind) + added >= limit_of(kind):
@@ -147,6 +149,16 @@ class Judgement:
         record = Record(kind, name, value, self._now + lifetime, offset)
         self.records[kind, name] = record
         return self._append(Draft(RECORDS, data_of(record), kind), time)
+
+    def _spend(self, name: str, time: float) -> Receipt:
+        """Mark a ticket as used. It stays so until its time, and keeps what it is for."""
+        held = self.records.get((TICKET, name)) or self._log.records.get(TICKET, name)
+        if held is None or held.value.startswith(SPENT) or held.until <= self._now:
+            raise not_good()
+        offset = self._next + len(self.entries)
+        record = held._replace(value=SPENT + held.value, offset=offset)
+        self.records[TICKET, name] = record
+        return self._append(Draft(RECORDS, data_of(record), TICKET), time)
 
     def _held(self, name: bytes) -> HeldKey | None:
         held = self.keys.get(name) or self._held_keys.get(name)

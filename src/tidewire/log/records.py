@@ -21,6 +21,7 @@ from heapq import heappop, heappush
 
 import orjson
 
+from ..errors import Unauthorized
 from .entries import Entry, Record
 
 # The reserved topic of entries that only set a record.
@@ -30,10 +31,13 @@ END = "end"
 # The kinds of the records that end streams: see `auth.revocations`.
 KICK = "kick"
 REVOCATION = "revocation"
+# The kind of the record of a ticket: see `auth.tickets`. The value of one that was used begins with SPENT.
+TICKET = "ticket"
+SPENT = "spent "
 
 DEFAULT_LIMIT = 100_000
-# A kick is kept as long as its entry (rule 2), and a million users may log out in that time.
-LIMITS = {END: 1_000_000, KICK: 1_000_000}
+# A kick or a ticket is kept as long as its entry (rule 2). A million users may come and go in that time.
+LIMITS = {END: 1_000_000, KICK: 1_000_000, TICKET: 1_000_000}
 
 
 class Records:
@@ -94,6 +98,11 @@ class Records:
         over = self.count(END) - limit_of(END)
         ended = iter(self._kinds.get(END, {}).values())
         return [next(ended) for _ in range(over)]
+
+
+def not_good() -> Unauthorized:
+    """Return the refusal of a ticket, whatever is wrong with it."""
+    return Unauthorized("the ticket is not good, or not any more; get a new one", code="invalid_ticket")
 
 
 def limit_of(kind: str) -> int:

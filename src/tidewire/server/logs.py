@@ -12,9 +12,9 @@ from typing import Any
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
-# A JWT, wherever it is: with --access-log also in a URL that the hub refuses for it. Its head is a JSON
-# object, whose base64 begins so.
-JWT = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
+# A JWT or a ticket, wherever it is: with --access-log also in a URL. The head of a JWT is a JSON object,
+# whose base64 begins so; tickets have a prefix for this.
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?|twt_[\w-]+", re.ASCII)
 
 
 class LineFormatter(logging.Formatter):
@@ -33,7 +33,7 @@ class LineFormatter(logging.Formatter):
 
 
 def without_tokens(text: str) -> str:
-    return JWT.sub("[token]", text)
+    return TOKEN.sub("[token]", text)
 
 
 def printable(text: str) -> str:

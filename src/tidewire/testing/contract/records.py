@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...errors import TooMany, TopicEnded
+from ...errors import TooMany, TopicEnded, Unauthorized
 from ...log import records
 from ...log.entries import Draft, NewRecord
-from ...log.records import END, RECORDS
+from ...log.records import END, RECORDS, SPENT, TICKET
 from ...topics import Selector
 from .log import Base, OpenLog, engine_test, requires
 
@@ -101,6 +101,26 @@ class OutliveRetention(Base):
             await log.fill("bcd")
             await log.until(lambda: not held(log, END), "the end is not forgotten")
             assert await log.put(Draft("a")) == [(5, False)]
+
+    @engine_test
+    async def test_a_ticket_is_spent_once(self) -> None:
+        spend = noted("t", SPENT, kind=TICKET, lifetime=0)
+        async with self.log() as log:
+            await log.refused(Unauthorized, spend)
+            await log.put(noted("t", "grant", kind=TICKET))
+            await log.refused(Unauthorized, spend, spend)
+            assert held(log, TICKET) == {"t": "grant"}
+            await log.put(spend)
+            assert held(log, TICKET) == {"t": f"{SPENT}grant"}
+            await log.refused(Unauthorized, spend)
+
+    @requires(clocked=True)
+    @engine_test
+    async def test_a_ticket_is_not_good_for_long(self) -> None:
+        async with self.log() as log:
+            await log.put(noted("t", "grant", kind=TICKET, lifetime=60))
+            log.clock.now += 60
+            await log.refused(Unauthorized, noted("t", SPENT, kind=TICKET, lifetime=0))
 
     @engine_test
     async def test_a_kind_has_a_limit(self) -> None:
