@@ -33,7 +33,7 @@ const one = esbuild("--minify-syntax", "--minify-whitespace", "--format=esm");
 const internal = [
   "allTopics announce back blocks broadcast bye carried check epoch failed fixed follow full hear hide idByQuery lead",
   "leading leave live opened over requested restart retryNow show start state stepDown stop timeout topicsByTab",
-  "topicsChanged urlFor withId",
+  "topicsChanged urlFor complete renews",
 ];
 const names = `builtins=true,regex=/^(${internal.join(" ").replaceAll(" ", "|")})$/`;
 const compress = "passes=3,ecma=2022,unsafe_arrows=true";

@@ -195,7 +195,7 @@ function parse(text) {
   }
 }
 function streamRequest(address, options) {
-  const { method, headers: given, body: content, idParameter } = options;
+  const { method, headers: given, ticket, body: content, idParameter } = options;
   const url = parse(address);
   for (const topic of options.topics ?? []) url.searchParams.append("topic", topic);
   const credentials = options.credentials ?? (options.withCredentials ? "include" : "same-origin");
@@ -211,6 +211,8 @@ function streamRequest(address, options) {
     idByQuery: !!idParameter && !sameOrigin,
     /** The headers of every attempt; undefined if a function returns them. */
     fixed,
+    /** Whether the next attempt may have another token or ticket. */
+    renews: !fixed || !!ticket,
     /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics) {
       const other = new URL(url);
@@ -218,10 +220,15 @@ function streamRequest(address, options) {
       for (const topic of topics) other.searchParams.append("topic", topic);
       return other.href;
     },
-    /** Return a URL with the last id in its query. @type {(address: string, lastEventId: string) => string} */
-    withId(address2, lastEventId) {
+    /**
+     * Return the URL for an attempt, with what goes in its query: a last id and a ticket.
+     *
+     * @type {(address: string, lastEventId: string, attempt: Attempt) => Promise<string>}
+     */
+    async complete(address2, lastEventId, attempt) {
       const other = new URL(address2);
-      other.searchParams.set(idParameter ?? "", lastEventId);
+      if (lastEventId) other.searchParams.set(idParameter ?? "", lastEventId);
+      if (ticket) other.searchParams.set("ticket", await ticket(attempt));
       return other.href;
     },
     /**
@@ -373,6 +380,7 @@ function ownSource(request, sink) {
   const decoder2 = decoder();
   let failures = 0;
   let byQuery = false;
+  let renewed = false;
   let opened = 0;
   let received = false;
   let attempt = new AbortController();
@@ -428,7 +436,8 @@ function ownSource(request, sink) {
   function failureOf(outcome) {
     const next = backoff(outcome, opened && Date.now() - opened, received, failures, decoder2.retry);
     ({ failures } = next);
-    return { ...outcome, ...next, final: !!outcome.final };
+    renewed = outcome.status === 401 && request.renews && !renewed;
+    return { ...outcome, ...next, ...renewed && { delay: 0 }, final: !!outcome.final && !renewed };
   }
   async function connectOnce(over) {
     const current = attempt = new AbortController();
@@ -440,7 +449,8 @@ function ownSource(request, sink) {
       if (!/^https?:/.test(url)) return { reason: "request", message: `not an http: or https: URL: ${url}`, final: true };
       const id = decoder2.lastEventId;
       const init = await request.init({ failures }, byQuery ? "" : id);
-      const outcome = await connect(byQuery && id ? request.withId(url, id) : url, init, {
+      const address = await request.complete(url, byQuery ? id : "", { failures });
+      const outcome = await connect(address, init, {
         fetch: request.fetch,
         decoder: decoder2,
         signal: current.signal,
@@ -698,9 +708,11 @@ function sharedSource(account, request, sink) {
     }
   }
   async function readHistory(signal) {
-    const init = await request.init({ failures: 0 }, "");
+    const first = { failures: 0 };
+    const init = await request.init(first, "");
     for (let more = true; more; ) {
-      const page = await history(request.fetch, request.url, { ...init, signal }, self.lastEventId || "now");
+      const address = await request.complete(request.url, "", first);
+      const page = await history(request.fetch, address, { ...init, signal }, self.lastEventId || "now");
       take(page.blocks, page.origin);
       self.lastEventId = page.next;
       ({ more } = page);

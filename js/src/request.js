@@ -1,7 +1,7 @@
 // The request: its URL, and the options of fetch() for each attempt.
 
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  *
  * @typedef {{ failures: number }} Attempt
  *
@@ -12,6 +12,8 @@
  * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
  * @property {HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>)} [headers] or a function
  *   that returns them for each attempt
+ * @property {(attempt: Attempt) => string | Promise<string>} [ticket] returns a ticket for each attempt, which is sent
+ *   as `ticket=`
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
@@ -41,7 +43,7 @@ function parse(text) {
  * @param {RequestOptions} options
  */
 export function streamRequest(address, options) {
-  const { method, headers: given, body: content, idParameter } = options;
+  const { method, headers: given, ticket, body: content, idParameter } = options;
   const url = parse(address);
   for (const topic of options.topics ?? []) url.searchParams.append("topic", topic);
   const credentials = options.credentials ?? (options.withCredentials ? "include" : "same-origin");
@@ -58,6 +60,8 @@ export function streamRequest(address, options) {
     idByQuery: !!idParameter && !sameOrigin,
     /** The headers of every attempt; undefined if a function returns them. */
     fixed,
+    /** Whether the next attempt may have another token or ticket. */
+    renews: !fixed || !!ticket,
 
     /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics) {
@@ -67,10 +71,15 @@ export function streamRequest(address, options) {
       return other.href;
     },
 
-    /** Return a URL with the last id in its query. @type {(address: string, lastEventId: string) => string} */
-    withId(address, lastEventId) {
+    /**
+     * Return the URL for an attempt, with what goes in its query: a last id and a ticket.
+     *
+     * @type {(address: string, lastEventId: string, attempt: Attempt) => Promise<string>}
+     */
+    async complete(address, lastEventId, attempt) {
       const other = new URL(address);
-      other.searchParams.set(idParameter ?? "", lastEventId);
+      if (lastEventId) other.searchParams.set(idParameter ?? "", lastEventId);
+      if (ticket) other.searchParams.set("ticket", await ticket(attempt));
       return other.href;
     },
 

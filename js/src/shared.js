@@ -161,9 +161,11 @@ export function sharedSource(account, request, sink) {
 
   /** @param {AbortSignal} signal */
   async function readHistory(signal) {
-    const init = await request.init({ failures: 0 }, "");
+    const first = { failures: 0 };
+    const init = await request.init(first, "");
     for (let more = true; more; ) {
-      const page = await history(request.fetch, request.url, { ...init, signal }, self.lastEventId || "now");
+      const address = await request.complete(request.url, "", first);
+      const page = await history(request.fetch, address, { ...init, signal }, self.lastEventId || "now");
       take(page.blocks, page.origin);
       self.lastEventId = page.next;
       ({ more } = page);

@@ -29,6 +29,8 @@ export function ownSource(request, sink) {
   const decoder = decode();
   let failures = 0;
   let byQuery = false;
+  /** Whether a new token was asked for after the last 401. */
+  let renewed = false;
   /** When the connection was opened, and whether anything was received since. */
   let opened = 0;
   let received = false;
@@ -96,7 +98,9 @@ export function ownSource(request, sink) {
   function failureOf(outcome) {
     const next = backoff(outcome, opened && Date.now() - opened, received, failures, decoder.retry);
     ({ failures } = next);
-    return { ...outcome, ...next, final: !!outcome.final };
+    // The token has expired, or the ticket was used: a new one is tried once, and at once.
+    renewed = outcome.status === 401 && request.renews && !renewed;
+    return { ...outcome, ...next, ...(renewed && { delay: 0 }), final: !!outcome.final && !renewed };
   }
 
   /**
@@ -114,7 +118,8 @@ export function ownSource(request, sink) {
       if (!/^https?:/.test(url)) return { reason: "request", message: `not an http: or https: URL: ${url}`, final: true };
       const id = decoder.lastEventId;
       const init = await request.init({ failures }, byQuery ? "" : id);
-      const outcome = await connect(byQuery && id ? request.withId(url, id) : url, init, {
+      const address = await request.complete(url, byQuery ? id : "", { failures });
+      const outcome = await connect(address, init, {
         fetch: request.fetch,
         decoder,
         signal: current.signal,

@@ -203,3 +203,68 @@ test("without idParameter, and where the header is allowed, the id goes in the h
   const allowed = await requestsAcrossOrigins(t, { idParameter: "last" }, () => true);
   assert.deepEqual(allowed, [[address, "7"], ...Array(3).fill([address, "Ã©&8"])]);
 });
+
+/** Answer each request with the next of `answers`; the last one again and again. */
+const inTurn = (...answers) => (response) => (answers.length > 1 ? answers.shift() : answers[0])(response);
+
+const refusing = (status) => (response) => response.writeHead(status).end();
+
+/** Open a stream and return the `error` events until it is closed or has opened `times` times. */
+async function failures(t, url, options, times = 1) {
+  const stream = new EventStream(url, options);
+  t.after(() => stream.close());
+  const seen = [];
+  await new Promise((done) => {
+    stream.onopen = () => --times || done();
+    stream.onerror = (event) => seen.push(event) && event.final && done();
+  });
+  return seen.map(({ status, final, failures, delay }) => ({ status, final, failures, delay }));
+}
+
+test("after a 401 the function for headers is asked for a new token, at once", async (t) => {
+  const server = await serve(t, inTurn(refusing(401), streaming(": hello\n")));
+  const asked = [];
+  const headers = async (attempt) => {
+    asked.push(attempt);
+    return { Authorization: `Bearer ${asked.length}` };
+  };
+  const seen = await failures(t, server.url, { headers });
+  assert.deepEqual(seen, [{ status: 401, final: false, failures: 1, delay: 0 }]);
+  assert.deepEqual(asked, [{ failures: 0 }, { failures: 1 }]);
+  assert.deepEqual(server.requests.map(({ headers }) => headers.authorization), ["Bearer 1", "Bearer 2"]);
+});
+
+test("a second 401 in a row is final, and so is one that no function can change", async (t) => {
+  const server = await serve(t, refusing(401));
+  const seen = await failures(t, server.url, { headers: () => ({ Authorization: "Bearer x" }) });
+  assert.deepEqual(seen.map(({ final }) => final), [false, true]);
+  assert.equal(server.requests.length, 2);
+  for (const options of [{}, { headers: { Authorization: "Bearer x" } }]) {
+    assert.deepEqual((await failures(t, server.url, options)).map(({ final }) => final), [true]);
+  }
+  assert.equal(server.requests.length, 4);
+});
+
+test("a token may expire again and again", async (t) => {
+  const once = (response) => {
+    streaming("retry: 500\n: hello\n")(response);
+    response.end();
+  };
+  const server = await serve(t, inTurn(refusing(401), once, refusing(401), once, refusing(401), streaming(": yes\n")));
+  const seen = await failures(t, server.url, { headers: () => ({}) }, 3);
+  assert.deepEqual(seen.map(({ status }) => status), [401, 200, 401, 200, 401]);
+});
+
+test("each attempt has a ticket of its own", async (t) => {
+  const server = await serve(t, inTurn(refusing(401), streaming(": hello\n")));
+  let number = 0;
+  const seen = await failures(t, `${server.url}?topic=a`, { ticket: async () => `twt_${++number}` });
+  assert.deepEqual(seen.map(({ final }) => final), [false]);
+  assert.deepEqual(server.requests.map(({ url }) => url), ["/?topic=a&ticket=twt_1", "/?topic=a&ticket=twt_2"]);
+});
+
+test("the URL of the stream has no ticket", async (t) => {
+  const server = await serve(t, streaming(": hello\n"));
+  const { stream } = await first(t, server.url, { ticket: () => "twt_1" });
+  assert.equal(stream.url, server.url);
+});

@@ -15,9 +15,11 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
     idByQuery: boolean;
     /** The headers of every attempt; undefined if a function returns them. */
     fixed: [string, string][] | undefined;
+    /** Whether the next attempt may have another token or ticket. */
+    renews: boolean;
     /** Return the URL with other topics. @param {string[]} topics */
     urlFor(topics: string[]): string;
-    withId(address: string, lastEventId: string): string;
+    complete(address: string, lastEventId: string, attempt: Attempt): Promise<string>;
     /**
      * Return the options for fetch().
      *
@@ -28,7 +30,7 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
     init(attempt: Attempt, lastEventId: string): Promise<RequestInit>;
 };
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  *
  * @typedef {{ failures: number }} Attempt
  *
@@ -39,6 +41,8 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
  * @property {RequestCredentials} [credentials] instead, any value that fetch() accepts
  * @property {HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>)} [headers] or a function
  *   that returns them for each attempt
+ * @property {(attempt: Attempt) => string | Promise<string>} [ticket] returns a ticket for each attempt, which is sent
+ *   as `ticket=`
  * @property {string} [method]
  * @property {BodyInit | ((attempt: Attempt) => BodyInit | Promise<BodyInit>)} [body] or such a function
  * @property {string[]} [topics] topics and patterns, added to the URL as `topic=`
@@ -50,17 +54,17 @@ export function streamRequest(address: string | URL, options: RequestOptions): {
  */
 export const VERSION: "0.1.0";
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  */
 export type Attempt = {
     failures: number;
 };
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  */
 export type RequestOptions = {
     /**
@@ -76,6 +80,11 @@ export type RequestOptions = {
      * that returns them for each attempt
      */
     headers?: HeadersInit | ((attempt: Attempt) => HeadersInit | Promise<HeadersInit>) | undefined;
+    /**
+     * returns a ticket for each attempt, which is sent
+     * as `ticket=`
+     */
+    ticket?: ((attempt: Attempt) => string | Promise<string>) | undefined;
     method?: string | undefined;
     /**
      * or such a function
@@ -96,6 +105,6 @@ export type RequestOptions = {
     fetch?: Fetch | undefined;
 };
 /**
- * The argument of a function for headers or body: how many attempts failed in a row before this one.
+ * The argument of a function for headers, ticket or body: how many attempts failed in a row before this one.
  */
 export type StreamRequest = ReturnType<typeof streamRequest>;

@@ -87,6 +87,25 @@ def test_each_refusal_has_its_error_class(
     assert (error.code, error.stored, error.status, error.retry_after) == (code, stored, int(status[:3]), 7)
 
 
+def test_after_a_401_the_function_for_headers_is_asked_for_a_new_token_once(client: Client) -> None:
+    """Attack H06."""
+    tokens = iter("abcd")
+
+    def source() -> dict[str, str]:
+        return {"Authorization": f"Bearer {next(tokens)}"}
+
+    refused = answer("401 Who")
+    with Scripted(refused, answer("200 OK", body=RECEIPT), refused, refused) as server:
+        assert client.publish(server.url, "t", "x", headers=source)["id"] == "L.1"
+        with pytest.raises(Unauthorized):
+            client.publish(server.url, "t", "x", headers=source)
+    sent = [request.get("Authorization") for request in server.requests]
+    assert sent == [b"Bearer a", b"Bearer b", b"Bearer c", b"Bearer d"]
+    with Scripted(refused) as server, pytest.raises(Unauthorized):
+        client.publish(server.url, "t", "x", headers=dict, retry_for=0)
+    assert len(server.requests) == 1
+
+
 def test_no_hub_there(client: Client) -> None:
     with pytest.raises(Unavailable, match="connection refused") as caught:
         client.publish(f"http://127.0.0.1:{free_port()}", "t", "x", retry_for=0)

@@ -175,6 +175,26 @@ def test_A16_a_function_for_headers_is_called_before_each_request(client: Client
     assert sent == [b"Bearer a", b"Bearer b", b"Bearer c"]
 
 
+def test_A16_after_a_401_the_function_is_asked_for_a_new_token_once(client: Client) -> None:
+    """Attack H06."""
+    tokens = iter("abcd")
+
+    def source() -> dict[str, str]:
+        return {"Authorization": f"Bearer {next(tokens)}"}
+
+    refused = answer("401 Who")
+    changes: list[Change] = []
+    with Scripted(refused, stream(b"data: a\n\n", HOLD)) as server:
+        with follow(client, server, headers=source, on_change=changes.append) as events:
+            assert next(events).data == "a"
+    assert [(change.seconds, change.failures) for change in changes if isinstance(change, Wait)] == [(0, 1)]
+    assert [request.get("Authorization") for request in server.requests] == [b"Bearer a", b"Bearer b"]
+    with Scripted(refused, refused) as server, pytest.raises(StreamRefused) as caught:
+        next(follow(client, server, headers=source))
+    assert caught.value.status == 401
+    assert len(server.requests) == 2
+
+
 def test_A16_the_callers_client_may_change_anything_else(client: Client) -> None:
     """The hooks of httpx2 see each request before it is sent."""
     attempts = iter("12")

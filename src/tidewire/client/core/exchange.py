@@ -128,10 +128,14 @@ class Exchange:
     async def _with_retries(self, attempt: Callable[[], Awaitable[T]]) -> T:
         deadline = time.monotonic() + self._retry_for
         failures = 0
+        renews_token = callable(self._headers) and self._retry_for > 0
         while True:
             try:
                 return await attempt()
             except TidewireError as error:
+                if error.status == 401 and renews_token:
+                    renews_token = False
+                    continue
                 failures += 1
                 wait = self._wait_before_retry(error, failures, deadline - time.monotonic())
                 if wait is None:

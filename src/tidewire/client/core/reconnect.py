@@ -201,14 +201,18 @@ class Resumed:
 Change = Opened | Resumed | Wait | Stop
 
 
-def reconnect_flow(decoder: Decoder, policy: Policy, random: Callable[[], float]) -> Flow:
+def reconnect_flow(
+    decoder: Decoder, policy: Policy, random: Callable[[], float], renews_token: bool = False
+) -> Flow:
     """
     Yield what to do next; the last step is a `Stop`.
 
+    `renews_token`: the next request may have another token, so after a 401 there is one more, at once.
     After a `Connect` send an `Ended`, `Refused`, `Failed` or `Restarted`; after a `Wait` send None. The
     decoder is reset before each connection; it keeps the last event id and the reconnection time.
     """
     failures = 0
+    renewed = False
     while True:
         decoder.reset()
         ending = yield Connect(header_value(decoder.last_event_id))
@@ -217,11 +221,12 @@ def reconnect_flow(decoder: Decoder, policy: Policy, random: Callable[[], float]
             continue
         base = policy.base(decoder.retry)
         failures, seconds = _count_failures(ending, policy, base, failures, random)
-        stop = _stop_after(ending, policy, failures)
+        renewed = renews_token and not renewed and isinstance(ending, Refused) and ending.status == 401
+        stop = _stop_after(ending, policy, failures, renewed)
         if stop is not None:
             yield stop
             return
-        yield Wait(seconds, ending.detail, failures, *_status_and_headers(ending))
+        yield Wait(0.0 if renewed else seconds, ending.detail, failures, *_status_and_headers(ending))
 
 
 def is_transient(status: int) -> bool:
@@ -290,12 +295,12 @@ def _count_failures(
     return failures, seconds
 
 
-def _stop_after(ending: Ending, policy: Policy, failures: int) -> Stop | None:
-    """Return a `Stop` if the client must not reconnect after this ending."""
+def _stop_after(ending: Ending, policy: Policy, failures: int, renewed: bool) -> Stop | None:
+    """Return a `Stop` if the client must not reconnect after this ending; `renewed`: with another token."""
     if isinstance(ending, Refused) and ending.status == 204:
         # "a client can be told to stop reconnecting using the HTTP 204 No Content response code."
         return Stop("the server ended the stream for good (204)", None, *_status_and_headers(ending))
-    if _is_final(ending, policy):
+    if _is_final(ending, policy, renewed):
         return Stop(ending.detail, ending.as_error(), *_status_and_headers(ending))
     if policy.attempts is not None and failures >= policy.attempts:
         many = "1 failure" if failures == 1 else f"{failures} failures"
@@ -305,9 +310,9 @@ def _stop_after(ending: Ending, policy: Policy, failures: int) -> Stop | None:
     return None
 
 
-def _is_final(ending: Ending, policy: Policy) -> bool:
+def _is_final(ending: Ending, policy: Policy, renewed: bool) -> bool:
     """Whether another attempt would end the same way, or the policy wants none."""
-    if isinstance(ending, Refused) and not is_transient(ending.status):
+    if isinstance(ending, Refused) and not (renewed or is_transient(ending.status)):
         return True
     if isinstance(ending, Failed) and ending.final:
         return True

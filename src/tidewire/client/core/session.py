@@ -59,7 +59,7 @@ class Session:
         self._received = False
         self._open_topics = set(topics)
         self._all_ended = False
-        self._flow = reconnect_flow(decoder, policy, random)
+        self._flow = reconnect_flow(decoder, policy, random, renews_token)
         self.step: Step = next(self._flow)
 
     def advance(self, ending: Ending | Restarted | None) -> None:
