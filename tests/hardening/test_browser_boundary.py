@@ -120,6 +120,10 @@ def test_e11_preflights(hub: Served) -> None:
     assert "last-event-id" in friend.headers["access-control-allow-headers"]
     assert "access-control-allow-private-network" not in friend.headers
     assert allowed_origin(hub.ask("OPTIONS", "/events/e11", headers={**EVIL, **asked})) is None
+
+
+@pytest.mark.parametrize("kind", [("takeover", "memory")], indirect=True)
+def test_e11_a_preflight_with_a_thousand_headers(hub: Served) -> None:
     many = "".join(f"X-{number}: 1\r\n" for number in range(1000))
     answer = raw_request(hub.port, f"OPTIONS /events/e11 HTTP/1.1\r\nHost: localhost\r\n{many}\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 431 ")
