@@ -98,6 +98,12 @@ class Settings:
         "Enough for an office behind one address, and one script cannot take up the whole node.",
         off="no limit",
     )
+    max_streams_per_subject: int = row(
+        20,
+        "Open streams per subject of a grant (its `iss` and `sub`) in all processes with the log.",
+        "A few tabs on each device of one user.",
+        off="no limit",
+    )
     # -- the log
     window_entries: int = row(
         10_000, "Newest entries kept in memory for resuming.", "A minute at 160 events a second.", least=1
@@ -138,6 +144,18 @@ class Settings:
         1_000,
         "Publishes that may wait for the engine at the same time.",
         "More of them would only wait longer.",
+        least=1,
+    )
+    publish_rate: float = row(
+        0.0,
+        "Events per second that one subject of a grant may publish to each process.",
+        "Most publishers are the site's own servers; set it where users publish. 100 is plenty for a person.",
+        off="no limit",
+    )
+    publish_burst: int = row(
+        500,
+        "Events that one subject may publish at once, beyond the rate.",
+        "Five seconds at 100 events a second.",
         least=1,
     )
     engine_timeout: float = row(

@@ -114,8 +114,8 @@ class Worker:
         assert self.draining
         await self.draining
 
-    async def request(self, address: str) -> Any:
-        """Subscribe by HTTP as a client with that address. Return the status; a stream stays open."""
+    async def request(self, address: str, sub: str = "") -> Any:
+        """Subscribe by HTTP with that address and subject. Return the status; a stream stays open."""
         status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def receive() -> Any:
@@ -138,7 +138,8 @@ class Worker:
             "client": (address, 50_000),
             "server": ("127.0.0.1", 80),
         }
-        self.requests.append(asyncio.ensure_future(self.hub.app(scope, receive, send)))
+        app = self.hub.stream(scope, "t", grant=Grant(sub=sub)) if sub else self.hub.app
+        self.requests.append(asyncio.ensure_future(app(scope, receive, send)))
         return await status
 
     async def history(self, topics: list[str], since: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tidewire.auth.grants import Grant
 from tidewire.http.admission import MAX_ADDRESSES, Admission, Rates, is_loopback, network
 from tidewire.settings import Settings
 
@@ -11,9 +12,15 @@ FAR = "203.0.113.7"
 
 
 def refusal(
-    admission: Admission, address: str | None = FAR, *, mine: int = 0, open_: int = 0, now: float = 0.0
+    admission: Admission,
+    address: str | None = FAR,
+    *,
+    mine: int = 0,
+    subjects: int = 0,
+    open_: int = 0,
+    now: float = 0.0,
 ):
-    found = admission.refusal(address, mine, open_, now)
+    found = admission.refusal(address, mine, open_, now, subjects)
     return found and (found.status, found.code)
 
 
@@ -93,6 +100,46 @@ def test_a_refused_stream_takes_no_token() -> None:
     assert refusal(admission, open_=10, now=0.0) == (503, "full")
     assert refusal(admission, mine=100, now=0.0) == (429, "too_many_streams")
     assert refusal(admission, now=0.0) is None
+
+
+def test_streams_of_a_subject() -> None:
+    admission = Admission(Settings(), max_streams=1000)
+    for address in (FAR, "127.0.0.1", None):
+        assert refusal(admission, address, subjects=19) is None
+        assert refusal(admission, address, subjects=20) == (429, "too_many_streams_of_subject")
+    assert refusal(Admission(Settings(max_streams_per_subject=0), 1000), subjects=5000) is None
+
+
+def published(admission: Admission, sub: str, events: int = 1, now: float = 0.0) -> str | None:
+    found = admission.publish_refusal(Grant(sub=sub), events, now)
+    return found and found.code
+
+
+def test_publishes_of_a_subject() -> None:
+    admission = Admission(Settings(publish_rate=10, publish_burst=3), max_streams=1)
+    assert [published(admission, "ada") for _ in range(4)] == [None] * 3 + ["too_many_publishes"]
+    assert published(admission, "bob") is None
+    assert admission.publish_refusal(Grant(sub="ada", iss="https://id.example"), 1, 0.0) is None
+    assert published(admission, "ada", now=0.09) == "too_many_publishes"
+    assert published(admission, "ada", now=0.1) is None
+    assert [published(admission, "") for _ in range(10)] == [None] * 10
+
+
+def test_a_batch_may_be_larger_than_the_burst_and_is_paid_off() -> None:
+    admission = Admission(Settings(publish_rate=10, publish_burst=3), max_streams=1)
+    assert published(admission, "ada", 1000) is None
+    refused = admission.publish_refusal(Grant(sub="ada"), 1, 1.0)
+    assert refused
+    assert refused.retry_after == pytest.approx(98.8)
+    for number in range(5):  # the bucket of a subject that owes is not forgotten
+        assert published(admission, f"other {number}", now=99.0) is None
+    assert published(admission, "ada", now=99.7) == "too_many_publishes"
+    assert published(admission, "ada", now=99.9) is None
+
+
+def test_without_a_rate_everybody_may_publish() -> None:
+    admission = Admission(Settings(), max_streams=1)
+    assert [published(admission, "ada", 1000) for _ in range(10)] == [None] * 10
 
 
 def test_unix_sockets_have_no_address() -> None:

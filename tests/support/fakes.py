@@ -46,7 +46,7 @@ async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
     finally:
         await node.close()
     assert node.streams_open == 0
-    assert not node.tally.counts().addresses
+    assert not node.tally.counts().clients
 
 
 async def publish(node: Node, topic: str, *data: str, key: str | None = None) -> list[Position]:

@@ -77,6 +77,11 @@ class Grant:
         object.__setattr__(self, "subscribe", subscribe)
         object.__setattr__(self, "publish", publish)
 
+    @property
+    def subject(self) -> tuple[str, str] | None:
+        """Whose it is: the issuer and the subject; None if it does not say."""
+        return (self.iss, self.sub) if self.sub else None
+
     def may_subscribe(self, term: str) -> bool:
         """Whether the bearer may subscribe to `term`, a valid topic or pattern."""
         return self._subscribe.contain(term)

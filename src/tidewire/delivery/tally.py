@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from ..log.presence import Counts, Held, Presence
+from ..log.presence import Client, Counts, Held, Presence
 from ..topics import Selector
 from .subscriber import Subscriber
 from .topic_hooks import TopicHook, TopicHooks
@@ -22,7 +22,7 @@ class Tally:
         self._hooks = hooks
         self.streams = 0
         self._selectors: dict[Selector, Held] = {}
-        self._addresses: Counter[str] = Counter()
+        self._clients: Counter[Client] = Counter()
         self._accepts = self._drains = False
 
     def start(self) -> None:
@@ -42,8 +42,7 @@ class Tally:
         self._count(subscriber, -1)
 
     def _count(self, subscriber: Subscriber, change: int) -> None:
-        selector, address = subscriber.selector, subscriber.address
-        now = time.monotonic()
+        selector, now = subscriber.selector, time.monotonic()
         self.streams += change
         before = self._selectors.get(selector)
         if before is None:
@@ -52,10 +51,10 @@ class Tally:
             self._selectors[selector] = Held(before.streams + change, before.since)
         else:
             del self._selectors[selector]
-        if address is not None:
-            self._addresses[address] += change
-            if not self._addresses[address]:
-                del self._addresses[address]
+        for client in clients_of(subscriber):
+            self._clients[client] += change
+            if not self._clients[client]:
+                del self._clients[client]
         self._hooks.count(selector, change, now)
         self._presence.changed()
 
@@ -82,9 +81,9 @@ class Tally:
         """Return how many streams of all nodes match `topic`, of which `here` are this node's."""
         return here + self._presence.streams(topic)
 
-    def of_address(self, address: str | None) -> int:
-        """Return how many streams of all nodes count for `address`."""
-        return 0 if address is None else self._addresses[address] + self._presence.of_address(address)
+    def of_client(self, client: Client | None) -> int:
+        """Return how many streams of all nodes count for an address or a subject; 0 if it is not counted."""
+        return 0 if client is None else self._clients[client] + self._presence.of_client(client)
 
     # -- what the presence asks (Reporter)
 
@@ -96,7 +95,15 @@ class Tally:
         return self._hooks.take()
 
     def counts(self) -> Counts:
-        return Counts(dict(self._selectors), dict(self._addresses), self._accepts, self._drains)
+        return Counts(dict(self._selectors), dict(self._clients), self._accepts, self._drains)
 
     def inherit(self, selectors: Iterable[Selector]) -> None:
         self._hooks.inherit(selectors)
+
+
+def clients_of(subscriber: Subscriber) -> Iterator[Client]:
+    """Yield whom a stream counts for."""
+    if subscriber.address is not None:
+        yield (subscriber.address,)
+    if subscriber.bearer is not None and (subject := subscriber.bearer.grant.subject):
+        yield subject

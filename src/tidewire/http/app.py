@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -68,7 +69,7 @@ class HubApp:
         self._admission = admission
         self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
         # For our own server: the most common publishes, without ASGI.
-        self.plain = PlainPublishes(hub, self._check, cors.headers)
+        self.plain = PlainPublishes(hub, self._check, cors.headers, admission)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -105,11 +106,15 @@ class HubApp:
             reply.common = self._cors.headers(request)
             return await self._answer(request, reply, scope, receive, send)
         except TidewireError as error:
-            self._hub.metrics.refused.labels(error.code).inc()
+            self.count_refusal(error.code)
             await reply.refuse(error)
         except ClientGone:
             pass
         return None
+
+    def count_refusal(self, code: str) -> None:
+        """Count a request that was refused, here or by the server in front."""
+        self._hub.metrics.refused.labels(code).inc()
 
     async def _answer(
         self, request: Request, reply: Reply, scope: Scope, receive: Receive, send: Send
@@ -232,9 +237,12 @@ class HubApp:
             raise refusal
         if isinstance(wanted, IngestRequest):
             head = content_head(NDJSON, None) + reply.common
-            await Ingestion(node, permit, wanted, head, receive, send).run()
+            admit = partial(self._admit_events, permit)
+            await Ingestion(node, permit, wanted, head, admit, receive, send).run()
             return
         answer: Any
+        if isinstance(wanted, EndRequest | PublishRequest):
+            self._admit_events(permit, 1)
         if isinstance(wanted, EndRequest):
             receipts = await node.append([end_draft(*wanted, max_event=self._settings.max_event)])
             answer = self._receipt(node, receipts[0])
@@ -260,9 +268,11 @@ class HubApp:
             permit.check_publish(event.topic)
             if event.key is None and wanted.key is not None:
                 event = event._replace(key=check_key(wanted.key))
+            self._admit_events(permit, 1)
             return self._receipt(node, (await node.append([event]))[0])
         check_batch(fields, self._settings.max_batch)
         drafts = [self._draft_of_batch(permit, item, index, wanted.key) for index, item in enumerate(fields)]
+        self._admit_events(permit, len(drafts))
         receipts = await node.append(drafts) if drafts else []
         return [self._receipt(node, receipt) for receipt in receipts]
 
@@ -274,6 +284,12 @@ class HubApp:
         except TidewireError as error:
             error.members["index"] = index
             raise
+
+    def _admit_events(self, permit: Permit, events: int) -> None:
+        """Raise `TooMany` if the subject of a permit has published too much of late; else count `events`."""
+        refusal = self._admission.publish_refusal(permit.grant, events, time.monotonic())
+        if refusal is not None:
+            raise refusal
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes:
         declared = request.header(b"content-length")

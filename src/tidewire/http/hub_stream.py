@@ -13,7 +13,7 @@ from ..auth.grants import Grant
 from ..delivery.node import Node
 from ..errors import TidewireError, Unauthorized
 from ..event_stream import comment
-from .admission import RETRY_SPREAD, Admission
+from .admission import RETRY_SPREAD, Admission, address_client
 from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send, address_in
 from .asgi_wire import AsgiWire
@@ -128,9 +128,12 @@ class HubStream(AsgiResponse):
         return AsgiWire(subscriber, send, offer).run(receive)
 
     def _refusal(self, node: Node, address: str | None) -> TidewireError | None:
-        of_address = node.tally.of_address(self._admission.counted(address))
+        of_address = node.tally.of_client(address_client(self._admission.counted(address)))
+        of_subject = 0 if self._grant is None else node.tally.of_client(self._grant.subject)
         now = time.monotonic()
-        return node.refusal() or self._admission.refusal(address, of_address, node.streams_open, now)
+        return node.refusal() or self._admission.refusal(
+            address, of_address, node.streams_open, now, of_subject
+        )
 
     async def _send_head(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,7 +21,7 @@ from ..auth.access import Permit
 from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop
 from ..delivery.tasks import start
-from ..errors import TidewireError, Timeout, TooLarge
+from ..errors import TidewireError, Timeout, TooLarge, TooMany
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
 from ..log.json_text import read_json
@@ -57,6 +57,7 @@ class Ingestion:
         permit: Permit,
         ingest: IngestRequest,
         headers: Headers,
+        admit: Callable[[int], None],
         receive: Receive,
         send: Send,
     ) -> None:
@@ -65,6 +66,7 @@ class Ingestion:
         self._key = ingest.key
         self._receipts: Merged | Each = Each() if ingest.each else Merged(node.engine.durability)
         self._headers = headers
+        self._admit = admit
         self._receive = receive
         self._send = send
         self._lines = Lines(node.settings.max_line)
@@ -82,6 +84,7 @@ class Ingestion:
         try:
             await self._store()
         except BadLine as bad:
+            self._node.metrics.refused.labels(bad.error.code).inc()
             self._receipts.add_error(self._error(bad.line, bad.error))
         except BaseException as error:
             writer.cancel()
@@ -148,6 +151,7 @@ class Ingestion:
             self._check_grant()
             batch, bad = self._batch(part)
             if batch.drafts:
+                self._admit_batch(batch)
                 await self._ahead.put(batch)
             if bad is not None:
                 raise bad
@@ -156,6 +160,13 @@ class Ingestion:
         """Raise `BadLine` if the grant has ended or was revoked since the ingest began."""
         if refusal := self._node.bearers.refusal(self._permit.grant):
             raise BadLine(self._line + 1, refusal)
+
+    def _admit_batch(self, batch: Batch) -> None:
+        """Raise `BadLine` if the client has published too much of late."""
+        try:
+            self._admit(len(batch.drafts))
+        except TooMany as refusal:
+            raise BadLine(batch.lines[0], refusal) from None
 
     def _batch(self, lines: list[bytes]) -> tuple[Batch, BadLine | None]:
         settings = self._node.settings

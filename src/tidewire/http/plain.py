@@ -10,6 +10,7 @@ Rule 2: a request that is not served here is served with ASGI, from its first by
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from ..auth.grants import Grant
 from ..errors import TidewireError
 from ..log.drafts import check_data, draft
 from ..log.entries import Draft, Receipt
+from .admission import Admission
 from .answers import problem, receipt_fields
 from .asgi import Headers, Scope
 from .hub_like import HubLike
@@ -41,11 +43,16 @@ class PlainPublishes:
     """`judge` a head once; then `submit` the body of each request with that head, and send its `receipt`."""
 
     def __init__(
-        self, hub: HubLike, check: Callable[[Request], None], headers: Callable[[Request], Headers]
+        self,
+        hub: HubLike,
+        check: Callable[[Request], None],
+        headers: Callable[[Request], Headers],
+        admission: Admission,
     ) -> None:
         self._hub = hub
         self._check = check
         self._headers = headers
+        self._admission = admission
 
     def judge(self, scope: Scope) -> Plain | None:
         """Return what the head in `scope` means, or None if it is not that of a plain publish."""
@@ -78,6 +85,8 @@ class PlainPublishes:
             if grant is None or not grant.may_publish(topic) or node.bearers.refusal(grant) is not None:
                 return None
             data = check_data(body, self._hub.settings.max_event)
+            if self._admission.publish_refusal(grant, 1, time.monotonic()) is not None:
+                return None
             return node.submit([Draft(topic, data, event, retry)])
         except TidewireError:
             return None

@@ -15,6 +15,9 @@ from typing import NamedTuple, Protocol
 
 from ..topics import Selector
 
+# Who streams are counted for: (address,), or (issuer, subject) of a grant.
+Client = tuple[str, ...]
+
 
 class Held(NamedTuple):
     """The streams of one node that want the same."""
@@ -28,8 +31,8 @@ class Counts(NamedTuple):
     """What a node reports. Never changed after that: threads read it."""
 
     selectors: Mapping[Selector, Held]
-    addresses: Mapping[str, int]
-    """How many streams count for each address."""
+    clients: Mapping[Client, int]
+    """How many streams count for each address and each subject."""
     accepts: bool
     """Whether clients may find the node: it has a lifespan, or has answered a stream."""
     drains: bool
@@ -67,8 +70,8 @@ class Presence(Protocol):
     def streams(self, topic: str) -> int:
         """Return how many streams of other nodes match `topic`."""
 
-    def of_address(self, address: str) -> int:
-        """Return how many streams of other nodes count for `address`."""
+    def of_client(self, client: Client) -> int:
+        """Return how many streams of other nodes count for `client`."""
 
     def since(self, topic: str, *, named: bool) -> float:
         """
@@ -93,7 +96,7 @@ class Alone:
     def streams(self, topic: str) -> int:
         return 0
 
-    def of_address(self, address: str) -> int:
+    def of_client(self, client: Client) -> int:
         return 0
 
     def since(self, topic: str, *, named: bool) -> float:

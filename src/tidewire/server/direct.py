@@ -248,9 +248,15 @@ def head_of(status: int, headers: Headers) -> bytes:
 
 def fast_path(protocol: StreamProtocol, app: Any) -> FastPath | None:
     """Return the fast path, or None if `app` is not a hub or something else must see its requests."""
+    hub = hub_app(app)
+    logged = protocol.access_log and protocol.access_logger.isEnabledFor(logging.INFO)
+    if hub is None or logged or protocol.limit_concurrency is not None:
+        return None
+    return FastPath(protocol, hub.plain)
+
+
+def hub_app(app: Any) -> HubApp | None:
+    """Return the hub that `app` is, or None."""
     if isinstance(app, ProxyHeadersMiddleware):
         app = app.app  # it changes only what a publish does not use
-    logged = protocol.access_log and protocol.access_logger.isEnabledFor(logging.INFO)
-    if not isinstance(app, HubApp) or logged or protocol.limit_concurrency is not None:
-        return None
-    return FastPath(protocol, app.plain)
+    return app if isinstance(app, HubApp) else None

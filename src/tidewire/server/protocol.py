@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..delivery.subscriber import END_TIMEOUT
 from ..settings import Settings
-from .direct import FastPath, fast_path
+from .direct import FastPath, fast_path, hub_app
 from .lingering import Lingering
 from .socket_wire import SWALLOW_LIMIT, reset
 from .takeover import StreamOffer
@@ -465,6 +465,8 @@ class StreamProtocol(HttpToolsProtocol):
     def _refuse(self, refused: RefusedRequest) -> None:
         """Respond, if that is still possible, and read no more requests on this connection."""
         logger.debug("refused: %d %s", refused.status, refused.code)
+        if hub := hub_app(self._inner):
+            hub.count_refusal(refused.code)
         if self.transport.is_closing():
             return
         cycle = self.cycle

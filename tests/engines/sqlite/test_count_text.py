@@ -12,26 +12,28 @@ from tidewire.engines.sqlite import count_text
 from tidewire.engines.sqlite.count_files import CountFiles
 from tidewire.engines.sqlite.count_text import Neighbour, encode
 from tidewire.engines.sqlite.nodes import Nodes
-from tidewire.log.presence import Counts, Held
+from tidewire.log.presence import Client, Counts, Held
 from tidewire.topics import Selector
 
+CLIENTS: dict[Client, int] = {("::1",): 4, ("https://id.example", "ada"): 2, ("", "::1"): 1}
 
-def counts(*selectors: tuple[str, int, float], addresses: dict[str, int] | None = None) -> Counts:
+
+def counts(*selectors: tuple[str, int, float], clients: dict[Client, int] | None = None) -> Counts:
     held = {Selector(terms.split()): Held(streams, since) for terms, streams, since in selectors}
-    return Counts(held, addresses or {}, accepts=True, drains=False)
+    return Counts(held, clients or {}, accepts=True, drains=False)
 
 
 def test_what_is_written_is_read() -> None:
     neighbour = Neighbour()
     strange = "a\u00e9\U0001f600\u0085"[:3]
     neighbour.update(
-        encode(
-            counts(("a", 3, 1.5), ("a b/*", 2, 1.25), ("**", 1, 2.0), (strange, 1, 9.0), addresses={"::1": 4})
-        )[0]
+        encode(counts(("a", 3, 1.5), ("a b/*", 2, 1.25), ("**", 1, 2.0), (strange, 1, 9.0), clients=CLIENTS))[
+            0
+        ]
     )
     assert (neighbour.accepts, neighbour.drains) == (True, False)
     assert [neighbour.streams(topic) for topic in ("a", "b/1", "c", strange)] == [6, 3, 1, 2]
-    assert neighbour.addresses == {"::1": 4}
+    assert neighbour.clients == CLIENTS
     assert neighbour.since("a", named=False) == 1.25
     assert neighbour.since("b/1", named=False) == 1.25
     assert neighbour.since("b/1", named=True) == math.inf
@@ -64,12 +66,12 @@ def test_only_what_changed_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_bounded() -> None:
     topics = [("x" * 500 + str(number), 1, 1.0) for number in range(3000)]
-    text, complete = encode(counts(*topics, addresses={"192.0.2.1": 2}))
+    text, complete = encode(counts(*topics, clients={("192.0.2.1",): 2}))
     assert not complete
     neighbour = Neighbour()
     neighbour.update(text)
-    assert (neighbour.accepts, neighbour.selectors, neighbour.addresses) == (True, [], {"192.0.2.1": 2})
-    text, complete = encode(counts(addresses={str(number).zfill(60): 1 for number in range(20_000)}))
+    assert (neighbour.accepts, neighbour.selectors, neighbour.clients) == (True, [], {("192.0.2.1",): 2})
+    text, complete = encode(counts(clients={(str(number).zfill(60),): 1 for number in range(20_000)}))
     assert (text, complete) == (encode(counts())[0], False)
 
 

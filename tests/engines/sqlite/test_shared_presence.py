@@ -163,6 +163,20 @@ def test_the_limit_per_address_counts_all_processes(path: Path) -> None:
         wait_until(lambda: two.ask("request", "192.0.2.1") == 200)
 
 
+def test_the_limit_per_subject_counts_all_processes(path: Path) -> None:
+    with log_workers(path, 2, max_streams_per_subject=3) as workers:
+        one, two = workers
+        assert [one.ask("request", f"192.0.2.{number}", "ada") for number in (1, 2)] == [200, 200]
+        wait_counted(workers, "t", 2)
+        assert two.ask("request", "192.0.2.3", "ada") == 200
+        wait_counted(workers, "t", 3)
+        for worker in workers:
+            assert worker.ask("request", "192.0.2.4", "ada") == 429
+            assert worker.ask("request", "192.0.2.4", "bob") == 200
+        one.kill()
+        wait_until(lambda: two.ask("request", "192.0.2.4", "ada") == 200)
+
+
 def test_a_process_without_its_folder_counts_its_own(path: Path) -> None:
     with log_workers(path, 2) as workers:
         for worker in workers:

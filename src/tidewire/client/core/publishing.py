@@ -11,7 +11,7 @@ import orjson
 
 from ... import errors
 from ...data import as_text
-from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
+from ...errors import InvalidInput, TidewireError, TooMany, Unavailable, Unknown
 from .requests import MAX_DETAIL, failed, origin_of, parse_problem, parse_retry_after
 
 # Most HTTP clients, httpx2 among them, send the whole body before they read the answer. So long
@@ -108,8 +108,8 @@ def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
 # By code first: several errors share one status.
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidewireError)]
 BY_CODE = {kind.code: kind for kind in KINDS}
-# An error within an ingest has no status. These two are transient.
-BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable)
+# An error within an ingest has no status. These are transient.
+BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable) | {"too_many_publishes": TooMany}
 BY_STATUS = {kind.status: kind for kind in reversed(KINDS) if kind.status != TidewireError.status}
 
 

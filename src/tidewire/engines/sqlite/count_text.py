@@ -1,9 +1,10 @@
 """
 What a node writes into its file of counts, and what the other nodes read there.
 
-The first line says whether the node accepts streams and drains. Each further line is an address or the terms
-of a selector, with a number of streams. Lines are made and read one at a time, so that a thread that does it
-for thousands of them lets the event loop run in between. A reader parses only lines that it has not seen.
+The first line says whether the node accepts streams and drains. Each further line is a number of streams with
+an address, with an issuer and a subject, or with a time and the terms of a selector. Lines are made and read
+one at a time, so that a thread that does it for thousands of them lets the event loop run in between. A
+reader parses only lines that it has not seen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from ...log.presence import Counts, Held
+from ...log.presence import Client, Counts, Held
 from ...topics import Selector, TopicIndex
 
 # Bytes that the file of one node has at most: every other node reads it again whenever it changes.
@@ -37,7 +38,7 @@ def encode(counts: Counts) -> tuple[bytes, bool]:
     """
     head = [line([counts.accepts, counts.drains])]
     for rows in (
-        ([count, address] for address, count in counts.addresses.items()),
+        ([count, *client] for client, count in counts.clients.items()),
         ([held.streams, held.since, *selector.terms] for selector, held in counts.selectors.items()),
     ):
         lines, size = list(head), sum(map(len, head))
@@ -67,30 +68,30 @@ class Neighbour:
     def __init__(self) -> None:
         self.accepts = self.drains = False
         self.dead = False
-        self.addresses: dict[str, int] = {}
+        self.clients: dict[Client, int] = {}
         self._held: dict[Selector, Held] = {}
         self._index: TopicIndex[Selector] = TopicIndex()
         self._lock = threading.Lock()  # held for one selector or one topic at a time
-        self._lines: dict[bytes, tuple[str, int] | Selector] = {}
+        self._lines: dict[bytes, tuple[Client, int] | Selector] = {}
 
     def update(self, text: bytes) -> None:
         """Replace what is known. Raises `ValueError`, `TypeError` or `InvalidInput` for other text."""
         head, *lines = text.splitlines()
         self.accepts, self.drains = map(bool, json.loads(head))
-        seen: dict[bytes, tuple[str, int] | Selector] = {}
+        seen: dict[bytes, tuple[Client, int] | Selector] = {}
         for raw in in_steps(lines):
             seen[raw] = self._lines.get(raw) or self._read(raw)
         self._lines = seen
-        self.addresses = dict(known for known in seen.values() if not isinstance(known, Selector))
+        self.clients = dict(known for known in seen.values() if not isinstance(known, Selector))
         for selector in self._held.keys() - {known for known in seen.values() if isinstance(known, Selector)}:
             with self._lock:
                 del self._held[selector]
                 self._index.discard(selector, selector)
 
-    def _read(self, raw: bytes) -> tuple[str, int] | Selector:
+    def _read(self, raw: bytes) -> tuple[Client, int] | Selector:
         count, *rest = json.loads(raw)
-        if len(rest) == 1:
-            return rest[0], count
+        if isinstance(rest[0], str):
+            return tuple(rest), count
         since, *terms = rest
         selector = Selector(terms, limit=len(terms))
         with self._lock:

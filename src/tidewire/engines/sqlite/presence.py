@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 
-from ...log.presence import Reporter
+from ...log.presence import Client, Reporter
 from .count_files import CountFiles
 from .count_text import Neighbour
 
@@ -148,8 +148,8 @@ class SharedPresence:
     def streams(self, topic: str) -> int:
         return sum(neighbour.streams(topic) for neighbour in self._living)
 
-    def of_address(self, address: str) -> int:
-        return sum(neighbour.addresses.get(address, 0) for neighbour in self._living)
+    def of_client(self, client: Client) -> int:
+        return sum(neighbour.clients.get(client, 0) for neighbour in self._living)
 
     def since(self, topic: str, *, named: bool) -> float:
         return min((found.since(topic, named=named) for found in self._neighbours), default=math.inf)
