@@ -17,6 +17,7 @@ import threading
 import weakref
 from typing import Any
 
+from .delivery.memory import memory_share
 from .delivery.node import Node
 from .delivery.stopping import drains_of_loop
 from .delivery.tasks import start
@@ -99,7 +100,8 @@ class Opening:
             await self.release()
             if not (engine.shared or self._per_process):
                 await check_only_worker()
-            node = Node(engine, self._settings, self.metrics)
+            memory = memory_share(self._settings.max_memory)
+            node = Node(engine, self._settings, self.metrics, memory)
             await node.open()
         except BaseException:
             # Unless the loop was closed in the meantime, and the next one has begun already.

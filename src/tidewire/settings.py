@@ -104,6 +104,13 @@ class Settings:
         "A few tabs on each device of one user.",
         off="no limit",
     )
+    max_memory: int = row(
+        0,
+        "Bytes of memory that the process may use: from 80 % of them on it sheds load (Linux).",
+        "A container has a limit already; the processes in it share it.",
+        least=MIB,
+        off="the limit of its container or service, if it has one",
+    )
     # -- the log
     window_entries: int = row(
         10_000, "Newest entries kept in memory for resuming.", "A minute at 160 events a second.", least=1

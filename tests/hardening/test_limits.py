@@ -226,3 +226,27 @@ def test_f01_to_f03_what_the_server_refuses_is_counted() -> None:
         assert raw_request(hub.port, b"POST / HTTP/1.1 what\r\n\r\n").startswith(b"HTTP/1.1 400 ")
         for code in ("url_too_long", "head_too_large", "invalid_request"):
             assert refusals(hub, code) == 1
+
+
+# -- short of memory
+
+
+def test_a_hub_that_is_short_of_memory_sheds_load(kind: tuple[str, str], url: str) -> None:
+    with served(kind[0], url=url, max_memory=1024**2) as hub:
+        check_refusal(hub, 503, "memory_low")
+        event = '{"topic": "m", "data": "x"}'
+        for answer in [*publishes(hub, 4, {}), hub.ask("POST", "/events", f"[{event}]")]:
+            assert (answer.status, answer.json()["code"], answer.json()["stored"]) == (
+                503,
+                "memory_low",
+                False,
+            )
+            assert int(answer.headers["retry-after"]) >= 1
+        refused = hub.ask("POST", "/events", event, {"Content-Type": "application/x-ndjson"}).json()
+        assert (refused["line"], refused["code"], refused["stored"]) == (1, "memory_low", False)
+        page = hub.ask("GET", "/events/m", headers={"Accept": "application/json"}).json()
+        assert page["events"] == []
+        metrics = hub.ask("GET", "/metrics").body.decode()
+        assert float(re.findall(r"^tidewire_memory_share (\S+)$", metrics, re.MULTILINE)[0]) > 1
+        assert refusals(hub, "memory_low") == 9
+        assert hub.process.output.count("of the memory is used") == 1

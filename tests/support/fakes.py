@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Any
 
 from tidewire.delivery.cohort import Cohort
+from tidewire.delivery.memory import Share
 from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable
@@ -36,10 +37,10 @@ INVALID = Since("invalid")
 
 
 @contextlib.asynccontextmanager
-async def open_node(engine: Any = None, **settings: Any) -> AsyncIterator[Node]:
+async def open_node(engine: Any = None, memory: Share = lambda: None, **settings: Any) -> AsyncIterator[Node]:
     """Open a node on `engine` (a new memory engine if None), and check at the end that no stream is left."""
     chosen = Settings(**settings)
-    node = Node(engine or MemoryEngine("memory", chosen), chosen, Metrics())
+    node = Node(engine or MemoryEngine("memory", chosen), chosen, Metrics(), memory)
     await node.open()
     try:
         yield node

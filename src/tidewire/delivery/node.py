@@ -15,6 +15,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from heapq import nsmallest
 from typing import Any
 
 from .. import hub_events
@@ -34,6 +35,7 @@ from .bearers import Bearers
 from .catch_up import CatchUp
 from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
+from .memory import PUBLISHES, STREAMS, MemoryWatch, Share
 from .open_streams import OpenStream, describe
 from .rounds import Rounds
 from .stopping import drains_of_loop
@@ -54,6 +56,8 @@ POLL = 0.01
 PEERS_EVERY = 0.1
 # A paused stream is looked at every second: deadlines are rounded up to whole seconds.
 PROGRESS_EVERY = 0.5
+# Slow readers that are ended in one step while memory is short: 10 ms.
+SLOW_READERS = 200
 # The part by which streams vary their age and their retry, so that they do not reconnect together.
 JITTER = 0.1
 
@@ -66,7 +70,9 @@ class Node:
     writes to live subscribers, `catch_up` brings on those that are behind.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, metrics: Metrics, memory: Share = lambda: None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.engine = engine
         self.settings = settings
@@ -82,10 +88,13 @@ class Node:
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
         self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
         self.bearers = Bearers(self.log, self._tasks, self._end_access)
+        self._memory = MemoryWatch(memory, self._deadlines, self._end_slow_readers)
         self.stopping = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent
         metrics.gauge("open_streams", "Streams open now.", lambda: self.streams_open)
+        if memory() is not None:
+            metrics.gauge("memory_share", "The part of the memory that is used.", lambda: memory() or 0.0)
         metrics.gauge("head", "The offset of the newest entry.", lambda: self.window.head)
 
     async def open(self) -> None:
@@ -93,10 +102,12 @@ class Node:
         await self.log.open(self)
         self.tally.start()
         self._drains.register(self)
+        self._memory.start(self.loop.time())
 
     async def close(self) -> None:
         """Drain, if that was not done, and stop all that still runs."""
         await self.drain()
+        self._memory.stop()
         await self._until(lambda: not self._after, self.settings.drain)
         await self._after.cancel()
         await self._tasks.cancel()
@@ -123,6 +134,18 @@ class Node:
         if self.draining:
             return Draining("this process is stopping; try again in a moment", retry_after=1)
         return None
+
+    def stream_refusal(self) -> TidewireError | None:
+        """Return why this node accepts no new streams now, or None."""
+        return self.refusal() or self._memory.refusal(STREAMS)
+
+    def publish_refusal(self) -> TidewireError | None:
+        """Return why this node accepts no publishes now, or None."""
+        return self.refusal() or self.memory_refusal()
+
+    def memory_refusal(self) -> TidewireError | None:
+        """Return the refusal of publishes while memory is short, or None."""
+        return self._memory.refusal(PUBLISHES)
 
     # -- what happens to the log (LogFollower)
 
@@ -161,13 +184,13 @@ class Node:
         Raise `Draining`, `Unavailable` (nothing is stored), `Unknown` (the
         engine did not answer in time) or what the engine refuses.
         """
-        if refusal := self.refusal():
+        if refusal := self.publish_refusal():
             raise refusal
         return await self.log.append(drafts)
 
     def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
         """As `append`, but return a future. What can be refused at once is raised at once."""
-        if refusal := self.refusal():
+        if refusal := self.publish_refusal():
             raise refusal
         return self.log.submit(drafts)
 
@@ -300,11 +323,15 @@ class Node:
             subscriber.wire.tolerate_stalls(True)
         limit = self.settings.send_timeout if acknowledged is None else self.settings.stuck_timeout
         if now - subscriber.paused_at >= limit:
-            wire = subscriber.wire
-            self._forget(subscriber, "stuck")
-            wire.abort()
+            self._abort(subscriber, "stuck")
             return None
         return min(subscriber.until, now + PROGRESS_EVERY)
+
+    def _end_slow_readers(self) -> None:
+        """End the streams whose sockets have been full for the longest time: they take up the most memory."""
+        paused = (item for item in self.rounds.cohorts.subscribers() if item.open and item.paused)
+        for subscriber in nsmallest(SLOW_READERS, paused, key=lambda item: item.paused_at):
+            self._abort(subscriber, "memory")
 
     # -- ending streams
 
@@ -325,6 +352,13 @@ class Node:
             wire.cut()
         else:
             wire.end()
+
+    def _abort(self, subscriber: Subscriber, reason: str) -> None:
+        """End a stream at once, and drop what its client has not taken."""
+        wire = subscriber.wire
+        assert wire
+        self._forget(subscriber, reason)
+        wire.abort()
 
     def _end_access(self, subscriber: Subscriber, why: str, reason: str) -> None:
         """End a stream whose client may no longer have it. A normal one is told the `reason`."""

@@ -131,7 +131,7 @@ class HubStream(AsgiResponse):
         of_address = node.tally.of_client(address_client(self._admission.counted(address)))
         of_subject = 0 if self._grant is None else node.tally.of_client(self._grant.subject)
         now = time.monotonic()
-        return node.refusal() or self._admission.refusal(
+        return node.stream_refusal() or self._admission.refusal(
             address, of_address, node.streams_open, now, of_subject
         )
 

@@ -148,7 +148,7 @@ class Ingestion:
         for first in range(0, len(lines), limit):
             part = lines[first : first + limit]
             await budget_of_loop().take(len(part))
-            self._check_grant()
+            self._check_still_accepted()
             batch, bad = self._batch(part)
             if batch.drafts:
                 self._admit_batch(batch)
@@ -156,9 +156,10 @@ class Ingestion:
             if bad is not None:
                 raise bad
 
-    def _check_grant(self) -> None:
-        """Raise `BadLine` if the grant has ended or was revoked since the ingest began."""
-        if refusal := self._node.bearers.refusal(self._permit.grant):
+    def _check_still_accepted(self) -> None:
+        """Raise `BadLine` if the grant has ended since the ingest began, or memory has become short."""
+        refusal = self._node.bearers.refusal(self._permit.grant) or self._node.memory_refusal()
+        if refusal:
             raise BadLine(self._line + 1, refusal)
 
     def _admit_batch(self, batch: Batch) -> None:

@@ -109,7 +109,8 @@ def ingest_error(receipt: Receipt, batch: Batch) -> TidewireError:
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidewireError)]
 BY_CODE = {kind.code: kind for kind in KINDS}
 # An error within an ingest has no status. These are transient.
-BY_CODE |= dict.fromkeys(("engine_unavailable", "busy"), Unavailable) | {"too_many_publishes": TooMany}
+BY_CODE |= dict.fromkeys(("engine_unavailable", "busy", "memory_low"), Unavailable)
+BY_CODE["too_many_publishes"] = TooMany
 BY_STATUS = {kind.status: kind for kind in reversed(KINDS) if kind.status != TidewireError.status}
 
 
