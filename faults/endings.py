@@ -21,7 +21,7 @@ OPTIONS = ("--retention-entries", f"{KEPT}", "--window-entries", f"{KEPT}")
 
 
 def endings(context: Context) -> Result:
-    """F32: topics end, and retention takes everything of them."""
+    """F32: topics end, and retention takes everything of them (attack C14)."""
     engine = f"sqlite:///{context.folder}/events.db"
     with Served(context.folder, engine, *OPTIONS) as hub:
         ended = end_all(hub)

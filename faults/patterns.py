@@ -26,7 +26,7 @@ OPEN = b"event: hub.open"
 
 
 def never(context: Context) -> Result:
-    """F8: 100 resumes at once, each with 100 patterns that match nothing."""
+    """F8: 100 resumes at once, each with 100 patterns that match nothing (attack C13)."""
     with (
         Served(context.folder, "memory", *OPTIONS) as hub,
         Beside(hub, context.folder) as beside,

@@ -216,6 +216,7 @@ class Listener:
 
 
 async def test_pages_have_a_strict_policy(site: Site) -> None:
+    """Attack G04."""
     for path in demo_files():
         answer = await site.get(path)
         assert answer.status_code == 200

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import product
 
 import pytest
 
+from support.waiting import PATIENCE, wait_until
 from support.ways import Answer, Served, raw_request, served
 
 EVIL = {"Origin": "https://evil.example"}
@@ -57,7 +61,7 @@ def test_e03_own_pages_allowed_origins_and_programs_may_write(hub: Served) -> No
         assert hub.ask("POST", "/events/e03b", b"x", headers).status == 200
 
 
-def test_e03_a_page_whose_proxy_rewrites_host_may_write(hub: Served) -> None:
+def test_e03_e15_a_page_whose_proxy_rewrites_host_may_write(hub: Served) -> None:
     page = {"Origin": "http://localhost:5173", "Host": f"127.0.0.1:{hub.port}"}
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"X-Forwarded-Host": "localhost:5173"}):
         assert hub.ask("POST", "/events/e03c", b"x", {**page, **headers}).status == 200
@@ -106,6 +110,81 @@ def test_e06_own_host_names(guarded: Served, host: str) -> None:
     assert guarded.ask("GET", "/health/live", headers={"Host": host}).status == 200
 
 
+@pytest.fixture(scope="module")
+def counting(kind: tuple[str, str], url: str) -> Iterator[Served]:
+    """A hub that counts streams of loopback addresses, too."""
+    with served(kind[0], url=url, max_streams_per_address=2) as running:
+        yield running
+
+
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.{n}",
+    "Forwarded": "for=203.0.113.{n}",
+    "X-Real-IP": "203.0.113.{n}",
+}
+
+
+@pytest.mark.parametrize("header", FORWARDED)
+def test_e08_an_untrusted_peer_names_another_address(counting: Served, header: str) -> None:
+    """Only the proxy on 127.0.0.1 is believed, and only what is in X-Forwarded-For."""
+    peer = f"127.0.8.{list(FORWARDED).index(header) + 1}"
+    with ExitStack() as stack:
+        for number in range(3):
+            client = stack.enter_context(
+                socket.create_connection(("127.0.0.1", counting.port), PATIENCE, source_address=(peer, 0))
+            )
+            line = f"{header}: {FORWARDED[header].format(n=number)}"
+            lines = ["GET /events/e08 HTTP/1.1", "Host: localhost", "Tidewire-Client: test", line, "", ""]
+            client.sendall("\r\n".join(lines).encode())
+            head = client.recv(65536)
+            assert head.startswith(b"HTTP/1.1 200 " if number < 2 else b"HTTP/1.1 429 "), head
+            if number < 2:
+                wait_until(lambda number=number: addresses(counting, peer) == number + 1)
+
+
+def addresses(hub: Served, address: str) -> int:
+    """Return how many open streams have this address."""
+    streams = hub.ask("GET", "/streams").json()["streams"]
+    return [stream["address"] for stream in streams].count(address)
+
+
+def test_e09_no_cache_keeps_an_answer(hub: Served) -> None:
+    """Whatever is asked for, and however it is refused: what one user gets is not for another."""
+    hub.publish("e09", "x")
+    with hub.listen("/events/e09") as listener:
+        assert listener.headers["cache-control"] == "no-store, no-transform"
+        assert listener.headers["x-accel-buffering"] == "no"
+        heads = [listener.headers]
+    asked = [
+        ("GET", "/events/e09", {"Accept": "application/json"}),
+        ("GET", "/events/e09", {"Accept": "text/html"}),
+        ("HEAD", "/events/e09", {}),
+        ("POST", "/events/e09", {}),
+        ("POST", "/events/e09?retry=x", {}),
+        ("POST", "/events", {"Content-Type": "application/x-ndjson"}),
+        ("GET", "/health/live", {}),
+        ("GET", "/metrics", {}),
+        ("GET", "/streams", {}),
+        ("GET", "/tidewire.js", {}),
+        ("GET", "/nothing", {}),
+        ("DELETE", "/events/e09", {}),
+        ("GET", "/events/e09?since=now", {"Accept": "text/event-stream", "Last-Event-ID": "{end}"}),
+    ]
+    end = ""
+    for method, path, headers in asked:
+        body = b'{"topic": "e09", "data": "x"}' if method == "POST" else None
+        answer = hub.ask(method, path, body, {name: text.format(end=end) for name, text in headers.items()})
+        if method == "DELETE":
+            end = answer.json()["id"]
+        assert "no-store" in answer.headers["cache-control"], (method, path)
+        assert answer.status == 204 or answer.headers["x-content-type-options"] == "nosniff", (method, path)
+        heads.append(answer.headers)
+    assert answer.status == 204
+    for head in heads:
+        assert head["vary"] == "origin"
+        assert not {"etag", "last-modified", "expires", "age"} & head.keys()
+
+
 def test_e10_no_part_of_a_topic_gets_into_a_response_head(hub: Served) -> None:
     answer = hub.ask("POST", "/events/x%0d%0aSet-Cookie:%20a=b", b"x")
     assert answer.status == 400
@@ -151,6 +230,18 @@ NOT_ORIGINS = [
     "[" * 8000,
     "http://\xe2\x84\x80.com",
 ]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_e15_the_default_port_is_the_same_host(hub: Served, scheme: str) -> None:
+    port = {"http": 80, "https": 443}[scheme]
+    for origin, host in product(("hub.example", f"hub.example:{port}"), repeat=2):
+        headers = {"Origin": f"{scheme}://{origin}", "Host": host}
+        assert hub.ask("POST", "/events/e15", b"x", headers).status == 200
+    for host in ("hub.example:8080", f"other.example:{port}", f"hub.example:{523 - port}"):
+        headers = {"Origin": f"{scheme}://hub.example", "Host": host}
+        refused = hub.ask("POST", "/events/e15", b"x", headers)
+        assert (refused.status, refused.json()["code"]) == (403, "cross_site")
 
 
 @pytest.mark.parametrize("origin", NOT_ORIGINS, ids=range(len(NOT_ORIGINS)))

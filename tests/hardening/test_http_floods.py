@@ -98,7 +98,8 @@ def problem(response: bytes) -> tuple[int, dict[str, Any]]:
     """Return the status and body of a refusal, which must be the last response on its connection."""
     status, headers, body = head_of(response)
     assert headers["content-type"] == "application/problem+json"
-    assert headers["connection"] == "close"
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+    assert (headers["vary"], headers["connection"]) == ("origin", "close")
     assert len(body) == int(headers["content-length"])
     fields = json.loads(body)
     assert fields["status"] == status

@@ -12,7 +12,7 @@ import pytest
 
 from support.stream_server import head_of, read_until
 from support.waiting import PATIENCE
-from support.ways import Answer, Served
+from support.ways import Answer, Served, served
 from tidewire.settings import Settings
 
 LIMITS = Settings()
@@ -99,6 +99,26 @@ def test_f16_keys(hub: Served) -> None:
     refused = hub.ask("POST", "/events", json.dumps(batch))
     assert (refused.status, refused.json()["index"]) == (422, 1)
     assert hub.ask("GET", "/events/f16", headers={"Accept": "application/json"}).json()["head"] == head
+
+
+def test_f16_more_keys_than_are_kept(kind: tuple[str, str], url: str) -> None:
+    def publish(key: int) -> Answer:
+        return few.ask("POST", "/events/f16", b"x", {"Idempotency-Key": f"k{key}"})
+
+    with served(kind[0], url=url, max_keys=3) as few:
+        ids = [publish(number).json()["id"] for number in range(3)]
+        for _ in range(2):
+            assert code(publish(3)) == (429, "too_many", False)
+            # Those that are kept are still known, and an event without a key is no key more.
+            assert [publish(number).json() for number in range(3)] == [
+                {
+                    "id": id_,
+                    "duplicate": True,
+                    "durability": few.ask("POST", "/events/x", b"x").json()["durability"],
+                }
+                for id_ in ids
+            ]
+        assert 'refused_requests_total{code="too_many"} 2.0' in few.ask("GET", "/metrics").body.decode()
 
 
 NUMBERS = [

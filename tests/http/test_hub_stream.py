@@ -240,6 +240,7 @@ async def test_a_program_resumes_by_query_too(query: str, start: int) -> None:
 async def test_what_a_client_puts_into_a_topic_never_becomes_a_pattern(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Attack C12."""
     async with (hub := Hub()).lifespan():
         client = Client()
         with caplog.at_level(logging.WARNING, "tidewire"):

@@ -23,7 +23,7 @@ from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, Tidewi
 from ..event_stream import Decoder
 from ..http.answers import content_head, problem, stream_head
 from ..http.asgi import Headers
-from ..http.origins import Cors, check_host
+from ..http.origins import VARY_ORIGIN, Cors, check_host
 from ..http.requests import Request
 from ..http.responses import EventStreamResponse
 from ..hub import Hub
@@ -98,7 +98,8 @@ class Demo:
         try:
             await self._serve(Request(scope), scope, receive, send)
         except TidewireError as error:
-            await answer(send, *problem(error, publish=False))
+            status, headers, body = problem(error, publish=False)
+            await answer(send, status, headers + VARY_ORIGIN, body)
 
     async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         path = request.path

@@ -18,6 +18,7 @@ from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send, address_in
 from .asgi_wire import AsgiWire
 from .offer import offer_in
+from .origins import VARY_ORIGIN
 from .requests import Request, SubscribeRequest
 from .responses import AsgiResponse
 
@@ -163,7 +164,7 @@ class RefusedStream(HubStream):
 
     def __init__(self, error: TidewireError) -> None:
         status, headers, self._content = problem(error, publish=False)
-        AsgiResponse.__init__(self, status, headers)
+        AsgiResponse.__init__(self, status, headers + VARY_ORIGIN)
 
     async def begin(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._send_head(send)

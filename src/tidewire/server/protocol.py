@@ -26,6 +26,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..delivery.subscriber import END_TIMEOUT
+from ..http.answers import content_head
+from ..http.origins import VARY_ORIGIN
 from ..settings import Settings
 from .direct import FastPath, fast_path, hub_app
 from .lingering import Lingering
@@ -494,8 +496,8 @@ class StreamProtocol(HttpToolsProtocol):
         body = json.dumps(problem).encode()
         headers = [
             *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
+            *content_head(b"application/problem+json", len(body)),
+            *VARY_ORIGIN,
             (b"connection", b"close"),
         ]
         head = [b"HTTP/1.1 %d %b" % (refused.status, title.encode())]
