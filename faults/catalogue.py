@@ -25,6 +25,7 @@ from faults import (
     soak,
     storage,
     stuck,
+    tokens,
 )
 from faults.scenario import Fault
 
@@ -49,6 +50,7 @@ FILES = (
     soak,
     storage,
     stuck,
+    tokens,
 )
 
 ALL: Sequence[Fault] = sorted((fault for file in FILES for fault in file.FAULTS), key=lambda f: int(f.id[1:]))

@@ -25,7 +25,8 @@ Address = tuple[str, int]
 TOPIC = "load"
 TIMEOUT = 10.0
 HEAD = re.compile(rb"HTTP/1\.1 ([0-9]{3}) [A-Za-z ]+\r\n(?:[!-9;-~]+: [^\r\n]*\r\n)+")
-NOT_NOW = (b"429", b"503")
+NOT_NOW = (429, 503)
+UNAUTHORIZED = 401
 ACK = re.compile(rb'"id":"([A-Za-z0-9.]+)"')
 # Seconds until a publisher that waits for answers checks again.
 STEP = 0.001
@@ -40,13 +41,17 @@ class RawStream:
     One stream and what arrived on it.
 
     `at` is the offset through which it has everything, None until the stream says where it starts.
-    `holes` and `repeats` count events that are missing or came again, without a gap.
+    `skipped` are the offsets that are missing without a gap, `repeats` counts events that came again; `told`
+    says that a `hub.auth` came, and `after_auth` counts what came after it.
     """
 
     def __init__(self, sock: socket.socket, last_event_id: str = "") -> None:
         self.sock = sock
         self.at = offset_of(last_event_id) if last_event_id else None
-        self.events = self.holes = self.repeats = self.gaps = self.bytes = 0
+        self.skipped: list[int] = []
+        self.events = self.repeats = self.gaps = self.bytes = self.after_auth = 0
+        self.told = False
+        self.status = 0
         self.opened_at = self.ended_at = 0.0
         self.refused = False
         self.malformed = ""
@@ -54,6 +59,10 @@ class RawStream:
         self.latencies: list[float] | None = None
         self._head = b""
         self._chunked, self._reader = Chunked(), Strict(last_event_id)
+
+    @property
+    def holes(self) -> int:
+        return len(self.skipped)
 
     @property
     def is_open(self) -> bool:
@@ -97,7 +106,8 @@ class RawStream:
 
     def _check_head(self, head: bytes, now: float) -> None:
         found, fields = HEAD.fullmatch(head), head.lower()
-        if found and found[1] in NOT_NOW and b"\r\nretry-after: " in fields:
+        self.status = int(found[1]) if found else 0
+        if self.status == UNAUTHORIZED or (self.status in NOT_NOW and b"\r\nretry-after: " in fields):
             self.refused, self.ended_at = True, now
         elif found and found[1] == b"200" and b"\r\ntransfer-encoding: chunked\r\n" in fields:
             self.opened_at = now
@@ -105,6 +115,10 @@ class RawStream:
             raise Malformed(f"not the head of a stream: {head[:200]!r}")
 
     def _take(self, got: Got, now: float) -> None:
+        self.after_auth += self.told
+        if got.event == "hub.auth":
+            self.told = True
+            return
         offset = offset_of(got.id)
         if got.event.startswith("hub."):
             self.gaps += got.event == "hub.gap"
@@ -114,7 +128,7 @@ class RawStream:
             raise Malformed("an event came before the stream said where it starts")
         self.events += 1
         if offset != self.at + 1:
-            self.holes += max(0, offset - self.at - 1)
+            self.skipped += range(self.at + 1, offset)
             self.repeats += offset <= self.at
         self.at = offset
         if self.latencies is not None:
@@ -235,11 +249,13 @@ class Load:
         self._epoll.close()
 
     def open(
-        self, count: int = 1, last_event_id: str = "", address: Address | None = None
+        self, count: int = 1, last_event_id: str = "", address: Address | None = None, token: str = ""
     ) -> list[RawStream]:
         """Request more streams; their answers arrive within `run`."""
         at = address or self.address
-        new = [RawStream(ask(at, last_event_id=last_event_id), last_event_id) for _ in range(count)]
+        new = [
+            RawStream(ask(at, last_event_id=last_event_id, token=token), last_event_id) for _ in range(count)
+        ]
         for stream in new:
             self._watch(stream)
         self.streams += new
@@ -329,7 +345,12 @@ class Load:
 
 
 def ask(
-    address: Address, buffer: int = 0, last_event_id: str = "", what: str = TOPIC, source: str = ""
+    address: Address,
+    buffer: int = 0,
+    last_event_id: str = "",
+    what: str = TOPIC,
+    source: str = "",
+    token: str = "",
 ) -> socket.socket:
     """
     Return a socket that has requested a stream and read nothing.
@@ -348,6 +369,8 @@ def ask(
     lines = [f"GET {path} HTTP/1.1", f"Host: {address[0]}", "Tidewire-Client: faults"]
     if last_event_id:
         lines.append(f"Last-Event-ID: {last_event_id}")
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
     sock.sendall("\r\n".join([*lines, "", ""]).encode())
     return sock
 

@@ -157,9 +157,11 @@ class Served:
         """Return status and body of a GET. Raises `OSError` or `HTTPException` if there is no answer."""
         return self._request("GET", path, None, timeout, headers or {})
 
-    def post(self, path: str, body: bytes, timeout: float = 10.0) -> tuple[int, bytes]:
+    def post(
+        self, path: str, body: bytes, timeout: float = 10.0, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Return status and body of a POST. Raises as `get` does."""
-        return self._request("POST", path, body, timeout, {})
+        return self._request("POST", path, body, timeout, headers or {})
 
     def _request(
         self, method: str, path: str, body: bytes | None, timeout: float, headers: Mapping[str, str]

@@ -44,6 +44,8 @@ BLOCK = re.compile(
     rb"(?:retry: ([0-9]{1,6})\n)?"
     rb"((?:data: [^\r\n]*\n)+)"
 )
+# The only event without an id: nothing comes after it.
+AUTH = re.compile(rb'event: (hub\.auth)\ndata: (\{"reason":"[a-z]+"\})\n')
 
 
 class Strict:
@@ -71,6 +73,8 @@ class Strict:
             got.append(self._block(block + b"\n"))
 
     def _block(self, block: bytes) -> Got:
+        if auth := AUTH.fullmatch(block):
+            return Got(self.last_event_id, auth[1].decode(), auth[2].decode())
         found = BLOCK.fullmatch(block)
         if found is None:
             raise Malformed(f"not a block that a hub writes: {block[:200]!r}")
