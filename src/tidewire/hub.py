@@ -29,10 +29,12 @@ from .data import Encoder
 from .delivery.local import Subscription
 from .delivery.node import Node
 from .delivery.open_streams import OpenStream
+from .delivery.stream_lines import log_refused
 from .delivery.topic_hooks import HookFunction, TopicHook
 from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
+from .http.asgi import address_in
 from .http.hub_stream import HubStream, RefusedStream
 from .http.origins import VARY_ORIGIN, Cors
 from .http.requests import (
@@ -391,8 +393,9 @@ class Hub:
         stream it is and until when; what may be streamed to them is for the program to check.
         The response is an ASGI callable, and a Starlette response if Starlette is installed.
         """
+        scope = getattr(request, "scope", request)
         try:
-            read = Request(getattr(request, "scope", request))
+            read = Request(scope)
             check_stream_topics(topics)
             selector = Selector([*topics, *patterns_of(patterns)], limit=self.settings.max_topics)
             claim = read_claim(read, since or "now", query=False)
@@ -400,6 +403,7 @@ class Hub:
             wanted = SubscribeRequest(selector, claim, asked == "open", asked == "none" or not control)
         except TidewireError as error:
             self.metrics.refused.labels(error.code).inc()
+            log_refused(error.code, grant, address_in(scope), len(topics))
             return RefusedStream(error)
         heartbeat = self.settings.heartbeat
         return HubStream(self.opened, self._admission, VARY_ORIGIN, read, wanted, heartbeat, grant=grant)

@@ -324,7 +324,7 @@ def test_idle_members_are_sent_their_position() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"123", topic="other")
-    scene.begin_with(Join(hub_events.position(scene.window.position(3)), 3, 3))
+    scene.begin_with(Join(hub_events.position(scene.window.position(3)), 3, 3, 0))
     two = scene.member()
     assert one.writes == []
     one.member.pause_writing()
@@ -337,7 +337,7 @@ def test_the_member_that_heard_least_counts_for_all() -> None:
     scene = Scene()
     one = scene.member()
     scene.publish(*"12345", topic="other")
-    scene.begin_with(Join(hub_events.position(scene.window.position(5)), 5, 5))
+    scene.begin_with(Join(hub_events.position(scene.window.position(5)), 5, 5, 0))
     scene.step(1)
     scene.cohort.silent_since = 50.0
     two = Wire()

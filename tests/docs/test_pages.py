@@ -25,6 +25,7 @@ from tidewire.cli import serve as serve_module
 from tidewire.client import sync
 from tidewire.http.answers import stream_head
 from tidewire.http.app import FIXED_PATHS
+from tidewire.metrics import Metrics
 from tidewire.settings import ROWS, Settings
 
 HTTP = "docs/reference/http.md"
@@ -342,3 +343,29 @@ def test_every_member_of_the_hub_exists() -> None:
 def test_every_public_name_is_shown() -> None:
     (first, *_) = blocks("python", LIBRARY)
     assert set(re.findall(r"^    (\w+),$", first.text, re.MULTILINE)) == set(tidewire.__all__)
+
+
+# -- logs and metrics
+
+
+def test_every_metric_is_documented() -> None:
+    (rows,) = tables("docs/how-to/logs-and-metrics.md", "metric", "")
+    metrics = Metrics()
+    names = {metric.name for metric in metrics.registry.collect()}
+    gauges = set(
+        re.findall(r'metrics\.gauge\("(\w+)"', "".join(p.read_text("utf-8") for p in SRC.rglob("*.py")))
+    )
+    shown = {row[0].strip("`").removesuffix("_total") for row in rows}
+    assert shown == names | {f"tidewire_{name}" for name in gauges}
+
+
+def test_every_reason_of_an_end_is_documented() -> None:
+    (rows,) = tables("docs/how-to/logs-and-metrics.md", "reason", "the stream ended because")
+    shown = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    made = set()
+    for path in (SRC / "delivery").rglob("*.py"):
+        for call in calls(ast.parse(path.read_text("utf-8"))):
+            name = ast.unparse(call.func).rpartition(".")[2]
+            if name in ("finish", "_forget", "_end_access", "_end"):
+                made.update(word for arg in call.args[:2] for word in words(arg))
+    assert shown == made

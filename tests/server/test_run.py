@@ -504,8 +504,8 @@ def test_no_token_is_logged() -> None:
         server.ask(get("/events/a", f"Authorization: Bearer {text}x", "Connection: close"))
         server.ask(get(f"/events/a?topic={text}", f"Authorization: Bearer {text}", "Connection: close"))
         server.ask(get(f"/events/a?ticket={ticket}", "Connection: close"))
-        server.wait_line(r"access_token=\[token\] HTTP/1.1\" 400")
-        server.wait_line(r'"GET /events/a\?ticket=\[token\] HTTP/1.1" 401')
+        server.wait_line(r"access_token=\[secret\] HTTP/1.1\" 400")
+        server.wait_line(r'"GET /events/a\?ticket=\[secret\] HTTP/1.1" 401')
         server.wait_line(r'"GET /events/a HTTP/1.1" 401')
         server.wait_line(r'"GET /events/a\?topic=\[token\] HTTP/1.1" 403')
         assert server.stop() == 0

@@ -19,7 +19,7 @@ from ..errors import InvalidInput
 from ..http.admission import is_loopback
 from ..hub import Hub
 from ..server.listeners import listening
-from ..server.logs import LOG_LEVELS, configure_logging
+from ..server.logs import LOG_FORMATS, LOG_LEVELS, configure_logging
 from ..server.run import raise_descriptor_limit, serve_on
 from ..server.supervisor import ONE_PROCESS, supervise
 from ..settings import ROWS, Settings, parse
@@ -174,6 +174,15 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Log messages of this level and above.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="text",
+    show_default=True,
+    envvar="TIDEWIRE_LOG_FORMAT",
+    show_envvar=True,
+    help="Log lines of text, or a JSON object a line.",
+)
+@click.option(
     "--access-log",
     is_flag=True,
     envvar="TIDEWIRE_ACCESS_LOG",
@@ -199,6 +208,7 @@ def serve(
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
     log_level: str,
+    log_format: str,
     access_log: bool,
     **settings: Any,
 ) -> None:
@@ -236,6 +246,7 @@ def serve(
         "ssl_certfile": ssl_certfile,
         "ssl_keyfile": ssl_keyfile,
         "log_level": log_level,
+        "log_format": log_format,
         "access_log": access_log,
     }
     # With several workers this one is not opened: a wrong setting is refused before any of them starts.
@@ -251,7 +262,7 @@ def serve(
         if workers == 1:
             run(hub, options, listeners, started)
         else:
-            configure_logging(log_level, access_log)
+            configure_logging(log_level, access_log, log_format)
             supervise(partial(work, make_hub, options), listeners, workers, started)
 
 

@@ -43,6 +43,7 @@ class Replay(NamedTuple):
 
     chunk: bytes
     through: int
+    events: int
     announced: int | None  # the offset of its last id
     ended: bool  # its last frame is a hub.end
 
@@ -207,6 +208,7 @@ class CatchUp:
         subscriber.offset = replay.through
         if replay.chunk:
             subscriber.end_sent = replay.ended
+            subscriber.events += replay.events
             subscriber.announced = replay.announced or subscriber.announced
             self._put(subscriber, replay.chunk)
 
@@ -300,8 +302,8 @@ def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Repla
     if cohort.plain:
         entries = [entry for entry in entries if not entry.end]
     if not entries:
-        return Replay(b"", through, None, False)
+        return Replay(b"", through, 0, None, False)
     with_topic = not cohort.selector.single
     data = b"".join(entry.frame(with_topic) for entry in entries)
     last = entries[-1]
-    return Replay(framed(data, cohort.framing), through, last.offset, last.end)
+    return Replay(framed(data, cohort.framing), through, len(entries), last.offset, last.end)

@@ -33,8 +33,8 @@ class Cohort:
     the offset of its newest one. `waiting` are streams that are behind and yet ahead of
     `sent`: they started at the head while older entries were pending. `announced` is the
     offset of the last id that a round brought, and `oldest` that of the oldest last id that
-    a member has: it may have joined after that round. `silent` is set when a heartbeat is
-    due. `due` belongs to the timer.
+    a member has: it may have joined after that round. `events` counts those of all rounds.
+    `silent` is set when a heartbeat is due. `due` belongs to the timer.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class Cohort:
         "announcements",
         "behind",
         "due",
+        "events",
         "framing",
         "members",
         "news",
@@ -75,10 +76,11 @@ class Cohort:
         self.silent_since = 0.0
         self.announced = 0
         self.announcements = 0  # how many rounds brought an id
+        self.events = 0
         self.oldest = 0
         self.due = 0
         self._round = NO_ROUND
-        self._before = (0, 0, 0)  # `_progress` from before the round
+        self._before = (0, 0, 0, 0)  # `_progress` from before the round
 
     def __len__(self) -> int:
         return len(self.members) + len(self.behind)
@@ -90,8 +92,8 @@ class Cohort:
         return min(self._since, horizon) if self.news else horizon
 
     @property
-    def _progress(self) -> tuple[int, int, int]:
-        return self.sent, self.announced, self.announcements
+    def _progress(self) -> tuple[int, int, int, int]:
+        return self.sent, self.announced, self.announcements, self.events
 
     @property
     def horizon(self) -> int:
@@ -120,12 +122,14 @@ class Cohort:
         self.behind.discard(subscriber)
         self.members[subscriber] = subscriber.wire.write
         subscriber.joined = self.announcements
+        subscriber.events -= self.events  # what it was not sent
         subscriber.live = True
 
     def leave(self, subscriber: Subscriber) -> None:
         """Move a member to those that are behind, at the offset and with the last id that it really has."""
         unwritten = self._round.skip(subscriber)
-        subscriber.offset, announced, announcements = self._before if unwritten else self._progress
+        subscriber.offset, announced, announcements, events = self._before if unwritten else self._progress
+        subscriber.events += events
         if announcements > subscriber.joined:
             subscriber.announced = announced
             # If it left while it was being written a hub.end, it needs no other one.
@@ -198,12 +202,14 @@ class Cohort:
 
     def begin(self, join: Join, round: Round) -> None:
         """Let `round` write `join` to all members."""
-        self._before = (self._since if self.news else self.sent, self.announced, self.announcements)
+        sent = self._since if self.news else self.sent
+        self._before = (sent, self.announced, self.announcements, self.events)
         self._round = round
         round.add(self, self.members)
         if join.last:
             self.announced = self.oldest = join.last
             self.announcements += 1
+            self.events += join.events
         if self.news:
             self.pass_over(join.through)
         self.silent = False

@@ -22,11 +22,16 @@ SHARED = 64
 
 
 class Join(NamedTuple):
-    """Framed bytes, the offset through which they reach, and that of the last id in them (0: none)."""
+    """
+    Framed bytes of `events` entries.
+
+    `through`: the offset that they reach; `last`: that of the last id in them (0: none).
+    """
 
     data: bytes
     through: int
     last: int
+    events: int
 
 
 class Joins:
@@ -71,10 +76,10 @@ class Joins:
             frame = entry.frame(with_topic)
             size += len(frame)
             if frames and size > JOIN_BYTES:
-                return Join(framed(b"".join(frames), framing), last, last)
+                return Join(framed(b"".join(frames), framing), last, last, len(frames))
             frames.append(frame)
             last = entry.offset
-        return Join(framed(b"".join(frames), framing) if frames else b"", through, last)
+        return Join(framed(b"".join(frames), framing) if frames else b"", through, last, len(frames))
 
     def heartbeat(self, framing: Framing) -> Join:
         """Return a comment: one object for all, so that cohorts share its round."""
@@ -85,4 +90,4 @@ class Joins:
 
 
 FRAMINGS: tuple[Framing, ...] = ("chunked", "raw", "asgi")
-HEARTBEATS = {framing: Join(framed(HEARTBEAT, framing), 0, 0) for framing in FRAMINGS}
+HEARTBEATS = {framing: Join(framed(HEARTBEAT, framing), 0, 0, 0) for framing in FRAMINGS}

@@ -39,6 +39,7 @@ from .memory import PUBLISHES, STREAMS, MemoryWatch, Share
 from .open_streams import OpenStream, describe
 from .rounds import Rounds
 from .stopping import drains_of_loop
+from .stream_lines import log_ended
 from .subscriber import END_TIMEOUT, Subscriber
 from .tally import Tally
 from .tasks import Tasks, start
@@ -337,7 +338,7 @@ class Node:
 
     def finish(self, subscriber: Subscriber, reason: str, last: bytes = b"") -> None:
         """
-        End a stream, with `last` as its last bytes; `reason` is for the metrics.
+        End a stream, with `last` as its last bytes; `reason` is for the metrics and the log.
 
         A plain stream ends properly only with its topics: its client may take any
         proper end for the end of what it reads.
@@ -374,6 +375,7 @@ class Node:
         self.bearers.remove(subscriber)
         self.metrics.ended.labels(reason).inc()
         self.tally.remove(subscriber)
+        log_ended(subscriber, reason, self.loop.time() - subscriber.opened)
 
     def _farewell(self) -> bytes:
         # Without another node, no client can reconnect until the process is back. So the

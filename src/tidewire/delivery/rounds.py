@@ -145,7 +145,7 @@ class Rounds:
         if cohort.plain or not position_due(self._window, cohort.oldest, cohort.sent):
             return self.joins.heartbeat(cohort.framing)
         position = hub_events.position(self._window.position(cohort.sent))
-        return Join(framed(position, cohort.framing), cohort.sent, cohort.sent)
+        return Join(framed(position, cohort.framing), cohort.sent, cohort.sent, 0)
 
     def _schedule(self, cohort: Cohort) -> None:
         if not cohort.scheduled:

@@ -67,9 +67,10 @@ class Subscriber:
     `offset`: it has everything through this offset; while it is live, the cohort's
     `sent` counts instead. `claim`: what its client said about where to start, until
     the node can judge it. `announced`: the offset of the last id that its client
-    has; while it is live, rounds since it joined count instead. `plain`: it gets the
-    publishers' events and no `hub.*` event. Attributes are simple, since 10,000 of these
-    are held at once.
+    has; while it is live, rounds since it joined count instead. `events`: how many entries
+    were written to it; while it is live, those of the cohort are to be added. `plain`: it
+    gets the publishers' events and no `hub.*` event. Attributes are simple, since 10,000 of
+    these are held at once.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class Subscriber:
         "cohort",
         "due",
         "end_sent",
+        "events",
         "joined",
         "life",
         "live",
@@ -125,6 +127,7 @@ class Subscriber:
         self.wants_hub_open = False  # asked for a hub.open and has not got it yet
         self.end_sent = False  # the last thing written was a hub.end
         self.live = False
+        self.events = 0
         self.joined = 0  # the cohort's `announcements` when it joined
         self.open = True
         self.opened = 0.0

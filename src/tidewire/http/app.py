@@ -16,6 +16,7 @@ from ..auth.cookies import session_cookie
 from ..auth.grants import Grant
 from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop, cost_of_body, cost_of_request
+from ..delivery.stream_lines import log_refused
 from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Unavailable
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
@@ -40,10 +41,12 @@ from .requests import (
     PublishRequest,
     Request,
     SubscribeRequest,
+    asks_for_stream,
     read_publication,
     read_subscription,
     read_ticket,
     topic_of,
+    topics_in,
 )
 from .tickets import issue, redeem
 
@@ -101,12 +104,15 @@ class HubApp:
         """Respond to a request. If the response is a stream, return what sends the rest of it."""
         await budget_of_loop().take(cost_of_request(scope["query_string"]))
         reply = Reply(scope, send, self._cors.headers(None))
+        request = None
         try:
             request = Request(scope)
             reply.common = self._cors.headers(request)
             return await self._answer(request, reply, scope, receive, send)
         except TidewireError as error:
             self.count_refusal(error.code)
+            if request is not None and asks_for_stream(request):
+                log_refused(error.code, reply.grant, request.client, topics_in(request))
             await reply.refuse(error)
         except ClientGone:
             pass
@@ -193,6 +199,7 @@ class HubApp:
                 raise
             await self._stream(request, wanted, reply).refuse(node, send, error)
             return None
+        reply.grant = permit.grant
         permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
             address = self._admission.counted(address_in(scope))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from .. import hub_events
 from ..auth.grants import Grant
 from ..delivery.node import Node
+from ..delivery.stream_lines import log_refused
 from ..errors import TidewireError, Unauthorized
 from ..event_stream import comment
 from .admission import RETRY_SPREAD, Admission, address_client
@@ -147,6 +148,8 @@ class HubStream(AsgiResponse):
         grant. The client of a plain stream is not one, and would take a 200 for an answer without content.
         """
         node.metrics.refused.labels(refusal.code).inc()
+        topics = len(self._subscribe.selector.terms)
+        log_refused(refusal.code, self._grant, self._request.client, topics)
         passes = not isinstance(refusal, Unauthorized)
         if passes and self._request.native and not self._subscribe.plain:
             await self._send_head(send)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from ..auth.grants import Grant
 from ..errors import TidewireError
 from .answers import content_head, problem
 from .asgi import Headers, Scope, Send
@@ -16,10 +17,16 @@ JSON = b"application/json"
 
 
 class Reply:
-    """Sends the response to one request. `common` headers, such as those of CORS, are in every response."""
+    """
+    Sends the response to one request.
+
+    `common` headers, such as those of CORS, are in every response. `grant` is that of the client, once it
+    is known.
+    """
 
     def __init__(self, scope: Scope, send: Send, common: Headers) -> None:
         self.common = common
+        self.grant: Grant | None = None
         self._send = send
         self._method: str = scope["method"]
 

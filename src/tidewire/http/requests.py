@@ -148,6 +148,21 @@ def read_ticket(request: Request) -> str | None:
     return request.one("ticket")
 
 
+def asks_for_stream(request: Request) -> bool:
+    """Whether a request, which may have other faults, asks for a stream."""
+    if request.method != "GET" or not (request.path + "/").startswith("/events/"):
+        return False
+    try:
+        return not wants_json(request)
+    except NotAcceptable:
+        return True
+
+
+def topics_in(request: Request) -> int:
+    """Return how many topics and patterns a request names."""
+    return (request.path != "/events") + len(request.all("topic"))
+
+
 def read_control(request: Request) -> str | None:
     """Return which `hub.*` events the client wants: `open` (one more), `none`, or None for the usual ones."""
     control = request.one("control")

@@ -74,6 +74,7 @@ def serve_on(
     ssl_keyfile: str | None = None,
     log_level: str = "info",
     access_log: bool = False,
+    log_format: str = "text",
     started: Callable[[Sequence[str]], object] = lambda urls: None,
     failure: Callable[[], str] = str,
 ) -> None:
@@ -85,7 +86,7 @@ def serve_on(
     app can no longer work, the server stops. Raises `StartRefused` if the server
     cannot start and `TidewireError` if it stopped after a failure.
     """
-    configure_logging(log_level, access_log)
+    configure_logging(log_level, access_log, log_format)
     raise_descriptor_limit()
     tls = None if ssl_certfile is None else tls_context(ssl_certfile, ssl_keyfile)
     config = uvicorn.Config(
