@@ -68,9 +68,9 @@ def test_the_readme_links_every_page() -> None:
 # -- settings
 
 
-def settings_page() -> Any:
-    """Return the script that writes the page."""
-    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "scripts" / "settings_page.py")
+def page_script(name: str) -> Any:
+    """Return the script that writes a page."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
@@ -78,11 +78,10 @@ def settings_page() -> Any:
     return script
 
 
-def test_the_settings_page_is_up_to_date() -> None:
-    script = settings_page()
-    assert script.PAGE.read_text("utf-8") == script.page(), (
-        "generate it again: python scripts/settings_page.py"
-    )
+@pytest.mark.parametrize("name", ["settings_page", "openapi_page"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    script = page_script(name)
+    assert script.PAGE.read_text("utf-8") == script.page(), f"generate it again: python scripts/{name}.py"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_the_settings_page_is_up_to_date() -> None:
     ],
 )
 def test_defaults_are_readable(name: str, text: str) -> None:
-    part = settings_page().page().partition(f"### {name}\n")[2].partition("###")[0]
+    part = page_script("settings_page").page().partition(f"### {name}\n")[2].partition("###")[0]
     assert f"- Default: {text}\n" in part
 
 

@@ -30,6 +30,7 @@ from .hub_like import HubLike
 from .hub_stream import HubStream
 from .ingest import Ingestion, with_key
 from .managing import list_streams, read_revocation
+from .openapi import description
 from .origins import Cors, check_host
 from .plain import PlainPublishes
 from .reply import Reply
@@ -370,6 +371,9 @@ class HubApp:
         node = await self._open()
         await reply.send_content(CONTENT_TYPE.encode(), node.metrics.text())
 
+    async def _openapi(self, reply: Reply, scope: Scope) -> None:
+        await reply.send_json(description(self._settings, scope.get("root_path", "").rstrip("/")))
+
     async def _javascript(self, reply: Reply, scope: Scope) -> None:
         content = files("tidewire.web").joinpath("tidewire.js").read_bytes()
         await reply.send_content(JAVASCRIPT, content)
@@ -394,6 +398,7 @@ FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/health/live": HubApp._live,
     "/health/ready": HubApp._ready,
     "/metrics": HubApp._metrics,
+    "/openapi.json": HubApp._openapi,
     "/streams": HubApp._streams,
     "/tidewire.js": HubApp._javascript,
 }
