@@ -7,6 +7,7 @@
 #   make format    fix what ruff can fix
 #   make bench     benchmark Tidewire and other servers
 #   make faults    kill the hub, fill and stall its disk, cut its network, and count lost events
+#   make fuzz      look for inputs that break a parser, a minute for each
 #   make soak      connect and disconnect clients for half an hour and look for leaks
 #   make clean     delete .venv and all build and test output
 #
@@ -21,7 +22,7 @@ BIN := .venv/bin
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage lint format bench faults soak clean
+.PHONY: demo test coverage lint format bench faults fuzz soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
@@ -61,6 +62,11 @@ faults: .venv/.installed
 	@scripts/apt-install e2fsprogs faketime iproute2 nftables strace || \
 		echo "without them, some faults are skipped" >&2
 	$(BIN)/python -m faults --tier full $(ARGS)
+
+# atheris has wheels for Linux and macOS.
+fuzz: .venv/.installed
+	@$(PIP) install --group fuzz
+	$(BIN)/python -m fuzz $(ARGS)
 
 soak: .venv/.installed
 	$(BIN)/python -m faults --tier soak $(ARGS)
