@@ -55,7 +55,13 @@ def receipt(offset: int, duplicate: bool = False) -> Receipt:
 
 async def ingest(hub: Hub, client: Client, each: bool = False) -> asyncio.Task[None]:
     ingestion = Ingestion(
-        await hub.open(), EVERYBODY, IngestRequest(None, each), [], client.receive, client.send
+        await hub.open(),
+        EVERYBODY,
+        IngestRequest(None, each),
+        [],
+        lambda _: None,
+        client.receive,
+        client.send,
     )
     return asyncio.ensure_future(ingestion.run())
 

@@ -23,6 +23,7 @@ REASONS = {
     400: "The request breaks a rule; `code` says which.",
     401: "A valid token is needed.",
     403: "The token does not allow this, the name belongs to the hub, or a page of another origin asks.",
+    404: "This hub takes no tokens, so it has no sessions.",
     406: "The client accepts neither an event stream nor JSON.",
     408: "The request took too long.",
     409: "The topic has ended.",
@@ -82,6 +83,10 @@ def paths(settings: Settings) -> Json:
             "post": publish([topic]),
             "delete": end([topic]),
         },
+        "/session": {"post": begin_session(), "delete": end_session()},
+        "/tickets": {
+            "post": get("Get a ticket for one stream of this token.", "Ticket", 401, 413, 429, 503, 507)
+        },
         "/revocations": {"post": revoke()},
         "/streams": {"get": get("List the open streams of this process. For admins.", "Streams", 401, 503)},
         "/metrics": {
@@ -133,6 +138,7 @@ def subscribe(summary: str, parameters: list[Json]) -> Json:
         parameter("limit", "The most events of a page.", whole(1, MAX_HISTORY)),
         *(parameter(name, "As `Last-Event-ID`.") for name in LAST_EVENT_ID_PARAMETERS),
         header("Last-Event-ID", "Go on after this position."),
+        parameter("ticket", "A ticket, for a client that cannot send `Authorization`."),
         header("Tidewire-Client", "Any value: a refusal that may pass gets its own status."),
     ]
     found = {
@@ -215,6 +221,24 @@ def end(parameters: list[Json]) -> Json:
     )
 
 
+def begin_session() -> Json:
+    cookie = {"description": "The session, until the token ends.", "schema": {"type": "string"}}
+    return operation(
+        "Keep the token of `Authorization` in a cookie, for pages of the same origin.",
+        {
+            204: {"description": "The cookie is set.", "headers": {"Set-Cookie": cookie}},
+            **refusals(401, 404, 503),
+        },
+    )
+
+
+def end_session() -> Json:
+    return operation(
+        "Log out: remove the cookie, refuse its token and end the streams of its bearer.",
+        {204: {"description": "There is no session now."}, **refusals(404, 429, 503, 507)},
+    )
+
+
 def revoke() -> Json:
     return {
         **operation(
@@ -262,6 +286,11 @@ def schemas(settings: Settings) -> Json:
             topic={"type": "string"},
             event={"type": "string"},
             data={"type": "string"},
+        ),
+        "Ticket": closed(
+            ["ticket", "expires_in"],
+            ticket={"type": "string"},
+            expires_in={"type": "integer", "description": "Seconds."},
         ),
         "Revocation": closed(
             [],

@@ -15,8 +15,8 @@ from ..delivery.stream_lines import FIELDS
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
-# A JWT or a ticket, wherever it is. The head of a JWT is a JSON object, whose base64 begins so; a ticket has a
-# prefix. In a URL a dot may be escaped.
+# A JWT or a ticket, wherever it is. The head of a JWT is a JSON object, whose base64 begins so; a ticket has
+# a prefix. In a URL a dot may be escaped.
 DOT = r"(?:\.|%2[Ee])"
 TOKEN = re.compile(rf"eyJ[\w-]+{DOT}[\w-]+(?:{DOT}[\w-]*)?|twt_[\w-]+", re.ASCII)
 
