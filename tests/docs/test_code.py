@@ -85,6 +85,12 @@ def check_may_read(program: Program, url: str) -> None:
         assert (event.topic, event.data) == ("announcements", "hello")
 
 
+def check_described(program: Program, url: str) -> None:
+    route = httpx2.get(f"{url}/openapi.json").json()["paths"]["/orders/{id}/events"]["get"]
+    event = route["responses"]["200"]["content"]["text/event-stream"]["itemSchema"]
+    assert event["properties"]["data"]["contentSchema"]["required"] == ["status"]
+
+
 def check_mounted(program: Program, url: str) -> None:
     with connect(f"{url}/hub/events/orders/7") as stream:
         httpx2.post(f"{url}/hub/events/orders/7", content="paid").raise_for_status()
@@ -158,6 +164,7 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#open-it-with-the-program": check_starts,
     "docs/how-to/fastapi.md#stream": check_may_read,
     "docs/how-to/fastapi.md#database-sessions-and-other-dependencies": check_may_read,
+    "docs/how-to/fastapi.md#describe-it-in-openapi": check_described,
     "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
     "docs/how-to/fastapi.md#litestar": check_litestar,

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import pydantic
 import pytest
+from fastapi import FastAPI
 
 from support.waiting import wait_until
 from support.ways import WAYS, Served, served
+from tidewire import EventStreamResponse, HubStream
 from tidewire.event_stream import Event
+from tidewire.integrations.fastapi import events_of
 
 STREAMS, POOL = 25, 11
 
@@ -96,3 +100,39 @@ def test_streams_in_the_description_of_the_api(hub: Served) -> None:
     paths: Any = hub.ask("GET", "/openapi.json").json()["paths"]
     for path in ("/tasks/{topic}", "/yields", "/sync-yields"):
         assert [*paths[path]["get"]["responses"]["200"]["content"]] == ["text/event-stream"]
+
+
+class Item(pydantic.BaseModel):
+    name: str
+
+
+class Order(pydantic.BaseModel):
+    items: list[Item]
+
+
+class Note(pydantic.BaseModel):
+    text: str
+
+
+class Folder(pydantic.BaseModel):
+    folders: list[Folder]
+
+
+@pytest.mark.parametrize("response_class", [HubStream, EventStreamResponse])
+def test_the_type_of_the_events_in_the_description_of_the_api(response_class: Any) -> None:
+    app = FastAPI()
+    app.get("/", response_class=response_class, responses=events_of(Order | Note))(lambda: None)
+    content = app.openapi()["paths"]["/"]["get"]["responses"]["200"]["content"]
+    event = content["text/event-stream"]["itemSchema"]
+    assert event["required"] == ["data"]
+    assert event["properties"]["data"]["contentMediaType"] == "application/json"
+    order, note = event["properties"]["data"]["contentSchema"]["anyOf"]
+    assert order["properties"]["items"]["items"]["properties"] == {
+        "name": {"title": "Name", "type": "string"}
+    }
+    assert note["required"] == ["text"]
+
+
+def test_a_type_that_contains_itself() -> None:
+    with pytest.raises(ValueError, match="^Folder contains itself"):
+        events_of(Folder)

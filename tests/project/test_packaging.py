@@ -34,6 +34,7 @@ SRC = ROOT / "src"
 OPTIONAL = {
     "pytest": "it loads the fixtures",
     "starlette": "responses are Starlette's too where Starlette is installed",
+    "pydantic": "FastAPI has it, and `events_of` is for programs of FastAPI",
 }
 
 # Declared and imported by others on our behalf.
