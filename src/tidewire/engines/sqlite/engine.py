@@ -262,8 +262,14 @@ class SQLiteEngine:
         finally:
             self._readers.put(reader)
 
-    def _begin_checkpoint(self) -> Future[int]:
-        return self._pool.submit(checkpoint, self._mover)
+    def _begin_checkpoint(self) -> Future[bool]:
+        return self._pool.submit(self._checkpoint)
+
+    def _checkpoint(self) -> bool:
+        with self._file.nodes.turn("checkpoint") as ours:
+            if ours:
+                checkpoint(self._mover)
+            return ours
 
 
 class LoopListener:

@@ -101,7 +101,7 @@ class Writer:
         file: LogFile,
         settings: Settings,
         listener: WriterListener,
-        checkpoint: Callable[[], Future[int]],
+        checkpoint: Callable[[], Future[bool]],
     ) -> None:
         self._file = file
         self._settings = settings
@@ -113,7 +113,7 @@ class Writer:
         self._trim_due = self._keys_due = 0.0
         self._untrimmed = 0  # entries added since a trim was last planned
         self._fresh = 0  # bytes that went into the WAL since it was last moved
-        self._moving: Future[int] | None = None
+        self._moving: Future[bool] | None = None
         self._full = self._look_due = False
         self.broken = False
         self._thread = threading.Thread(target=self._run, name="tidewire-log-writer", daemon=True)
@@ -277,7 +277,8 @@ class Writer:
     def _move_wal(self) -> None:
         if self._moving is not None and self._moving.done():
             moved, self._moving = self._moving, None
-            moved.result()
+            if not moved.result():
+                return  # another process does it
             # What was added in the meantime is small. Once all of it is moved, the WAL restarts.
             with self._file.nodes.turn("checkpoint") as ours:
                 if ours:
