@@ -1,9 +1,11 @@
-"""The folder of nodes: what its processes do by turns."""
+"""The folder of nodes: joining that fails, a folder that was deleted, and what processes do by turns."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from support.sqlite_log import Log, size_of
+from support.log_workers import LogWorker, Refused, log_workers
+from support.sqlite_log import Log, descriptors, refusal_of, size_of
+from support.waiting import wait_until, wait_until_async
 from tidewire.engines.sqlite import writer
+from tidewire.engines.sqlite.log_file import LogFile
+from tidewire.errors import StartRefused, Unknown
 from tidewire.log.entries import Draft
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="on Windows, one process has the log")
@@ -44,6 +50,70 @@ def held_by_another(path: Path) -> Iterator[None]:
         holder.communicate()
 
 
+# -- joining
+
+
+@contextlib.contextmanager
+def descriptors_up_to(most: int) -> Iterator[None]:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_open_that_runs_out_of_descriptors_leaves_nothing_behind(path: Path) -> None:
+    LogFile(os.fspath(path)).close()
+    lowest = os.dup(0)
+    os.close(lowest)
+    texts = []
+    for most in range(lowest, lowest + 50):
+        before = len(descriptors())
+        try:
+            with descriptors_up_to(most):
+                log = LogFile(os.fspath(path))
+        except StartRefused as error:
+            texts.append(error.detail)
+            # The log itself and its shared memory stay open, for good.
+            assert len(descriptors()) <= before + 2
+            assert {file.suffix for file in Path(f"{path}.nodes").iterdir()} <= {""}
+        else:
+            log.close()
+            break
+    else:
+        raise AssertionError("it never opened")
+    assert any(".nodes" in text and "Too many open files" in text for text in texts)
+
+
+# -- a folder that was deleted
+
+
+def test_a_deleted_folder_is_named_when_another_process_comes(path: Path) -> None:
+    with log_workers(path, 2) as (one, two):
+        shutil.rmtree(f"{path}.nodes")
+        error = refusal_of(path)
+        assert error.code == "log_in_use"
+        assert f"the folder {path}.nodes does not name" in error.detail
+        assert "deleted or replaced; stop all processes" in error.detail
+        # Those that have the log go on.
+        two.ask("subscribe", "t", ["t"], "now")
+        one.ask("publish", "t", ["still"])
+        two.wait_seen("t", "still")
+
+
+def test_a_deleted_folder_and_lock_are_a_possible_reason(path: Path) -> None:
+    with log_workers(path, 1):
+        shutil.rmtree(f"{path}.nodes")
+        Path(f"{path}.lock").unlink()
+        error = refusal_of(path)
+        assert error.code == "log_in_use"
+        assert f"{path}.lock and {path}.nodes were deleted" in error.detail
+
+
 # -- one at a time
 
 
@@ -57,3 +127,44 @@ async def test_one_process_moves_the_wal(path: Path, monkeypatch: pytest.MonkeyP
             assert size_of(path) == before
         while size_of(path) == before:
             await log.put(Draft("t", "x"))
+
+
+# -- failing together
+
+
+def fails(log: LogFile, *values: object) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    raise error
+
+
+async def test_after_an_io_error_no_process_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with log_workers(path, 2) as (two, three):
+        async with Log(path) as log:
+            await log.fill("a")
+            two.ask("publish", "t", ["before"])
+            wait_until(lambda: not log.engine._file.nodes.alone)
+            monkeypatch.setattr(LogFile, "commit", fails)
+            with pytest.raises(Unknown):
+                await log.put(Draft("a"))
+            await wait_until_async(lambda: log.sink.up == [False])
+            with pytest.raises(Refused, match=r"unknown|engine_unavailable"):
+                two.ask("publish", "t", ["after"])
+            with pytest.raises(Refused, match="engine_unavailable"):
+                two.ask("publish", "t", ["after"])
+            wait_until(lambda: refused(three) == "engine_unavailable")
+        monkeypatch.undo()
+        with pytest.raises(StartRefused, match=r"its disk has failed .* stop all processes"):
+            LogFile(os.fspath(path))
+    # Alone, and after a check, it goes on.
+    checks: list[int] = []
+    LogFile(os.fspath(path), on_check=checks.append).close()
+    assert len(checks) == 1
+
+
+def refused(worker: LogWorker) -> str:
+    try:
+        worker.ask("publish", "t", ["after"])
+    except Refused as error:
+        return str(error)
+    return ""

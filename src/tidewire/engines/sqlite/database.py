@@ -181,6 +181,11 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 
 
+def is_io_error(error: Exception) -> bool:
+    """Whether the disk has failed."""
+    return isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_IOERR
+
+
 def refusal(error: sqlite3.Error) -> TidewireError | None:
     """Return the answer to a failed transaction that stored nothing; None if it may have stored something."""
     if code_of(error) == sqlite3.SQLITE_FULL:

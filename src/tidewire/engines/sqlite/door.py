@@ -40,15 +40,16 @@ class Door:
     The log at `path`, for this process alone until `share` or `release`. It creates an empty
     file if there is none.
 
-    `shared`: other processes share it already, under this name. `path` must have no symbolic links.
+    `shared`: other processes share it already, under this name; `known`: the folder of nodes names other
+    processes. `path` must have no symbolic links.
     Raises `StartRefused` if the file cannot be opened for writing or is in use: alone by another
     process, or under another name.
     """
 
-    def __init__(self, path: str, shared: bool = False) -> None:
+    def __init__(self, path: str, shared: bool = False, known: bool = False) -> None:
         self.path = path
         self._shared = shared
-        self._lock = FileLock(path, shared)
+        self._lock = FileLock(path, shared, known)
         try:
             with TABLE.guard:
                 self.descriptor, self.id = TABLE.open(path, os.O_RDWR | os.O_CREAT)
@@ -70,7 +71,8 @@ class Door:
         if self.id in TABLE.held or not lock(self.descriptor, self._shared):
             raise StartRefused(
                 f"the log {self.path} is in use: the file is open under another name (a hard link or a"
-                " bind mount); stop the hub that has it, or give each hub a file of its own",
+                f" bind mount), or {self.path}.lock and {self.path}.nodes were deleted; stop the hub that"
+                " has it, or give each hub a file of its own",
                 code="log_in_use",
             )
         TABLE.held[self.id] = self

@@ -32,10 +32,10 @@ class FileLock:
     """
     Held until `release` or until the process exits. Raises `StartRefused` if another process holds it.
 
-    `shared`: other processes may hold it too.
+    `shared`: other processes may hold it too. `known`: whether the folder of nodes names such processes.
     """
 
-    def __init__(self, path: str, shared: bool = False) -> None:
+    def __init__(self, path: str, shared: bool = False, known: bool = False) -> None:
         name = path + ".lock"
         try:
             self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
@@ -45,7 +45,10 @@ class FileLock:
             lock(self._descriptor, shared)
         except OSError:
             who = recorded_holder(self._descriptor)
+            lost = not known and is_shared(self._descriptor)
             os.close(self._descriptor)
+            if lost:
+                raise StartRefused(lost_folder(path, who), code="log_in_use") from None
             raise StartRefused(
                 f"the log {path} is in use by {who}; stop it or use another file", code="log_in_use"
             ) from None
@@ -64,6 +67,23 @@ class FileLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def is_shared(descriptor: int) -> bool:
+    """Whether this process could hold the lock beside those that hold it."""
+    try:
+        lock(descriptor, shared=True)
+    except OSError:
+        return False
+    return sys.platform != "win32"
+
+
+def lost_folder(path: str, who: str) -> str:
+    """Return why nobody can join a log that `who` has: without the folder, no process finds the others."""
+    return (
+        f"the log {path} is in use by {who}, which the folder {path}.nodes does not name: that folder was"
+        " deleted or replaced; stop all processes that have the log open, then start them again"
+    )
 
 
 def recorded_holder(descriptor: int) -> str:

@@ -85,6 +85,10 @@ DELETE FROM records WHERE (kind, name, offset) IN (
 """
 
 
+class AnotherFailed(sqlite3.OperationalError):
+    """Another process had an I/O error: what this one writes now may be lost too."""
+
+
 class Trim(NamedTuple):
     """Entries to delete: the new floor, the bytes of all entries below it, and each topic's newest one."""
 
@@ -116,7 +120,7 @@ class LogFile:
         refuse_shared(self.path)
         self.nodes = Nodes(self.path)
         with self.nodes.enter() as others:
-            self._door = Door(self.path, shared=bool(others) and not alone)
+            self._door = Door(self.path, shared=bool(others) and not alone, known=bool(others))
             try:
                 self._open(bool(others), clock, on_check)
             except sqlite3.Error as error:
@@ -133,6 +137,11 @@ class LogFile:
     def _open(self, shared: bool, clock: Callable[[float], Clock], on_check: Callable[[int], object]) -> None:
         self._db = connect(self.path)
         try:
+            if shared and (why := self.nodes.failure()):
+                raise StartRefused(
+                    f"the log {self.path} can no longer be written: its disk has failed ({why}); stop all"
+                    " processes that have it open, then start them again"
+                )
             if shared:
                 recognise(self._db, self.path)
             else:
@@ -482,8 +491,13 @@ class LogFile:
     # -- the file
 
     def look(self) -> None:
-        """Raises `FileLost` if the file or its WAL was deleted, replaced or truncated."""
+        """
+        Raises `FileLost` if the file or its WAL was deleted, replaced or truncated, and
+        `AnotherFailed` if another process could not write it.
+        """
         self._watch.look()
+        if self.nodes.line and (why := self.nodes.failure()):
+            raise AnotherFailed(f"its disk has failed for another process ({why}); restart all of them")
 
     def checkpoint(self) -> None:
         """Move the part of the WAL that nothing reads into the file; for a long WAL, wait for its readers."""

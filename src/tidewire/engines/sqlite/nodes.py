@@ -4,6 +4,7 @@ The processes that have a log open, and how one tells the others that it has sto
     <log>.nodes/door          locked by the process that is opening or closing the log
     <log>.nodes/<name>.node   locked by a process for as long as it has the log
     <log>.nodes/line          which processes wait to commit (waiting_line.py)
+    <log>.nodes/failed        why a process could not write the log: no other one may write it any more
     <log>.nodes/<name>.bell   a socket of that process: a byte to it means "look at the log"
     <log>.nodes/<name>.counts what streams that process has (count_files.py)
 
@@ -58,8 +59,9 @@ class Nodes:
         self._folder = f"{path}.nodes"
         self._name = ""
         self._process = os.getpid()
-        self._descriptor = self._folder_descriptor = -1
+        self._folder_descriptor = -1
         self._line: WaitingLine | None = None
+        self._joined = contextlib.ExitStack()  # closes what `join` has opened
         self._bell: socket.socket | None = None
         self._ringer: socket.socket | None = None
         self._bells: list[str] = []
@@ -88,19 +90,25 @@ class Nodes:
             self._share(self._folder, 0o111)
             door = self._open("door", os.O_CREAT)
         except OSError as error:
-            raise StartRefused(
-                f"cannot write {self._folder}, which is needed beside the log: {error.strerror}"
-            ) from None
+            raise self._unwritable(error) from None
         try:
             self._wait_for(door, timeout)
-            living = self._living()
+            try:
+                living = self._living()
+            except OSError as error:
+                raise self._unwritable(error) from None
             if not living:
-                # Nobody is left to inherit from those that died.
+                # Nobody is left to inherit from those that died, and the log is checked before it is written.
                 for name in self.versions("counts"):
                     self.remove(name, "counts")
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path_of_failure)
             yield living
         finally:
             os.close(door)
+
+    def _unwritable(self, error: OSError) -> StartRefused:
+        return StartRefused(f"cannot write {self._folder}, which is needed beside the log: {error.strerror}")
 
     def _wait_for(self, door: int, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -140,41 +148,47 @@ class Nodes:
             os.close(descriptor)
 
     def join(self) -> None:
-        """Become a node, and make the others look at the log. Raises `OSError`."""
+        """Become a node, and make the others look at the log. Raises `StartRefused` if that fails."""
         HERE.add(self._path)
         if fcntl is None:
             return
+        try:
+            self._join()
+        except OSError as error:
+            self.leave()
+            raise self._unwritable(error) from None
+
+    def _join(self) -> None:
         self._name = secrets.token_hex(8)
-        self._descriptor = self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL)
-        lock(self._descriptor)
-        self._line = WaitingLine(self._open("line", os.O_CREAT))
-        os.write(self._descriptor, b"%d\n" % os.getpid())
-        self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        node = self._keep(self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL))
+        lock(node)
+        os.write(node, b"%d\n" % os.getpid())
+        self._line = WaitingLine(self._keep(self._open("line", os.O_CREAT)))
+        self._folder_descriptor = self._keep(os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC))
+        self._bell = self._joined.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self._bell.setblocking(False)
         self._poll = select.poll()  # and not `select`, which knows no descriptor above 1,023
         self._poll.register(self._bell, select.POLLIN)
         self._bell.bind(self._address(f"{self._name}.bell"))
         self._share(os.path.join(self._folder, f"{self._name}.bell"))
-        self._ringer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ringer = self._joined.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self._ringer.setblocking(False)
         self.ring()
+
+    def _keep(self, descriptor: int) -> int:
+        self._joined.callback(os.close, descriptor)
+        return descriptor
 
     def leave(self) -> None:
         """Stop being a node."""
         HERE.discard(self._path)
         if not self._name or self._process != os.getpid():
             return
-        assert self._bell
-        assert self._ringer
         self.remove(self._name, "counts")
         self._remove(self._name)
         self.ring()
-        self._bell.close()
-        self._ringer.close()
-        assert self._line
-        for descriptor in (self._folder_descriptor, self._line.descriptor, self._descriptor):
-            os.close(descriptor)
+        self._joined.close()
+        self._bell = self._ringer = self._line = None
         self._name = ""
 
     def _remove(self, name: str) -> None:
@@ -188,12 +202,36 @@ class Nodes:
                 with contextlib.suppress(OSError):
                     self._living()
 
+    # -- failing together
+
+    @property
+    def _path_of_failure(self) -> str:
+        return os.path.join(self._folder, "failed")
+
+    def fail(self, why: str) -> None:
+        """Make all nodes stop writing. What the disk has lost for one of them, another might acknowledge."""
+        if self._name:
+            with contextlib.suppress(OSError):
+                descriptor = self._open("failed", os.O_CREAT | os.O_TRUNC)
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(f"process {os.getpid()}: {why}")
+            self.ring()
+
+    def failure(self) -> str:
+        """Return why another node has made all stop, or an empty text."""
+        try:
+            with open(self._path_of_failure, encoding="utf-8") as file:
+                return file.read() or "unknown"
+        except OSError:
+            return ""
+
     # -- the bells
 
     def ring(self) -> None:
         """Make the other nodes look at the log."""
+        if self._ringer is None:
+            return
         for bell in self._others():
-            assert self._ringer
             try:
                 self._ringer.sendto(b"!", bell)
             except ConnectionRefusedError:

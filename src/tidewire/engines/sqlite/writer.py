@@ -31,7 +31,7 @@ from ...errors import StoreFull, Unavailable
 from ...log.entries import Draft, Entry, Head, Receipt, Record
 from ...log.judging import Result
 from ...settings import Settings
-from .database import busy, is_busy, refusal
+from .database import busy, is_busy, is_io_error, refusal
 from .following import News
 from .log_file import LogFile, Trim, deadline
 from .staging import Moved
@@ -156,6 +156,8 @@ class Writer:
             except Exception as error:
                 logger.critical("the log %s can no longer be written: %s", self._file.path, error)
                 self.broken = True
+                if is_io_error(error):
+                    self._file.nodes.fail(str(error))
                 self._listener.on_failure(group, error)
                 return
 
