@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from support.log_workers import LogWorker, Refused, at_once, log_workers
 from support.sqlite_log import refusal_of
 from support.waiting import wait_until
 from tidewire.engines.sqlite import log_file
+from tidewire.engines.sqlite.log_file import LogFile
+from tidewire.errors import StartRefused
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="on Windows, one process has the log")
 
@@ -44,6 +48,10 @@ def seen_by(workers: Sequence[LogWorker], name: str, count: int) -> list[dict[st
     for worker in workers:
         wait_until(lambda worker=worker: len(worker.ask("seen", name)["data"]) >= count)
     return [worker.ask("seen", name) for worker in workers]
+
+
+def offset_of(id: str) -> int:
+    return int(id.split(".")[1])
 
 
 def stored(path: Path) -> list[tuple[Any, ...]]:
@@ -187,6 +195,46 @@ def test_what_another_process_trims_while_this_one_pages_is_told(path: Path) -> 
         assert page["gap"]["reason"] == "trimmed"
         first = int(page["events"][0]["id"].split(".")[1])
         assert first == stored(path)[0][0] == int(page["gap"]["oldest"].split(".")[1])
+
+
+def test_streams_that_page_while_another_process_trims_are_told_each_gap(path: Path) -> None:
+    with log_workers(path, 2, retention_entries=3000, window_entries=10) as (one, two):
+        (start, *_) = one.ask("batch", "t", numbers(1000))
+        for _ in range(2):
+            one.ask("batch", "t", numbers(1000))
+        streams = numbers(8, "s")
+        for name in streams:
+            one.tell("batch", "t", numbers(500))
+            two.ask("subscribe", name, ["t"], start)
+            one.answer()
+        (last,) = one.ask("publish", "t", ["end"])
+        for name in streams:
+            wait_until(lambda name=name: two.ask("seen", name)["last"] == last)
+            seen = two.ask("seen", name)
+            offsets = [offset_of(start), *map(offset_of, seen["ids"])]
+            after_jumps = {later for one, later in pairwise(offsets) if later != one + 1}
+            assert after_jumps <= {offset_of(gap["oldest"]) for gap in seen["gaps"]}
+            assert all(gap["reason"] == "trimmed" for gap in seen["gaps"])
+        assert any(two.ask("seen", name)["gaps"] for name in streams)
+
+
+def test_a_backup_put_in_place_of_the_file_stops_all_of_them(path: Path) -> None:
+    with log_workers(path, 2) as workers:
+        one, two = workers
+        two.ask("subscribe", "t", ["t"], "now")
+        one.ask("publish", "t", ["1", "2"])
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("VACUUM INTO ?", (f"{path}.backup",))
+        one.ask("publish", "t", ["3", "4"])
+        two.wait_seen("t", "1", "2", "3", "4")
+        os.replace(f"{path}.backup", path)
+        # Its ids would be used again: the life is the same, and its newest events are missing.
+        with pytest.raises(StartRefused, match="was deleted or replaced while other processes have it open"):
+            LogFile(os.fspath(path))
+        for worker in workers:
+            with pytest.raises(Refused, match=r"unknown|engine_unavailable"):
+                worker.ask("publish", "t", ["5"])
+        assert two.wait_seen("t", "1", "2", "3", "4")["gaps"] == []
 
 
 def test_a_busy_process_does_not_hold_up_the_others(path: Path) -> None:

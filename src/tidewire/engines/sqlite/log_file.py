@@ -122,6 +122,12 @@ class LogFile:
         with self.nodes.enter() as others:
             self._door = Door(self.path, shared=bool(others) and not alone, known=bool(others))
             try:
+                if self.nodes.have_another_file(others, self._door.id.inode):
+                    raise StartRefused(
+                        f"the file of the log {self.path} was deleted or replaced while other processes have"
+                        " it open; stop all of them, then start them again",
+                        code="log_in_use",
+                    )
                 self._open(bool(others), clock, on_check)
             except sqlite3.Error as error:
                 self._door.release()
@@ -157,7 +163,7 @@ class LogFile:
                 self._begin_life()
             self._watch = Watch(self._door)
             self._db.execute("PRAGMA busy_timeout = 0")
-            self.nodes.join()
+            self.nodes.join(self._door.id.inode)
         except BaseException:
             self._db.close()
             raise

@@ -22,7 +22,7 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...errors import StartRefused
 from .waiting_line import WaitingLine
@@ -147,22 +147,35 @@ class Nodes:
         finally:
             os.close(descriptor)
 
-    def join(self) -> None:
-        """Become a node, and make the others look at the log. Raises `StartRefused` if that fails."""
+    def have_another_file(self, names: Sequence[str], inode: int) -> bool:
+        """Whether these nodes opened another file than the one that now has the log's name."""
+        for name in names:
+            with contextlib.suppress(OSError, ValueError):
+                _, theirs = self.read(name, "node").split()
+                if int(theirs) != inode:
+                    return True
+        return False
+
+    def join(self, inode: int) -> None:
+        """
+        Become a node that has the file with that inode, and make the others look at the log.
+
+        Raises `StartRefused` if that fails.
+        """
         HERE.add(self._path)
         if fcntl is None:
             return
         try:
-            self._join()
+            self._join(inode)
         except OSError as error:
             self.leave()
             raise self._unwritable(error) from None
 
-    def _join(self) -> None:
+    def _join(self, inode: int) -> None:
         self._name = secrets.token_hex(8)
         node = self._keep(self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL))
         lock(node)
-        os.write(node, b"%d\n" % os.getpid())
+        os.write(node, b"%d %d\n" % (os.getpid(), inode))
         self._line = WaitingLine(self._keep(self._open("line", os.O_CREAT)))
         self._folder_descriptor = self._keep(os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC))
         self._bell = self._joined.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -251,6 +264,11 @@ class Nodes:
     def alone(self) -> bool:
         """Whether there is no other node. Unknown, and so False, if this node's own bell has been removed."""
         return not self._others() and not self._robbed
+
+    @property
+    def hears_rings(self) -> bool:
+        """Whether this node's bell is where the others look for it, as of the last look at the folder."""
+        return not self._robbed
 
     def _others(self) -> list[str]:
         """Return the addresses of the other nodes' bells."""
