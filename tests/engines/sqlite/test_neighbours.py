@@ -113,6 +113,45 @@ def counted_waits(log: Log, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
+class QuietNodes:
+    """Other processes that store nothing."""
+
+    alone = False
+
+    def __init__(self, hears_rings: bool) -> None:
+        self.hears_rings = hears_rings
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        time.sleep(0.001)
+        return False
+
+    def wake(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_process_that_hears_rings_looks_less_often_while_the_log_is_quiet(rings: bool) -> None:
+    nodes, versions = QuietNodes(rings), [b"1"]
+    found: list[float] = []
+    watcher = lookout.Lookout(
+        nodes,  # type: ignore[arg-type]
+        lambda: found.append(nodes.waits[-1]),
+        lambda: versions[-1],
+        lambda: None,
+    )
+    wait_until(lambda: len(nodes.waits) > 2 * lookout.QUIET_AFTER)
+    versions.append(b"2")
+    wait_until(lambda: len(found) == 2)
+    quiet = len(nodes.waits)
+    wait_until(lambda: len(nodes.waits) > quiet + 1)
+    watcher.stop()
+    rare = lookout.QUIET_EVERY if rings else lookout.LOOK_EVERY
+    assert found == [lookout.LOOK_EVERY, rare]
+    assert lookout.LOOK_EVERY in nodes.waits[quiet - 1 :]
+
+
 # -- news
 
 

@@ -11,6 +11,10 @@ from .nodes import Nodes
 
 # Seconds between two looks at the log. A ring comes first, unless it was lost.
 LOOK_EVERY = 0.05
+# Waking up is what an idle process costs. One that hears rings needs fewer looks while the log is quiet.
+QUIET_EVERY = 0.1
+# Looks that find nothing before the log is quiet.
+QUIET_AFTER = 20
 # A process that is alone needs fewer: one that joins rings.
 ALONE_EVERY = 1.0
 
@@ -44,12 +48,18 @@ class Lookout:
         self._thread.join()
 
     def _run(self) -> None:
-        seen = None
+        seen, in_vain = None, 0
         while not self._stopping:
-            self._nodes.wait(ALONE_EVERY if self._nodes.alone else LOOK_EVERY)
+            self._nodes.wait(self._pause(in_vain))
             self._each_time()
             # The writer's thread has to wake up for a look, so idle processes do without.
             version = self._version()
+            in_vain += 1
             if version is None or version != seen:
-                seen = version
+                seen, in_vain = version, 0
                 self._look()
+
+    def _pause(self, in_vain: int) -> float:
+        if self._nodes.alone:
+            return ALONE_EVERY
+        return QUIET_EVERY if in_vain > QUIET_AFTER and self._nodes.hears_rings else LOOK_EVERY
