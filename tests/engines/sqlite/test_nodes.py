@@ -92,9 +92,15 @@ def test_an_open_that_runs_out_of_descriptors_leaves_nothing_behind(path: Path) 
 # -- a folder that was deleted
 
 
+def delete_nodes(path: Path) -> None:
+    gone = path.with_name("gone")  # they may be writing into it
+    Path(f"{path}.nodes").rename(gone)
+    shutil.rmtree(gone)
+
+
 def test_a_deleted_folder_is_named_when_another_process_comes(path: Path) -> None:
     with log_workers(path, 2) as (one, two):
-        shutil.rmtree(f"{path}.nodes")
+        delete_nodes(path)
         error = refusal_of(path)
         assert error.code == "log_in_use"
         assert f"the folder {path}.nodes does not name" in error.detail
@@ -105,9 +111,21 @@ def test_a_deleted_folder_is_named_when_another_process_comes(path: Path) -> Non
         two.wait_seen("t", "still")
 
 
+def test_without_the_folder_no_process_believes_to_be_the_last(path: Path) -> None:
+    with log_workers(path, 2) as (one, two):
+        delete_nodes(path)
+        two.ask("subscribe", "t", ["t"], "now")
+        one.ask("publish", "t", ["it looks at the folder now"])
+        one.ask("close")
+        two.ask("publish", "t", ["still"])
+        wait_until(lambda: len(two.ask("seen", "t")["data"]) == 2)
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT value FROM meta WHERE name = 'clean'").fetchall() == [(0,)]
+
+
 def test_a_deleted_folder_and_lock_are_a_possible_reason(path: Path) -> None:
     with log_workers(path, 1):
-        shutil.rmtree(f"{path}.nodes")
+        delete_nodes(path)
         Path(f"{path}.lock").unlink()
         error = refusal_of(path)
         assert error.code == "log_in_use"

@@ -122,12 +122,7 @@ class LogFile:
         with self.nodes.enter() as others:
             self._door = Door(self.path, shared=bool(others) and not alone, known=bool(others))
             try:
-                if self.nodes.have_another_file(others, self._door.id.inode):
-                    raise StartRefused(
-                        f"the file of the log {self.path} was deleted or replaced while other processes have"
-                        " it open; stop all of them, then start them again",
-                        code="log_in_use",
-                    )
+                self.nodes.refuse_another_file(others, self._door.id.inode)
                 self._open(bool(others), clock, on_check)
             except sqlite3.Error as error:
                 self._door.release()
@@ -531,7 +526,8 @@ class LogFile:
         try:
             # Without the door, the process that is last to leave cannot know that it is.
             with contextlib.suppress(StartRefused), self.nodes.enter(CLOSE_TIMEOUT) as others:
-                if clean and not others:
+                # Without its bell, the folder was deleted: there may be others that it does not name.
+                if clean and not others and self.nodes.hears_rings:
                     with contextlib.suppress(sqlite3.Error):
                         self._set_meta("clean", 1)
                         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

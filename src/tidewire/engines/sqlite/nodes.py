@@ -147,14 +147,18 @@ class Nodes:
         finally:
             os.close(descriptor)
 
-    def have_another_file(self, names: Sequence[str], inode: int) -> bool:
-        """Whether these nodes opened another file than the one that now has the log's name."""
+    def refuse_another_file(self, names: Sequence[str], inode: int) -> None:
+        """Raises `StartRefused` if these nodes have another file than the one that now has the log's name."""
         for name in names:
-            with contextlib.suppress(OSError, ValueError):
-                _, theirs = self.read(name, "node").split()
-                if int(theirs) != inode:
-                    return True
-        return False
+            theirs = inode
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                theirs = int(self.read(name, "node").split()[1])
+            if theirs != inode:
+                raise StartRefused(
+                    f"the file of the log {self._path} was deleted or replaced while other processes have it"
+                    " open; stop all of them, then start them again",
+                    code="log_in_use",
+                )
 
     def join(self, inode: int) -> None:
         """
