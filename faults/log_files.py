@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from faults.disks import command
+from faults.processes import PROCESSES
 from faults.scenario import Bar, Context, Fault, Result, exactly
-from faults.served import START_TIMEOUT, Served, wait_until
+from faults.served import START_TIMEOUT, Served, several, wait_until
 from faults.storage import out_of_service
 from faults.workload import Workload, scale_of
 
@@ -98,24 +99,37 @@ DEEDS: list[Callable[[Path], None]] = [deleted, replaced, truncated]
 
 def lost_files(context: Context) -> Result:
     """F30: the log's file or its WAL is deleted, replaced or truncated; then a copy of before is put back."""
+    return deeds_beside(context, 1)
+
+
+def lost_files_of_several(context: Context) -> Result:
+    """F30: the same while four processes have the log: none of them may go on."""
+    return deeds_beside(context, PROCESSES)
+
+
+def deeds_beside(context: Context, processes: int) -> Result:
     scale, log = scale_of(context), context.folder / "events.db"
     wal = log.with_name("events.db-wal")
     late, codes, outages = 0, [], []
-    with Served(context.folder, context.engine_url(), *scale.options) as hub, Workload(hub, scale) as work:
+    with (
+        several(context.folder, context.engine_url(), processes, *scale.options) as hubs,
+        Workload(hubs[0], scale, hubs[1:]) as work,
+    ):
         work.steady(scale.before)
         for file in (log, wal) * context.times(smoke=1, full=2):
             for deed in DEEDS:
                 with work.fault(f"{file.name} {deed.__name__}"):
-                    with copied(hub, log, wal):
+                    with copied(hubs, log, wal):
                         deed(file)
                     moment = time.monotonic()
-                    outages.append(wait_until(lambda: out_of_service(hub), 20, "the hub is not ready"))
-                    codes.append(hub.wait(20))
+                    outages.append(wait_until(lambda: all(map(out_of_service, hubs)), 20, "no hub is ready"))
+                    codes += [hub.wait(20) for hub in hubs]
                     # What began before it may have been stored before it.
                     answers = (answer for publisher in work.publishers for answer in publisher.answers)
                     late += sum(a.acked and a.at - a.took > moment for a in answers)
                     put_back(log, wal)
-                    hub.start()
+                    for hub in hubs:
+                        hub.start()
                 work.steady(PAUSE)
         outcome = work.finish()
     # From each deed on the copy is all that there is: an ack that came later would be lost.
@@ -134,13 +148,15 @@ def lost_files(context: Context) -> Result:
 
 
 @contextlib.contextmanager
-def copied(hub: Served, *files: Path) -> Iterator[None]:
-    """Stop the hub in the middle of whatever it does, copy its files, and let it go on after the block."""
-    hub.signal(signal.SIGSTOP)
+def copied(hubs: Sequence[Served], *files: Path) -> Iterator[None]:
+    """Stop hubs in the middle of whatever they do, copy their files, and let them go on after the block."""
+    for hub in hubs:
+        hub.signal(signal.SIGSTOP)
     for file in files:
         shutil.copy(file, copy_of(file))
     yield
-    hub.signal(signal.SIGCONT)
+    for hub in hubs:
+        hub.signal(signal.SIGCONT)
 
 
 def copy_of(file: Path) -> Path:
@@ -153,6 +169,39 @@ def put_back(log: Path, wal: Path) -> None:
         copy_of(file).replace(file)
 
 
+def lost_folder(context: Context) -> Result:
+    """F30: the folder of nodes is deleted while four processes have the log; then a fifth one comes."""
+    scale, log = scale_of(context), context.folder / "events.db"
+    ends = []
+    with (
+        several(context.folder, context.engine_url(), PROCESSES, *scale.options) as hubs,
+        Workload(hubs[0], scale, hubs[1:]) as work,
+    ):
+        work.steady(scale.before)
+        for _ in range(context.times(smoke=1, full=5)):
+            with work.fault("folder deleted"):
+                gone = log.with_name("gone")  # they may be writing into it
+                log.with_name(f"{log.name}.nodes").rename(gone)
+                shutil.rmtree(gone)
+                work.steady(PAUSE)
+                ends.append(end_of_second_hub(context, log))
+                for hub in hubs:
+                    hub.stop()
+                for hub in hubs:
+                    hub.start()
+            work.steady(PAUSE)
+        outcome = work.finish()
+    refused = [code for code, output in ends if code and "does not name: that folder was" in output]
+    return Result(
+        happened=len(ends),
+        unit="deleted folders",
+        acked=outcome.acked,
+        reports=[outcome.report],
+        figures=outcome.figures(),
+        bars=[exactly("processes refused that came later", len(refused), len(ends)), *outcome.bars()],
+    )
+
+
 FAULTS = [
     Fault(
         "F30",
@@ -162,4 +211,11 @@ FAULTS = [
         needs=("root", "mount"),
     ),
     Fault("F30", "sqlite: file or WAL deleted, replaced or truncated", "full", lost_files),
+    Fault(
+        "F30",
+        "sqlite: four processes on one log, file or WAL deleted, replaced or truncated",
+        "full",
+        lost_files_of_several,
+    ),
+    Fault("F30", "sqlite: four processes on one log, the folder of nodes deleted", "full", lost_folder),
 ]
