@@ -38,6 +38,7 @@ CHECKED = {"", "console", "html", "http", "js", "json", "python"}
 UNCHECKED = {"nginx", "haproxy", "caddy", "sh"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
+SECOND_PAGE = "docs/tutorials/four-workers.md"
 BACKUP = "docs/how-to/backup.md"
 AUTH = "docs/how-to/auth.md"
 
@@ -160,6 +161,7 @@ def check_logout(program: Program, url: str) -> None:
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
     f"{TUTORIAL}#in-your-own-program": check_orders,
+    f"{SECOND_PAGE}#one-log-for-all": check_orders,
     f"{AUTH}#in-a-program": check_signed_in,
     "docs/how-to/fastapi.md#open-it-with-the-program": check_starts,
     "docs/how-to/fastapi.md#stream": check_may_read,
@@ -318,6 +320,21 @@ def test_first_stream(tmp_path: Path) -> None:
                 terminal.expect_printed(block.text)
 
 
+@needs_curl
+def test_four_workers(tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        for block in read(SECOND_PAGE).blocks:
+            if block.language == "python":
+                (tmp_path / "main.py").write_text(block.text)
+            elif block.language == "console":
+                if block.section == "stop-and-start-again" and "uvicorn" in block.text:
+                    terminal.stop_server()
+                terminal.read_out(block.text)
+            else:
+                terminal.expect_printed(block.text)
+        terminal.stop_server()
+
+
 def test_backup(tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
         terminal.read_out("$ tidewire serve &\n$ tidewire publish news one\n$ tidewire publish news two\n")
@@ -360,5 +377,10 @@ def test_examples(tmp_path: Path) -> None:
 
 
 def test_every_command_is_run() -> None:
-    assert {block.page for block in blocks("console")} == {TUTORIAL, BACKUP, "examples/README.md"}
+    assert {block.page for block in blocks("console")} == {
+        TUTORIAL,
+        SECOND_PAGE,
+        BACKUP,
+        "examples/README.md",
+    }
     assert "README.md" in {block.page for block in blocks("sh")}
