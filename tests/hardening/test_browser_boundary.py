@@ -199,6 +199,11 @@ def test_e11_preflights(hub: Served) -> None:
     assert "last-event-id" in friend.headers["access-control-allow-headers"]
     assert "access-control-allow-private-network" not in friend.headers
     assert allowed_origin(hub.ask("OPTIONS", "/events/e11", headers={**EVIL, **asked})) is None
+    # By value, each once: a browser refuses an answer that names an allowed origin twice.
+    head = "OPTIONS /events/e11 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    raw = raw_request(hub.port, f"{head}Origin: {FRIEND['Origin']}\r\n\r\n".encode()).lower()
+    names = [line.partition(b":")[0] for line in raw.split(b"\r\n") if b":" in line]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("kind", [("takeover", "memory")], indirect=True)

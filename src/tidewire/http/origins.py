@@ -83,18 +83,18 @@ class Cors:
         return headers
 
     def preflight(self, request: Request) -> Headers:
-        headers = self.headers(request)
-        if len(headers) > 1:
-            headers += [
-                (b"access-control-allow-methods", b"GET, POST, DELETE"),
-                (
-                    b"access-control-allow-headers",
-                    b"authorization, cache-control, content-type, event-type, idempotency-key,"
-                    b" last-event-id, tidewire-client",
-                ),
-                (b"access-control-max-age", b"7200"),
-            ]
-        return headers
+        """Return the headers that only the answer to a preflight has, if the origin is allowed."""
+        if request.header(b"origin") not in self.allowed:
+            return []
+        return [
+            (b"access-control-allow-methods", b"GET, POST, DELETE"),
+            (
+                b"access-control-allow-headers",
+                b"authorization, cache-control, content-type, event-type, idempotency-key,"
+                b" last-event-id, tidewire-client",
+            ),
+            (b"access-control-max-age", b"7200"),
+        ]
 
 
 def cross_site() -> Forbidden:
