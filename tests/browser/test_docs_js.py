@@ -12,9 +12,8 @@ import pytest
 
 from support.browser_pages import OpenPage
 from support.documents import ROOT, blocks, serving
-from support.tokens import SECRET, token
 from support.waiting import wait_until
-from tidewire import Hub, Tokens
+from tidewire import Hub
 from tidewire.client.sync import publish
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ REACT = "docs/how-to/react.md"
 HTMX = "docs/how-to/htmx.md"
 GENERATORS = "docs/how-to/generators.md"
 STATE = "docs/how-to/state.md"
-AUTH = "docs/how-to/auth.md"
+AUTH = "docs/how-to/auth.md"  # run by test_private_topic.py
 CLIENTS = "docs/reference/clients.md"  # run by tests/clients/test_pages.py
 
 # Other tests check each browser. These check that the code in the pages runs.
@@ -180,24 +179,6 @@ def test_a_state_and_its_changes(open_page: OpenPage) -> None:
         wait(page, lambda: len(page.evaluate("seen")) == 2)
         assert page.evaluate("seen") == ['{"7":"open"}', '{"id":"7","status":"paid"}']
         page.close()
-
-
-@in_a_browser
-def test_a_token_for_each_attempt(open_page: OpenPage) -> None:
-    hub = Hub(auth=Tokens(SECRET), per_process=True)
-    console: list[str] = []
-    with serving(with_page(hub.app)) as url:
-        # In place of the page's own backend.
-        reader = token(subscribe=["orders/*"])
-        script = f"""const real = fetch;
-        fetch = (to, ...more) => to === "/token" ? new Response("{reader}") : real(to, ...more);"""
-        page = open_page(url, console=console, script=script)
-        run(page, url, AUTH)
-        wait(page, lambda: hub.subscribers("orders/7"))
-        hub.publish_soon("orders/7", "paid").result()
-        wait(page, lambda: console)
-        page.close()
-    assert console == ["paid"]
 
 
 def test_every_script_is_run() -> None:

@@ -215,6 +215,8 @@ CALLED = {
 CLIENT_PAGE = "docs/reference/python-client.md"
 CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "docs/how-to/llm.md")}
 CLIENTS.add(f"{AUTH}#in-python")
+# Run by tests/browser/test_private_topic.py.
+CLIENTS.add(f"{AUTH}#in-the-browser")
 
 
 @pytest.mark.parametrize(
