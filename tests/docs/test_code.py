@@ -7,21 +7,25 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
+from support.identity_provider import AUDIENCE, identity_provider
 from support.processes import Process
 from support.terminal import Terminal
+from support.tokens import bearer
 from support.waiting import PATIENCE, wait_until
-from tidewire import Hub
+from tidewire import Hub, Tokens
 from tidewire.client.sync import Stream, connect, end, publish
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
@@ -41,6 +45,7 @@ TUTORIAL = "docs/tutorials/first-stream.md"
 SECOND_PAGE = "docs/tutorials/four-workers.md"
 BACKUP = "docs/how-to/backup.md"
 AUTH = "docs/how-to/auth.md"
+SESSIONS = "docs/how-to/sessions.md"
 
 
 def test_every_language_is_known() -> None:
@@ -157,6 +162,66 @@ def check_logout(program: Program, url: str) -> None:
         assert next(iter(other)).data == "hello"
 
 
+def check_database(program: Program, url: str) -> None:
+    """A logout ends the streams, and no stream holds a connection to the database."""
+    connections: list[sqlite3.Connection] = []
+
+    class Recorded(sqlite3.Connection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            connections.append(self)
+
+    program["sqlite3"] = SimpleNamespace(
+        connect=partial(sqlite3.connect, factory=Recorded), Connection=sqlite3.Connection
+    )
+    with httpx2.Client() as ann, httpx2.Client() as bob:
+        for user, http in (("ann", ann), ("bob", bob)):
+            http.post(f"{url}/login/{user}").raise_for_status()
+        assert httpx2.get(f"{url}/events").status_code == 401
+        listen = partial(connect, f"{url}/events")
+        with listen(client=ann) as one, listen(client=ann) as two, listen(client=bob) as other:
+            wait_until(lambda: len(program["hub"].streams()) == 3)
+            assert len(connections) == 6
+            for connection in connections:
+                with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                    connection.execute("SELECT 1")
+            ann.post(f"{url}/logout").raise_for_status()
+            for tab in (one, two):
+                with pytest.raises(StreamRefused) as refused:
+                    next(iter(tab))
+                assert refused.value.status == 401
+            program["hub"].publish_soon("users/bob", "hello").result(PATIENCE)
+            assert next(iter(other)).data == "hello"
+
+
+def check_starlette_session(program: Program, url: str) -> None:
+    page = {"Accept": "application/json"}
+    with httpx2.Client(headers=page) as ada:
+        assert ada.get(f"{url}/hub/events/users/ada/1").status_code == 401
+        ada.post(f"{url}/login/ada").raise_for_status()
+        assert ada.get(f"{url}/hub/events/users/ada/1").status_code == 200
+        assert ada.get(f"{url}/hub/events/users/bob/1").status_code == 403
+        evil = {"Origin": "https://evil.example"}
+        assert ada.get(f"{url}/hub/events/users/ada/1", headers=evil).status_code == 403
+        with connect(f"{url}/hub/events/users/ada/1", client=ada) as stream:
+            wait_until(lambda: [item.sub for item in program["hub"].streams()] == ["ada"])
+            ada.post(f"{url}/logout").raise_for_status()
+            with pytest.raises(StreamRefused) as refused:
+                next(iter(stream))
+            assert refused.value.status == 401
+
+
+def check_identity_provider(program: Program, url: str) -> None:
+    page = {"Accept": "application/json"}
+    with identity_provider() as provider:
+        provider.add("k1")
+        program["tokens"] = Tokens(jwks_url=provider.url, issuer=provider.issuer, audience=AUDIENCE)
+        ada = bearer(provider.token("k1", sub="ada", tidewire=None))
+        assert httpx2.get(f"{url}/hub/events/users/ada/1", headers=page).status_code == 401
+        assert httpx2.get(f"{url}/hub/events/users/ada/1", headers={**page, **ada}).status_code == 200
+        assert httpx2.get(f"{url}/hub/events/users/bob/1", headers={**page, **ada}).status_code == 403
+
+
 # The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
@@ -171,6 +236,9 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
     "docs/how-to/fastapi.md#litestar": check_litestar,
     "docs/how-to/ending-streams.md#end-streams-when-a-user-logs-out": check_logout,
+    f"{SESSIONS}#fastapi-and-a-database": check_database,
+    f"{SESSIONS}#starlettes-session-cookie": check_starlette_session,
+    f"{SESSIONS}#an-identity-provider": check_identity_provider,
     "docs/how-to/generators.md#stream-from-a-generator": check_clock,
     "docs/how-to/generators.md#a-route-that-yields": check_words,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
@@ -217,6 +285,8 @@ CLIENTS = {block.place for block in PROGRAMS if block.page in (CLIENT_PAGE, "doc
 CLIENTS.add(f"{AUTH}#in-python")
 # Run by tests/browser/test_private_topic.py.
 CLIENTS.add(f"{AUTH}#in-the-browser")
+# Run by tests/integrations/test_django.py.
+CLIENTS.add(f"{SESSIONS}#django")
 
 
 @pytest.mark.parametrize(
