@@ -186,6 +186,12 @@ class Settings:
         least=1,
     )
     body_timeout: float = row(30.0, "Seconds for the body of a publish.", "The same, for bodies.", least=1)
+    max_connections_per_address: int = row(
+        1_000,
+        "Connections without a stream per address (or /64 of IPv6) in each process, not counted on loopback.",
+        "Far more than a browser or a proxy keeps open; a flood costs as little as can be.",
+        off="no limit",
+    )
     max_head_bytes: int = row(
         32 * KIB, "Bytes of a request's head.", "Four times the largest head that browsers send.", least=KIB
     )

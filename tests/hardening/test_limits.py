@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
 
 import pytest
 
+from support.processes import Process
 from support.tokens import SECRET, bearer, token
 from support.waiting import PATIENCE, wait_until
 from support.ways import Answer, Served, dict_of, raw_request, served
@@ -250,3 +252,30 @@ def test_a_hub_that_is_short_of_memory_sheds_load(kind: tuple[str, str], url: st
         assert float(re.findall(r"^tidewire_memory_share (\S+)$", metrics, re.MULTILINE)[0]) > 1
         assert refusals(hub, "memory_low") == 9
         assert hub.process.output.count("of the memory is used") == 1
+
+
+def test_f10_more_connections_than_an_address_may_have() -> None:
+    command = [sys.executable, "-m", "tidewire", "serve", "--engine", "memory", "--port", "0"]
+    with Process([*command, "--max-connections-per-address", "20"]) as process, ExitStack() as stack:
+        hub = Served(int(process.wait_line(r"http://127\.0\.0\.1:([0-9]+)")[1]), process, "takeover")
+        flood = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", hub.port), PATIENCE, source_address=("127.0.0.9", 0))
+            )
+            for _ in range(100)
+        ]
+        # Those beyond the limit are closed before anything is read from them.
+        wait_until(lambda: refusals(hub, "too_many_connections") == 80)
+        assert sum(was_closed(client) for client in flood) == 80
+        with hub.listen("/events/f10") as listener:
+            assert listener.take(1)
+
+
+def was_closed(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -29,6 +29,7 @@ from ..delivery.subscriber import END_TIMEOUT
 from ..http.answers import content_head
 from ..http.origins import VARY_ORIGIN
 from ..settings import Settings
+from .crowd import Crowd
 from .direct import FastPath, fast_path, hub_app
 from .lingering import Lingering
 from .socket_wire import SWALLOW_LIMIT, reset
@@ -97,11 +98,13 @@ class StreamProtocol(HttpToolsProtocol):
     max_head_bytes: int = DEFAULTS.max_head_bytes
     max_headers: int = DEFAULTS.max_headers
     max_url_bytes: int = DEFAULTS.max_url_bytes
+    crowd = Crowd(DEFAULTS)
 
     @classmethod
     def configured(cls, settings: Settings) -> type[Self]:
         """Return this protocol with the limits of `settings`."""
-        return type(cls.__name__, (cls,), {name: getattr(settings, name) for name in LIMITS})
+        limits = {name: getattr(settings, name) for name in LIMITS}
+        return type(cls.__name__, (cls,), {**limits, "crowd": Crowd(settings)})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -114,6 +117,7 @@ class StreamProtocol(HttpToolsProtocol):
             self._fast_path = fast_path(self, self.app)
             self.app = cast(Any, self._run)
         self._offer: StreamOffer | None = None
+        self._counted: str | None = None  # the name under which the connection is counted
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited: object = None  # HEAD, the cycle whose body is awaited, or None
         self._refused: RefusedRequest | None = None
@@ -133,10 +137,18 @@ class StreamProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        name = self.crowd.counted(self.client[0] if self.client else None)
+        if name is not None and not self.crowd.enter(name):
+            # Before anything is read: a browser takes it for a network error, and tries again later.
+            self._count_refusal("too_many_connections")
+            transport.abort()
+            return
+        self._counted = name
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.clear_deadline()
+        self._leave_crowd()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._offer = None
@@ -192,6 +204,7 @@ class StreamProtocol(HttpToolsProtocol):
     def _release(self) -> None:
         """Release the connection and the request, so that the parser and the task are freed."""
         self.clear_deadline()
+        self._leave_crowd()
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.pipeline.clear()
@@ -204,6 +217,11 @@ class StreamProtocol(HttpToolsProtocol):
         self.parser = cast(Any, None)
         self._drop_fast_path()
         self.app = self._inner
+
+    def _leave_crowd(self) -> None:
+        if self._counted is not None:
+            self.crowd.leave(self._counted)
+            self._counted = None
 
     def _drop_fast_path(self) -> None:
         if self._fast_path is not None:
@@ -363,6 +381,7 @@ class StreamProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.clear_deadline()
+                self._leave_crowd()
                 self.handle_websocket_upgrade()
             else:
                 # A server may ignore an upgrade that it does not support, and Java's client asks for
@@ -467,8 +486,7 @@ class StreamProtocol(HttpToolsProtocol):
     def _refuse(self, refused: RefusedRequest) -> None:
         """Respond, if that is still possible, and read no more requests on this connection."""
         logger.debug("refused: %d %s", refused.status, refused.code)
-        if hub := hub_app(self._inner):
-            hub.count_refusal(refused.code)
+        self._count_refusal(refused.code)
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -478,6 +496,10 @@ class StreamProtocol(HttpToolsProtocol):
         if self._idle or not cycle.response_started:
             self.transport.write(self._response_to(refused))
         self._linger()
+
+    def _count_refusal(self, code: str) -> None:
+        if hub := hub_app(self._inner):
+            hub.count_refusal(code)
 
     def _finish_pipeline(self) -> None:
         """Respond to the requests that are complete, then close."""
