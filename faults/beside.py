@@ -62,11 +62,12 @@ class Beside:
 
     def bars(self, times: float, more: float) -> list[Bar]:
         """Return the bars: `times` and `more` (milliseconds) are what publishes may take longer."""
+        longest = at_most("longest health probe", self._longest(self._health.on_core), STEP, "ms")
+        return [longest, self.publish_bar(times, more)]
+
+    def publish_bar(self, times: float, more: float = 0.0) -> Bar:
         limit = times * self._p99(False) + more
-        return [
-            at_most("longest health probe", self._longest(self._health.on_core), STEP, "ms"),
-            at_most("publishes p99", self._p99(True), round(limit, 1), "ms"),
-        ]
+        return at_most("publishes p99", self._p99(True), round(limit, 1), "ms")
 
     def _longest(self, took: Callable[[float], list[float]]) -> float:
         return max(took(self._disturbed), default=float("inf")) * 1e3

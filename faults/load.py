@@ -384,6 +384,12 @@ def ended(streams: Iterable[RawStream | Sink]) -> int:
     return sum(stream.ended_at > 0 for stream in streams)
 
 
+def lost(streams: Iterable[RawStream], acks: Iterable[str]) -> int:
+    """Return how many acked events are missing, where other entries have offsets, too."""
+    acked = {offset_of(ack) for ack in acks}
+    return sum(offset in acked for stream in streams for offset in stream.skipped)
+
+
 def stream_bars(streams: Iterable[RawStream]) -> list[Bar]:
     """Return the bars that all streams together must meet."""
     streams = list(streams)

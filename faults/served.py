@@ -181,9 +181,9 @@ class Served:
         except (OSError, http.client.HTTPException):
             return None
 
-    def metric(self, name: str) -> float:
+    def metric(self, name: str, timeout: float = 2.0) -> float:
         """Return the value of a metric without labels, 0 if there is none."""
-        lines = self.get("/metrics")[1].decode().splitlines()
+        lines = self.get("/metrics", timeout)[1].decode().splitlines()
         return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
     # -- what the kernel reports

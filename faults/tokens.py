@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from faults.load import TOPIC, Load, RawStream, Steady, ended, offset_of
+from faults.load import TOPIC, Load, RawStream, ended, lost
 from faults.scenario import Context, Fault, Result, at_most, exactly
 from faults.served import several
 
@@ -106,17 +106,11 @@ def tokens_end(context: Context) -> Result:
                 exactly("events after that", sum(stream.after_auth for stream in streams), 0),
                 exactly("let in again", sum(stream.status != 401 for stream in again), 0),
                 exactly("other streams ended", ended(session.stream for session in lasting), 0),
-                exactly("events lost", lost(streams, steady), 0),
+                exactly("events lost", lost(streams, steady.acks), 0),
                 exactly("repeats", sum(stream.repeats for stream in streams), 0),
                 exactly("malformed", [stream.malformed for stream in streams if stream.malformed], []),
             ],
         )
-
-
-def lost(streams: Sequence[RawStream], steady: Steady) -> int:
-    """Return how many events are missing; a revocation has an offset too, and is no event."""
-    acked = {offset_of(ack) for ack in steady.acks}
-    return sum(offset in acked for stream in streams for offset in stream.skipped)
 
 
 def late(session: Session) -> float:
