@@ -50,6 +50,15 @@ def test_links_have_targets(page: str) -> None:
             assert anchor in read(target.relative_to(ROOT).as_posix()).anchors, link
 
 
+def test_limits_name_the_codes_and_reasons_by_which_they_are_counted() -> None:
+    reasons = {"age", "stuck", "memory", "too_many_connections"}
+    known = {code for _, code in raised(without=())} | reasons
+    found = tables("docs/reference/limits.md", "limit", "default", "answer", "counted as")
+    assert len(found) == 3
+    for row in [row for table in found for row in table]:
+        assert set(re.findall(r"`(\w+)`", row[3])) <= known, row
+
+
 NAMED = re.compile(r"((?:`\w+`(?:,| and)? )+)in \[[^\]]*\]\(([^)#]+\.(?:py|js))\)")
 
 
