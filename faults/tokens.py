@@ -16,7 +16,7 @@ from faults.load import TOPIC, Load, RawStream, ended, lost
 from faults.scenario import Context, Fault, Result, at_most, exactly
 from faults.served import several
 
-RATE = 100.0
+RATE = 40.0
 SIZE = 200
 TIMEOUT = 20.0
 # Seconds after its `exp` in which a stream ends, and after a revocation on any process (promise G10). The
@@ -67,7 +67,7 @@ class Sessions:
 
 def tokens_end(context: Context) -> Result:
     """F23: tokens expire at random, and others are revoked at one of two processes."""
-    count, longest = (40, 6.0) if context.smoke else (300, 30.0)
+    count, longest = (40, 6.0) if context.smoke else (100, 30.0)
     secret = secrets.token_urlsafe(32)
     key = context.folder / "hub.key"
     key.write_text(secret)
