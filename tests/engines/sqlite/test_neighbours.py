@@ -277,6 +277,7 @@ def beside_another(path: Path, **settings: Any) -> Iterator[tuple[LogFile, LogWo
     one = LogFile(os.fspath(path))
     one.commit([[Draft("t", "first")]], None, SETTINGS)
     with log_workers(path, 1, **settings) as (two,):
+        wait_until(lambda: not one.nodes.alone)
         yield one, two
     one.close()
 
@@ -414,7 +415,6 @@ def test_a_process_that_does_not_come_is_waited_for_once(line: WaitingLine) -> N
 
 def test_a_process_that_dies_in_the_line_leaves_its_place(path: Path) -> None:
     with beside_another(path) as (one, two):
-        wait_until(lambda: not one.nodes.alone)
         line = one.nodes.line
         assert line
         two.kill()
@@ -425,7 +425,6 @@ def test_a_process_that_dies_in_the_line_leaves_its_place(path: Path) -> None:
 
 def test_others_go_first_but_not_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with beside_another(path) as (one, _):
-        wait_until(lambda: not one.nodes.alone)
         line = one.nodes.line
         assert line
         wait_at(line, 9, 1)

@@ -329,7 +329,9 @@ class LogFile:
             dropped = self._dropped_by(trim)
             return partial(self._staging.store, known, bool(judgement.records), floor, total, dropped)
         if rows.values:
-            return partial(store_rows, self._db, COLUMNS, rows.values, known)
+            # Alone, it is spared the arithmetic of later offsets.
+            alone = self.nodes.line is None
+            return partial(store_rows, self._db, COLUMNS, rows.values, known, alone)
         return lambda: known.head
 
     def _stage(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:

@@ -75,8 +75,10 @@ CREATE TEMP TRIGGER store INSTEAD OF INSERT ON staged BEGIN
   UPDATE meta SET value = NEW.new_floor WHERE name = 'floor' AND NEW.new_floor > NEW.floor;
   UPDATE meta SET value = NEW.trimmed_bytes WHERE name = 'trimmed_bytes' AND NEW.new_floor > NEW.floor;
   UPDATE meta SET value = NEW.dropped_mark WHERE name = 'dropped_mark' AND NEW.dropped_mark > value;
+  -- The second is slower by a tenth.
+  INSERT INTO entries SELECT * FROM new_entries WHERE (SELECT head FROM found) = NEW.head;
   INSERT INTO entries SELECT offset + head - NEW.head, topic, event, retry, is_end, max(time, newest), size,
-    bytes + total - NEW.total, data FROM new_entries, found;
+    bytes + total - NEW.total, data FROM new_entries, found WHERE head <> NEW.head;
   INSERT INTO topic_blocks SELECT block, topic FROM new_topic_blocks, found WHERE head = NEW.head;
   INSERT OR IGNORE INTO topic_blocks SELECT offset + head - NEW.head >> {BLOCK_BITS}, topic
     FROM new_entries, found WHERE head <> NEW.head;
@@ -146,19 +148,30 @@ class Staging:
         self._filled.clear()
 
 
-def store_rows(db: sqlite3.Connection, columns: int, values: Sequence[Any], known: Known) -> int:
+def store_rows(
+    db: sqlite3.Connection, columns: int, values: Sequence[Any], known: Known, in_place: bool
+) -> int:
     """
     Store up to EXACT_ROWS rows of `entries` alone, in one block. Return after which offset.
 
-    Raises `Moved` if they have to be judged again.
+    Raises `Moved` if they have to be judged again; `in_place`: whenever there are new entries.
     """
     count = len(values) // columns
+    if in_place:
+        if db.execute(in_place_statement(columns, count), (*values, known.head)).rowcount != count:
+            raise Moved
+        return known.head
     most = (known.head + count | (1 << BLOCK_BITS) - 1) - count
     done = db.execute(rows_statement(columns, count), (known.head, known.total, most, *values))
     if done.rowcount != count:
         raise Moved
     assert done.lastrowid
     return done.lastrowid - count
+
+
+@functools.cache
+def in_place_statement(columns: int, rows: int) -> str:
+    return f"INSERT INTO entries SELECT * FROM (VALUES {rows_of(columns, rows)}) WHERE ? = {HEAD}"
 
 
 @functools.cache
