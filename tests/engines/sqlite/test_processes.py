@@ -232,7 +232,7 @@ def test_a_backup_put_in_place_of_the_file_stops_all_of_them(path: Path) -> None
         with pytest.raises(StartRefused, match="was deleted or replaced while other processes have it open"):
             LogFile(os.fspath(path))
         for worker in workers:
-            with pytest.raises(Refused, match=r"unknown|engine_unavailable"):
+            with pytest.raises(Refused, match=r"unknown|engine_failed|engine_unavailable"):
                 worker.ask("publish", "t", ["5"])
         assert two.wait_seen("t", "1", "2", "3", "4")["gaps"] == []
 
