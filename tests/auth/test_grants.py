@@ -148,3 +148,12 @@ def test_the_number_of_terms_hardly_matters() -> None:
         return min(times)
 
     assert best(hostile) < 10 * best(hostile[:1])
+
+
+@pytest.mark.parametrize("name", ["iss", "sub", "jti"])
+def test_what_could_not_be_revoked_is_refused(name: str) -> None:
+    Grant(**{name: "x" * 512})
+    for bad in ("x" * 513, 7, None):
+        with pytest.raises(InvalidInput, match=f"{name} must be text of at most 512 characters") as refusal:
+            Grant(**{name: bad})
+        assert refusal.value.code == "invalid_subject"

@@ -142,6 +142,7 @@ def test_explaining_says_why_a_hub_refuses_it() -> None:
         token(exp=None): "exp is missing",
         token(iat=None, exp=now - 5): "expired",
         token(subscribe=["a*"]): "must be a whole level",
+        token(sub="s" * 513): "sub must be text of at most 512 characters",
     }.items():
         result = run("token", "explain", text, "--key", SECRET)
         assert result.exit_code == 1

@@ -12,6 +12,7 @@ import pytest
 from support.fakes import drift, open_node, publish, quiet, sample, virtual
 from tidewire.auth.grants import Grant
 from tidewire.auth.revocations import kick_draft, subject_draft, token_draft
+from tidewire.delivery.bearers import CHECK_EVERY
 from tidewire.delivery.deadlines import STEP
 from tidewire.delivery.node import Node
 from tidewire.errors import Unauthorized
@@ -267,6 +268,38 @@ async def test_nothing_is_left_of_streams_that_are_gone() -> None:
             wire.leave()
         assert not node.bearers
         await kick(node, "user1")
+
+
+# -- checks
+
+
+@virtual
+async def test_streams_end_when_the_check_of_their_grant_says_so() -> None:
+    good = {"k1", "k2"}
+    one, two = (lambda key=key: key in good for key in ("k1", "k2"))
+    async with open_node() as node:
+        ended = [await listen(node, "a", grant=Grant(sub=sub, check=one)) for sub in ("ann", "bob")]
+        other = await listen(node, "a", grant=Grant(sub="ann", check=two))
+        await asyncio.sleep(60)
+        assert node.streams_open == 3
+        good.remove("k1")
+        await asyncio.sleep(CHECK_EVERY + 1)
+        assert [(auths(wire), wire.ended) for wire in ended] == [(["revoked"], True)] * 2
+        assert not other.ended
+        other.leave()
+        assert not node.bearers
+
+
+@virtual
+async def test_a_check_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def check() -> bool:
+        raise OSError("no database")
+
+    async with open_node() as node:
+        wire = await listen(node, "a", grant=Grant(check=check))
+        await asyncio.sleep(CHECK_EVERY + 1)
+        assert not wire.ended
+        assert "cannot check a grant" in caplog.text
 
 
 # -- what is open

@@ -15,9 +15,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from support.identity_provider import IdentityProvider, identity_provider
+from support.documents import serving
+from support.identity_provider import AUDIENCE, IdentityProvider, identity_provider
 from support.tokens import SECRET, bearer, token
-from support.ways import Answer, Served, raw_request, served, tracebacks
+from support.waiting import wait_until
+from support.ways import Answer, Listener, Served, raw_request, served, tracebacks
+from tidewire import Hub, Tokens
+from tidewire.auth import jwks
+from tidewire.delivery import bearers
 
 RSA = rsa.generate_private_key(65537, 2048)
 PUBLIC = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -202,6 +207,9 @@ SHAPES: dict[str, bytes] = {
     "empty": b"",
     "sub is a number": b'{"exp": %d, "sub": 7}' % (NOW + 3000),
     "jti is a list": b'{"exp": %d, "jti": []}' % (NOW + 3000),
+    "sub is too long to be revoked": b'{"exp": %d, "sub": "%b"}' % (NOW + 3000, b"s" * 513),
+    "jti is too long to be revoked": b'{"exp": %d, "jti": "%b"}' % (NOW + 3000, b"j" * 513),
+    "iss is too long to be revoked": b'{"exp": %d, "iss": "%b"}' % (NOW + 3000, b"i" * 513),
     "tidewire is text": b'{"exp": %d, "tidewire": "admin"}' % (NOW + 3000),
     "subscribe is text": b'{"exp": %d, "tidewire": {"subscribe": "**"}}' % (NOW + 3000),
     "subscribe has numbers": b'{"exp": %d, "tidewire": {"subscribe": [7]}}' % (NOW + 3000),
@@ -229,6 +237,31 @@ def test_d09_an_audience_that_is_not_ours(hub: Served) -> None:
     """This hub has none. Hubs with issuer and audience: tests/auth/test_tokens.py."""
     for aud in ("other", ["other"], [], {}, 7):
         refused(hub, f"Bearer {signed({'alg': 'HS256'}, {**CLAIMS, 'aud': aud})}")
+
+
+def test_d14_streams_of_a_key_that_left_the_jwks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for anything while the streams are open."""
+    for module, name in ((jwks, "INTERVAL"), (jwks, "MAX_AGE"), (bearers, "CHECK_EVERY")):
+        monkeypatch.setattr(module, name, 0.05)
+    with identity_provider() as provider:
+        provider.add("k1")
+        provider.add("k2")
+        tokens = Tokens(jwks_url=provider.url, issuer=provider.issuer, audience=AUDIENCE)
+        program = Hub(auth=tokens, per_process=True)
+        with serving(program.app) as url:
+            port = int(url.rpartition(":")[2])
+            one, two = (bearer(provider.token(name, subscribe=["a"])) for name in ("k1", "k2"))
+            with Listener(port, "/events/a", one) as ended, Listener(port, "/events/a", two) as goes_on:
+                assert [event.event for event in ended.take(1) + goes_on.take(1)] == ["hub.position"] * 2
+                provider.status = 500  # the keys of the last fetch stay good
+                asked = len(provider.requests)
+                wait_until(lambda: len(provider.requests) > asked + 1)
+                assert len(program.streams()) == 2
+                provider.remove("k1")
+                provider.status = 200
+                assert [event.data for event in ended.rest()] == ['{"reason":"revoked"}']
+                program.publish_soon("a", "hello").result()
+                assert goes_on.take(1)[0].data == "hello"
 
 
 @pytest.mark.parametrize("name", ["access_token", "token", "jwt", "authorization"])

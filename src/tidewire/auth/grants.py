@@ -9,8 +9,8 @@ Rule 2: one call costs a few lookups per level of what is asked for, however man
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
@@ -19,6 +19,8 @@ from ..pattern_table import PatternTable
 from ..topics import check_term, is_pattern
 
 MAX_GRANTS = 1_000
+# Characters in a subject, an issuer or the name of a token: what is longer could not be revoked.
+MAX_TEXT = 512
 
 
 class Terms:
@@ -48,10 +50,12 @@ class Grant:
 
     `subscribe`, `publish`: topics and patterns. `admin`: may also read the metrics and manage the hub.
     `until`: when it ends, in seconds since 1970; None if it does not. `iss`, `sub`, `jti` and `iat` say
-    whose it is: the issuer, the subject, and the token's own name and time of issue.
+    whose it is: the issuer, the subject, and the token's own name and time of issue. `check` is asked every
+    5 s while streams of it are open, and must return at once: they end when it returns False.
 
-    Raises `InvalidInput` if a topic or pattern is not valid or there are more than 1,000
-    (`too_many_grants`), and `Reserved` if one belongs to the hub.
+    Raises `InvalidInput` if a topic or pattern is not valid, if there are more than 1,000
+    (`too_many_grants`), or if `iss`, `sub` or `jti` is longer than 512 characters or not text
+    (`invalid_subject`), and `Reserved` if a topic or pattern belongs to the hub.
     """
 
     subscribe: Sequence[str] = ()
@@ -62,6 +66,7 @@ class Grant:
     sub: str = ""
     jti: str = ""
     iat: float | None = None
+    check: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.subscribe, str) or isinstance(self.publish, str):
@@ -73,6 +78,8 @@ class Grant:
             raise InvalidInput(f"grant at most {MAX_GRANTS} topics and patterns", code="too_many_grants")
         for term in (*subscribe, *publish):
             check_term(term)
+        for name in ("iss", "sub", "jti"):
+            check_text(name, getattr(self, name))
         # A frozen dataclass has no other way to keep a list as a tuple.
         object.__setattr__(self, "subscribe", subscribe)
         object.__setattr__(self, "publish", publish)
@@ -102,3 +109,10 @@ class Grant:
     @cached_property
     def _publish(self) -> Terms:
         return Terms(self.publish)
+
+
+def check_text(what: str, text: object, least: int = 0) -> None:
+    """Raise `InvalidInput` if `text` is not text of `least` to `MAX_TEXT` characters."""
+    if not isinstance(text, str) or not least <= len(text) <= MAX_TEXT:
+        length = f"{least} to {MAX_TEXT}" if least else f"at most {MAX_TEXT}"
+        raise InvalidInput(f"{what} must be text of {length} characters", code="invalid_subject")

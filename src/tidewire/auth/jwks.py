@@ -59,6 +59,10 @@ class Jwks:
         """Whether the key is still one of these. If the keys are old, start to fetch them again."""
         if time.monotonic() - self._loaded_at > MAX_AGE and self._may_fetch():
             self._fetch_once()
+        return self.holds(key)
+
+    def holds(self, key: Key) -> bool:
+        """Whether the key was one of these when they were last fetched."""
         return any(key in keys for keys in self._keys.values())
 
     def _may_fetch(self) -> bool:

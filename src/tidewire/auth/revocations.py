@@ -21,14 +21,12 @@ from ..errors import InvalidInput, Unauthorized
 from ..log.entries import Draft, NewRecord, Record
 from ..log.records import KICK, RECORDS, REVOCATION, Records
 from .access import expired
-from .grants import Grant
+from .grants import Grant, check_text
 
 # Seconds that a kick is kept.
 KICK_LIFETIME = 60.0
 # Seconds that a revocation lasts longer than its token: the clocks of nodes and issuers differ.
 MARGIN = 60.0
-# Characters in a subject, an issuer, the name of a token, or the reason of a kick.
-MAX_TEXT = 512
 
 
 class Target(NamedTuple):
@@ -41,7 +39,7 @@ class Target(NamedTuple):
 
 def kick_draft(sub: str, iss: str | None, reason: str) -> Draft:
     """Return the draft that ends the open streams of a subject. Raises `InvalidInput`."""
-    check_text("reason", reason)
+    check_text("reason", reason, 1)
     return record_draft(KICK, subject_name(iss, sub), reason, KICK_LIFETIME)
 
 
@@ -68,14 +66,14 @@ def record_draft(kind: str, name: str, value: str, lifetime: float) -> Draft:
 
 
 def subject_name(iss: str | None, sub: str) -> str:
-    check_text("sub", sub)
+    check_text("sub", sub, 1)
     if iss is not None:
-        check_text("iss", iss)
+        check_text("iss", iss, 1)
     return name_of(iss, sub)
 
 
 def token_name(jti: str) -> str:
-    check_text("jti", jti)
+    check_text("jti", jti, 1)
     return json.dumps(jti)
 
 
@@ -88,11 +86,6 @@ def names_for(iss: str, sub: str, jti: str) -> tuple[str, ...]:
     """Return the names of all records that may be for a grant. Each publish asks for them."""
     of_subject = (name_of(None, sub), name_of(iss, sub)) if sub else ()
     return (*of_subject, json.dumps(jti)) if jti else of_subject
-
-
-def check_text(what: str, text: object) -> None:
-    if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT:
-        raise InvalidInput(f"{what} must be text of 1 to {MAX_TEXT} characters", code="invalid_subject")
 
 
 def target_of(record: Record) -> Target:

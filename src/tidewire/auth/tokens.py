@@ -8,6 +8,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -64,6 +65,8 @@ class Tokens:
         self._expected = Expected(issuer, audience)
         self._anonymous = anonymous
         self._verified: OrderedDict[bytes, Verified] = OrderedDict()
+        # One for each key of the JWKS: keys cannot be hashed.
+        self._checks: list[tuple[Key, Callable[[], bool]]] = []
 
     def limit_life(self, seconds: float) -> None:
         """Refuse tokens that live longer."""
@@ -109,6 +112,18 @@ class Tokens:
         self._verified.move_to_end(token)
         return known.grant
 
+    def _check_of(self, key: Key) -> Callable[[], bool] | None:
+        """Return what says whether a key is still one of the JWKS; the same function for an equal key."""
+        if self._jwks is None or key in self._keys:
+            return None
+        self._checks = [item for item in self._checks if self._jwks.holds(item[0])]
+        for known, check in self._checks:
+            if known == key:
+                return check
+        check = partial(self._still_has, key)
+        self._checks.append((key, check))
+        return check
+
     def _still_has(self, key: Key) -> bool:
         return key in self._keys or (self._jwks is not None and self._jwks.has(key))
 
@@ -117,7 +132,7 @@ class Tokens:
         try:
             head = read_head(token)
             key, payload = await self._signed(token, head)
-            grant = read_claims(payload, self._expected, now)
+            grant = replace(read_claims(payload, self._expected, now), check=self._check_of(key))
         except BadToken as error:
             logger.debug("refused a token: %s", error.why)
             raise

@@ -14,9 +14,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..auth.grants import Grant
 from ..auth.revocations import concerns, records_for, refusal_of, target_of
@@ -29,6 +29,9 @@ from .subscriber import Subscriber
 from .tasks import Tasks
 
 logger = logging.getLogger("tidewire")
+
+# Seconds between two looks at whether grants are still valid.
+CHECK_EVERY = 5.0
 
 
 class EndMethod(Protocol):
@@ -62,6 +65,8 @@ class Bearers:
         self._loop = asyncio.get_running_loop()
         self._by_subject: dict[str, set[Subscriber]] = {}
         self._by_token: dict[str, set[Subscriber]] = {}
+        self._by_check: dict[Callable[[], bool], set[Subscriber]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def refusal(self, grant: Grant) -> Unauthorized | None:
         """Return why a grant is refused now, or None."""
@@ -77,8 +82,8 @@ class Bearers:
     # -- which streams there are
 
     def __len__(self) -> int:
-        """How many subjects and tokens have streams."""
-        return len(self._by_subject) + len(self._by_token)
+        """How many subjects, tokens and checks have streams."""
+        return len(self._by_subject) + len(self._by_token) + len(self._by_check)
 
     def add(self, subscriber: Subscriber) -> bool:
         """Add a stream that begins. Return whether it goes on: its grant may have ended in the meantime."""
@@ -86,6 +91,8 @@ class Bearers:
             return True
         for index, name in self._places(subscriber.bearer.grant):
             index.setdefault(name, set()).add(subscriber)
+        if self._by_check and self._timer is None:
+            self._timer = self._loop.call_later(CHECK_EVERY, self._check)
         checked = subscriber.bearer.checked
         return not self._end_by_any(subscriber, lambda record: record.offset > checked)
 
@@ -97,12 +104,17 @@ class Bearers:
             of_name.discard(subscriber)
             if not of_name:
                 index.pop(name, None)
+        if self._timer is not None and not self._by_check:
+            self._timer.cancel()
+            self._timer = None
 
-    def _places(self, grant: Grant) -> Iterable[tuple[dict[str, set[Subscriber]], str]]:
+    def _places(self, grant: Grant) -> Iterable[tuple[dict[Any, set[Subscriber]], Hashable]]:
         if grant.sub:
             yield self._by_subject, grant.sub
         if grant.jti:
             yield self._by_token, grant.jti
+        if grant.check is not None:
+            yield self._by_check, grant.check
 
     # -- ending them
 
@@ -121,6 +133,21 @@ class Bearers:
             subscribers = [item for of_name in index.values() for item in of_name]
             if subscribers:
                 self._for_all(subscribers, self._judge_again)
+
+    def _check(self) -> None:
+        """End the streams of grants that are not valid any more, such as those of a key that was removed."""
+        self._timer = self._loop.call_later(CHECK_EVERY, self._check)
+        for check, subscribers in list(self._by_check.items()):
+            try:
+                valid = check()
+            except Exception:
+                logger.exception("cannot check a grant; its streams go on")
+                continue
+            if not valid:
+                self._for_all(list(subscribers), self._revoke)
+
+    def _revoke(self, subscriber: Subscriber) -> None:
+        self._end(subscriber, "revoked", "revoked")
 
     def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
         self._tasks.spawn(self._do_for_all(subscribers, do))
@@ -162,4 +189,4 @@ class Bearers:
         if record.kind == KICK:
             self._end(subscriber, "kicked", record.value)
         else:
-            self._end(subscriber, "revoked", "revoked")
+            self._revoke(subscriber)
