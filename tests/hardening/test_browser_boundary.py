@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
 
 import pytest
 
+from support.processes import Process
 from support.waiting import PATIENCE, wait_until
 from support.ways import Answer, Served, raw_request, served
 
@@ -89,9 +91,9 @@ def test_e05_no_other_way_to_write(hub: Served) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[Served]:
+def guarded(kind: tuple[str, str], url: str) -> Iterator[Served]:
     """A hub that accepts only its own host names, like `tidewire serve` on loopback."""
-    with served("takeover", allowed_hosts=["hub.example"]) as running:
+    with served(kind[0], url=url, allowed_hosts=["hub.example"]) as running:
         yield running
 
 
@@ -108,6 +110,20 @@ def test_e06_rebound_host_names(guarded: Served, path: str, host: str) -> None:
 def test_e06_own_host_names(guarded: Served, host: str) -> None:
     host = host.format(port=guarded.port)
     assert guarded.ask("GET", "/health/live", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_e06_the_commands_answer_only_to_loopback_names(command: str) -> None:
+    argv = [sys.executable, "-m", "tidewire", command, "--port", "0"]
+    with Process([*argv, "--engine", "memory"] if command == "serve" else argv) as process:
+        found = process.wait_line(r"http://127\.0\.0\.1:([0-9]+)|http://localhost:([0-9]+)")
+        hub = Served(int(found[1] or found[2]), process, "takeover")
+        for method, path in [("GET", "/events/e06"), ("POST", "/events/e06"), ("GET", "/"), ("GET", "/demo")]:
+            refused = hub.ask(method, path, headers={"Host": "evil.example"})
+            assert (refused.status, refused.json()["code"]) == (421, "wrong_host"), path
+            assert "evil" not in refused.body.decode()
+        with hub.listen("/events/e06", {"Host": "localhost"}) as listener:
+            assert listener.take(1)
 
 
 @pytest.fixture(scope="module")
