@@ -54,14 +54,9 @@ def receipt(offset: int, duplicate: bool = False) -> Receipt:
 
 
 async def ingest(hub: Hub, client: Client, each: bool = False) -> asyncio.Task[None]:
+    wanted = IngestRequest(None, each)
     ingestion = Ingestion(
-        await hub.open(),
-        EVERYBODY,
-        IngestRequest(None, each),
-        [],
-        lambda _: None,
-        client.receive,
-        client.send,
+        await hub.open(), EVERYBODY, wanted, [], lambda events: None, client.receive, client.send
     )
     return asyncio.ensure_future(ingestion.run())
 
