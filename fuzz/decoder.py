@@ -9,6 +9,7 @@ from tidewire.event_stream import Comment, Decoder, Event, encode
 LIMIT = 4096
 
 SEEDS = [
+    b"\x04traceparent: 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01\ndata: a\n\n",
     b"\x03data: a\n\nid: 1\nevent: x\ndata: b\ndata\n\n",
     b"\x01\xef\xbb\xbfdata:a\r\n\r\n:comment\r\rretry: 500\r\n\r\ntopic: t/u\ndata: c\r\r",
     b"\x02id: a\x00b\nretry: x\ndata: \xff\n\n",

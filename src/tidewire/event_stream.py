@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import orjson
 
@@ -40,6 +40,9 @@ RETRY_MAX = 600_000
 MAX_TYPE_BYTES = 512
 
 LIMIT = 16 * 1024 * 1024
+
+# The header of https://www.w3.org/TR/trace-context/; ids of zeros are not valid.
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 BOM = b"\xef\xbb\xbf"
 
@@ -87,7 +90,7 @@ class Event:
     type. With `id` None no `id:` line is written; a decoded event has the last event
     id, or "" if there was none. `retry` is the reconnection time in milliseconds; a
     decoder keeps it itself and does not set it on events. `topic` is our own field,
-    which browsers ignore.
+    which browsers ignore. `traceparent` is the trace that the event belongs to: see `Traced`.
     """
 
     data: str = ""
@@ -95,6 +98,8 @@ class Event:
     id: str | None = None
     retry: int | None = None
     topic: str | None = None
+    # The last one, so that it is the last of the fields of `Traced`.
+    traceparent: ClassVar[str | None] = None
 
     if TYPE_CHECKING:
         # The data of an event that was received is always text.
@@ -110,6 +115,22 @@ class Event:
     def json(self) -> Any:
         """Return `data` parsed as JSON. Raises `ValueError` if it is not JSON."""
         return orjson.loads(self.data)
+
+
+@dataclass(slots=True)
+class Traced(Event):
+    """An event that carries the `traceparent` of its publish. Other events have no room for one."""
+
+    traceparent: str | None = None  # type: ignore[misc]
+
+
+def with_trace(event: Event, traceparent: str) -> Event:
+    """Return `event` as one of the trace `traceparent`."""
+    return Traced(event.data, event.event, event.id, event.retry, event.topic, traceparent)
+
+
+def is_traceparent(text: str) -> bool:
+    return TRACEPARENT.fullmatch(text) is not None
 
 
 @dataclass(slots=True)
@@ -133,6 +154,8 @@ def encode(event: Event) -> bytes:
         head += "id: " + _check_id(event.id) + "\n"
     if event.topic is not None:
         head += "topic: " + _check_topic(event.topic) + "\n"
+    if event.traceparent is not None:
+        head += "traceparent: " + _check_trace(event.traceparent) + "\n"
     if event.retry is not None:
         head += f"retry: {check_retry(event.retry)}\n"
     data = event.data
@@ -211,6 +234,12 @@ def _check_topic(text: str) -> str:
     return text
 
 
+def _check_trace(text: str) -> str:
+    if not is_traceparent(text):
+        raise InvalidInput("this is not a traceparent", code="invalid_event")
+    return text
+
+
 def _is_line(text: str) -> bool:
     # Nearly all text is printable, which is quick to check and excludes those characters.
     return isinstance(text, str) and (text.isprintable() or not NOT_IN_A_LINE.search(text))
@@ -247,6 +276,7 @@ class Decoder:
         self._type = ""  # "the event type buffer"
         self._id: str | None = None  # "the last event ID buffer"; None while the block has no id
         self._topic: str | None = None
+        self._trace: str | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
         """
@@ -420,6 +450,9 @@ class Decoder:
                 self._id = _text(value)
         elif name == b"topic":
             self._topic = _text(value)
+        elif name == b"traceparent":
+            trace = _text(value)
+            self._trace = trace if is_traceparent(trace) else None
         elif name == b"retry" and value.isdigit():
             # "If the field value consists of only ASCII digits, then interpret the field
             # value as an integer in base ten, and set the event stream's reconnection
@@ -444,9 +477,10 @@ class Decoder:
             # the type of the newly created event to equal the value of the event type
             # buffer."
             type_ = self._type or "message"
-            events.append(Event(_text(self._data), type_, self.last_event_id, None, self._topic))
+            event = Event(_text(self._data), type_, self.last_event_id, None, self._topic)
+            events.append(event if self._trace is None else with_trace(event, self._trace))
             self._data.clear()
-        self._type, self._id, self._topic = "", None, None
+        self._type, self._id, self._topic, self._trace = "", None, None, None
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a line or an event has more than {self._limit} bytes", code="event_too_large")

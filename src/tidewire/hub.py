@@ -31,6 +31,7 @@ from .delivery.node import Node
 from .delivery.open_streams import OpenStream
 from .delivery.stream_lines import log_refused
 from .delivery.topic_hooks import HookFunction, TopicHook
+from .delivery.tracing import traced
 from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
@@ -204,7 +205,7 @@ class Hub:
         """
         limit = self.settings.max_event
         item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit, encoder=self._encoder)
-        receipts = await (await self.opened()).append([item])
+        receipts = await traced((await self.opened()).append, [item])
         return receipts[0]
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
@@ -212,7 +213,7 @@ class Hub:
         events = check_batch(list(events), self.settings.max_batch)
         limit, encoder = self.settings.max_event, self._encoder
         drafts = [draft_of(item, max_event=limit, encoder=encoder) for item in events]
-        return await (await self.opened()).append(drafts) if drafts else []
+        return await traced((await self.opened()).append, drafts) if drafts else []
 
     def publish_soon(
         self,

@@ -40,6 +40,7 @@ HEADERS = [
     "Origin",
     "Sec-Fetch-Site",
     "Tidewire-Client",
+    "traceparent",
     "Transfer-Encoding",
     "Upgrade",
     "X-Forwarded-For",

@@ -32,13 +32,17 @@ SRC = ROOT / "src"
 
 # Imported where the user's program has it, and not declared.
 OPTIONAL = {
+    "opentelemetry": "a publish is a span where the extra `otel` is installed",
     "pytest": "it loads the fixtures",
     "starlette": "responses are Starlette's too where Starlette is installed",
     "pydantic": "FastAPI has it, and `events_of` is for programs of FastAPI",
 }
 
 # Declared and imported by others on our behalf.
-INDIRECT = {"uvloop": "uvicorn runs on it where it is installed"}
+INDIRECT = {
+    "opentelemetry-api": "the extra `otel`; its package is among the optional ones",
+    "uvloop": "uvicorn runs on it where it is installed",
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from ..auth.grants import Grant
 from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop, cost_of_body, cost_of_request
 from ..delivery.stream_lines import log_refused
+from ..delivery.tracing import traced
 from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Unavailable
 from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from ..log.entries import Draft, Receipt
@@ -255,10 +256,12 @@ class HubApp:
             receipts = await node.append([end_draft(*wanted, max_event=self._settings.max_event)])
             answer = self._receipt(node, receipts[0])
         elif isinstance(wanted, PublishRequest):
-            receipts = await node.append([await self._read_event(request, wanted, receive)])
+            event = await self._read_event(request, wanted, receive)
+            receipts = await traced(node.append, [event], request.header(b"traceparent"))
             answer = self._receipt(node, receipts[0])
         else:
-            answer = await self._publish_json(node, permit, wanted, await self._read_body(request, receive))
+            body = await self._read_body(request, receive)
+            answer = await self._publish_json(node, permit, wanted, body, request.header(b"traceparent"))
         await reply.send_json(answer)
 
     async def _read_event(self, request: Request, wanted: PublishRequest, receive: Receive) -> Draft:
@@ -267,7 +270,9 @@ class HubApp:
         empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
         return empty._replace(data=check_data(await self._read_body(request, receive), limit))
 
-    async def _publish_json(self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes) -> Any:
+    async def _publish_json(
+        self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes, traceparent: str | None
+    ) -> Any:
         await budget_of_loop().take(cost_of_body(body))
         fields = read_json(body.removeprefix(BOM))
         limit = self._settings.max_event
@@ -277,11 +282,11 @@ class HubApp:
             if event.key is None and wanted.key is not None:
                 event = event._replace(key=check_key(wanted.key))
             self._admit_events(permit, 1)
-            return self._receipt(node, (await node.append([event]))[0])
+            return self._receipt(node, (await traced(node.append, [event], traceparent))[0])
         check_batch(fields, self._settings.max_batch)
         drafts = [self._draft_of_batch(permit, item, index, wanted.key) for index, item in enumerate(fields)]
         self._admit_events(permit, len(drafts))
-        receipts = await node.append(drafts) if drafts else []
+        receipts = await traced(node.append, drafts, traceparent) if drafts else []
         return [self._receipt(node, receipt) for receipt in receipts]
 
     def _draft_of_batch(self, permit: Permit, item: Any, index: int, key: str | None) -> Draft:

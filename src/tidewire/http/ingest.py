@@ -21,6 +21,7 @@ from ..auth.access import Permit
 from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop
 from ..delivery.tasks import start
+from ..delivery.tracing import traced
 from ..errors import TidewireError, Timeout, TooLarge, TooMany
 from ..log.drafts import check_key, draft_of, drafts_of
 from ..log.entries import Draft, Receipt
@@ -64,6 +65,7 @@ class Ingestion:
         self._node = node
         self._permit = permit
         self._key = ingest.key
+        self._traceparent = ingest.traceparent
         self._receipts: Merged | Each = Each() if ingest.each else Merged(node.engine.durability)
         self._headers = headers
         self._admit = admit
@@ -225,7 +227,7 @@ class Ingestion:
             return
         try:
             # The append of the log, not of the node: it stores lines read before a drain started.
-            receipts = await self._node.log.append(drafts)
+            receipts = await traced(self._node.log.append, drafts, self._traceparent)
         except TidewireError as error:
             bad = error.members.get("index", 0)
             await self._append(Batch(lines[:bad], drafts[:bad]))
@@ -330,4 +332,4 @@ def with_key(draft: Draft, key: str | None, index: int) -> Draft:
     """Set the key of one draft of many to `key#index`, from the request's header, unless it has one."""
     if key is None or draft.key is not None:
         return draft
-    return Draft(draft.topic, draft.data, draft.event, draft.retry, f"{check_key(key)}#{index}")
+    return draft._replace(key=f"{check_key(key)}#{index}")

@@ -169,6 +169,7 @@ def publish(parameters: list[Json]) -> Json:
         parameter("retry", "How long browsers wait before they reconnect, in milliseconds.", RETRY),
         header("Event-Type", "The type, if it is not in the query."),
         KEY,
+        TRACE,
     ]
     return {
         **operation(
@@ -189,6 +190,7 @@ def publish_json() -> Json:
         ),
         parameter("receipts", "`each`: a receipt for each line of a stream of lines.", one_of("each")),
         KEY,
+        TRACE,
     ]
     stored = {
         "description": "The events are in the log. For a stream of lines: receipts, one line per commit.",
@@ -393,4 +395,5 @@ def closed(required: list[str], **properties: Json) -> Json:
     }
 
 
+TRACE = header("traceparent", "The trace that the publish belongs to (W3C Trace Context).")
 KEY = header("Idempotency-Key", "The same key for the same topic within ten minutes is stored once.")

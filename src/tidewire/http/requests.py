@@ -285,6 +285,7 @@ class IngestRequest(NamedTuple):
 
     key: str | None
     each: bool  # whether each line gets its own receipt
+    traceparent: str | None = None
 
 
 class EndRequest(NamedTuple):
@@ -325,7 +326,7 @@ def read_batch(request: Request, key: str | None) -> PublishJsonRequest | Ingest
         receipts = request.one("receipts")
         if receipts not in (None, "each"):
             raise InvalidInput("receipts must be: each", code="invalid_query")
-        return IngestRequest(key, receipts == "each")
+        return IngestRequest(key, receipts == "each", request.header(b"traceparent"))
     # curl -d sends everything as form-urlencoded; the body is read as JSON.
     if kind in ("application/json", "application/x-www-form-urlencoded"):
         return PublishJsonRequest(key)

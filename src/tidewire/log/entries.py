@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from .. import hub_events
-from ..event_stream import Event, encode
+from ..event_stream import Event, encode, with_trace
 from ..position import Position
 from ..topics import Selector
 
@@ -60,6 +60,8 @@ class Draft(NamedTuple):
     key: str | None = None
     end: bool = False
     record: NewRecord | None = None
+    traceparent: str | None = None
+    """The trace of the publish, which subscribers are told."""
 
     def digest(self) -> bytes:
         """Return what tells two drafts with the same key apart: SHA-256 of topic, type, retry and data."""
@@ -80,7 +82,18 @@ class Entry:
     `frames` are its two spellings, each encoded once: without and with its `topic:` line.
     """
 
-    __slots__ = ("data", "end", "event", "frames", "position", "retry", "size", "time", "topic")
+    __slots__ = (
+        "data",
+        "end",
+        "event",
+        "frames",
+        "position",
+        "retry",
+        "size",
+        "time",
+        "topic",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -91,6 +104,7 @@ class Entry:
         retry: int | None = None,
         end: bool = False,
         time: float = 0.0,
+        traceparent: str | None = None,
     ) -> None:
         self.position = position
         self.topic = topic
@@ -99,6 +113,7 @@ class Entry:
         self.retry = retry
         self.end = end
         self.time = time
+        self.traceparent = traceparent
         # A character may be four bytes, and the limits are in bytes.
         text = len(data) if data.isascii() else len(data.encode(errors="replace"))
         self.size = text + len(topic) + len(event) + ENTRY_OVERHEAD
@@ -116,7 +131,8 @@ class Entry:
         if self.end:
             data = hub_events.end_data(self.topic, self.data)
             return Event(data, hub_events.END, str(self.position), topic=self.topic)
-        return Event(self.data, self.event, str(self.position), self.retry, self.topic)
+        event = Event(self.data, self.event, str(self.position), self.retry, self.topic)
+        return event if self.traceparent is None else with_trace(event, self.traceparent)
 
     def frame(self, with_topic: bool) -> bytes:
         """Return the bytes of this entry, encoded once. Raises `InvalidInput` if a foreign field is bad."""

@@ -168,9 +168,9 @@ class Judgement:
         return held
 
     def _append(self, draft: Draft, time: float) -> Receipt:
-        topic, data, event, retry, _, end, _ = draft
+        topic, data, event, retry, _, end, _, traceparent = draft
         position = Position(self._life, self._next + len(self.entries))
-        self.entries.append(Entry(position, topic, data, event, retry, end, time))
+        self.entries.append(Entry(position, topic, data, event, retry, end, time, traceparent))
         return Receipt(position)
 
     def _repeat(self, offset: int) -> Receipt:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .. import hub_events
 from ..errors import Gone, TidewireError, Unavailable, Unknown
-from ..event_stream import RETRY_MIN, check_publish_type, check_retry
+from ..event_stream import RETRY_MIN, check_publish_type, check_retry, is_traceparent
 from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
@@ -326,7 +326,7 @@ def drop_bad_fields(entry: Entry) -> bool:
 
     A field that would inject a line is dropped, and the entry is sent without it.
     """
-    good = (entry.event, entry.retry, entry.topic)
+    good = (entry.event, entry.retry, entry.topic, entry.traceparent)
     try:
         check_publish_type(entry.event)
     except TidewireError:
@@ -335,9 +335,11 @@ def drop_bad_fields(entry: Entry) -> bool:
         check_retry(entry.retry or RETRY_MIN)
     except TidewireError:
         entry.retry = None
+    if entry.traceparent is not None and not is_traceparent(entry.traceparent):
+        entry.traceparent = None
     try:
         entry.frame(True)
     except TidewireError:
         # Then it is the topic. No subscriber gets a reserved topic, and the entry keeps its place.
         entry.topic = "$unreadable"
-    return good != (entry.event, entry.retry, entry.topic)
+    return good != (entry.event, entry.retry, entry.topic, entry.traceparent)

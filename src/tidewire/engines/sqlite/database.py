@@ -89,8 +89,13 @@ CREATE INDEX marks_by_offset ON marks (offset);
 INSERT INTO meta VALUES ('clock', 0);
 """
 
+# The trace of an entry's publish.
+TRACES = """
+ALTER TABLE entries ADD COLUMN traceparent TEXT;
+"""
+
 # Script n turns a file of version n into one of version n + 1; an empty file has version 0.
-MIGRATIONS = (SCHEMA, RECORDS, SHARED)
+MIGRATIONS = (SCHEMA, RECORDS, SHARED, TRACES)
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -30,7 +30,9 @@ FILL = 1_000
 Lives = Sequence[tuple[str, int]]
 
 ROWS = """
-SELECT CAST(json_group_array(json_array(offset, topic, data, event, retry, is_end, time)) AS BLOB)
+SELECT CAST(json_group_array(
+  json_array(offset, topic, data, event, retry, is_end, time, traceparent)
+) AS BLOB)
 FROM (SELECT * FROM entries WHERE offset BETWEEN ? AND ? AND {condition} ORDER BY offset)
 """
 # Of the first N rows, those whose sizes together stay within a limit (or one row, if that is asked for):
@@ -211,8 +213,8 @@ class Reader:
 def entries_of(rows: bytes, lives: Lives) -> list[Entry]:
     """Return the entries that ROWS has read."""
     return [
-        Entry(position_in(lives, offset), topic, data, event or "message", retry, bool(is_end), time)
-        for offset, topic, data, event, retry, is_end, time in orjson.loads(rows)
+        Entry(position_in(lives, offset), topic, data, event or "message", retry, bool(is_end), time, trace)
+        for offset, topic, data, event, retry, is_end, time, trace in orjson.loads(rows)
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...log.entries import Entry
 from .database import BLOCK_BITS
 
-COLUMNS = 9
+COLUMNS = 10
 BLOCK_MASK = (1 << BLOCK_BITS) - 1
 
 
@@ -43,7 +43,8 @@ class Rows:
                 self._note_topic(offset >> BLOCK_BITS, topic)
                 noted, last = topic, offset | BLOCK_MASK
             kind = None if event == "message" else event
-            values += (offset, topic, kind, entry.retry, entry.end, entry.time, size, total, entry.data)
+            retry, end, time, data, trace = entry.retry, entry.end, entry.time, entry.data, entry.traceparent
+            values += (offset, topic, kind, retry, end, time, size, total, data, trace)
         self.total = total
         return values
 

@@ -47,7 +47,7 @@ ENDS_NOTHING = """EXISTS (SELECT 1 FROM entries WHERE offset = {known} + 1)
 
 STAGES = f"""
 CREATE TEMP TABLE new_entries (offset INTEGER PRIMARY KEY, topic, event, retry, is_end, time, size, bytes,
-  data);
+  data, traceparent);
 CREATE TEMP TABLE new_topic_blocks (block, topic);
 CREATE TEMP TABLE new_keys (offset, name, digest, time);
 CREATE TEMP TABLE stale_keys (name);
