@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.processes import Process
+from support.running_hub import RunningHub
+from support.waiting import PATIENCE
+from support.ways import served
 from tidewire import Hub
+from tidewire.client.sync import Publisher, connect, publish
 from tidewire.delivery import tracing
 from tidewire.event_stream import Decoder, Event, Traced, encode, is_traceparent
 from tidewire.log.entries import Draft
@@ -90,13 +95,26 @@ async def test_the_trace_is_in_the_log(url: str, tmp_path: Path) -> None:
             assert (await events.next()).traceparent == PARENT
 
 
-async def test_a_known_head_never_carries_the_trace_of_another_publish() -> None:
-    """Our own server remembers heads; one with a trace is not among them."""
-    hub = Hub(per_process=True)
-    async with hub.lifespan():
-        scope = {"type": "http", "method": "POST", "path": "/events/a", "query_string": b""}
-        assert hub.app.plain.judge({**scope, "headers": []}) is not None
-        assert hub.app.plain.judge({**scope, "headers": [(b"traceparent", PARENT.encode())]}) is None
+def test_python_clients_send_and_receive_it() -> None:
+    with RunningHub() as running:
+        with Publisher(running.url, headers=lambda: {"traceparent": PARENT}) as hub:
+            hub.publish("a", "x")
+        publish(running.url, "a", "y")
+        with connect(running.url, topics="a", since="start") as stream:
+            first, second = next(stream), next(stream)
+        assert (first.traceparent, second.traceparent) == (PARENT, None)
+
+
+def test_the_fast_path_of_our_own_server_leaves_traced_publishes_alone() -> None:
+    """It knows heads that repeat, and would store their events without the trace."""
+    with served("takeover") as hub:
+        connection = HTTPConnection("127.0.0.1", hub.port, timeout=PATIENCE)
+        for headers in [{"traceparent": PARENT}] * 4 + [{}] * 4:
+            connection.request("POST", "/events/a", b"x", headers)
+            assert connection.getresponse().read()
+        connection.close()
+        with hub.listen("/events/a?since=start&control=none") as listener:
+            assert [event.traceparent for event in listener.take(8)] == [PARENT] * 4 + [None] * 4
 
 
 async def test_without_opentelemetry_a_publish_is_handed_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
