@@ -79,7 +79,7 @@ class Judgement:
         receipts: list[Receipt] = []
         try:
             for index, draft in enumerate(drafts):
-                topic, data, event, retry, key, end, record = draft
+                topic, data, event, retry, key, end, record, trace = draft
                 time = times[index] if times else now
                 # Nearly all drafts are events without a key: the steps of `_add` would be half of their cost.
                 if (
@@ -89,7 +89,7 @@ class Judgement:
                     and (topic in open_topics or self._is_open(topic))
                 ):
                     position = Position(life, first + len(entries))
-                    entries.append(Entry(position, topic, data, event, retry, False, time))
+                    entries.append(Entry(position, topic, data, event, retry, False, time, trace))
                     receipts.append(Receipt(position))
                 else:
                     receipts.append(self._add(draft, index, time))

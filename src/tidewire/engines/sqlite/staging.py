@@ -78,7 +78,7 @@ CREATE TEMP TRIGGER store INSTEAD OF INSERT ON staged BEGIN
   -- The second is slower by a tenth.
   INSERT INTO entries SELECT * FROM new_entries WHERE (SELECT head FROM found) = NEW.head;
   INSERT INTO entries SELECT offset + head - NEW.head, topic, event, retry, is_end, max(time, newest), size,
-    bytes + total - NEW.total, data FROM new_entries, found WHERE head <> NEW.head;
+    bytes + total - NEW.total, data, traceparent FROM new_entries, found WHERE head <> NEW.head;
   INSERT INTO topic_blocks SELECT block, topic FROM new_topic_blocks, found WHERE head = NEW.head;
   INSERT OR IGNORE INTO topic_blocks SELECT offset + head - NEW.head >> {BLOCK_BITS}, topic
     FROM new_entries, found WHERE head <> NEW.head;
@@ -179,7 +179,7 @@ def rows_statement(columns: int, rows: int) -> str:
     # Statements are cached by their text, so the text is built once.
     return (
         "INSERT INTO entries SELECT column1 + head - known, column2, column3, column4, column5,"
-        " max(column6, newest), column7, column8 + total - known_total, column9"
+        " max(column6, newest), column7, column8 + total - known_total, column9, column10"
         f" FROM ({NEWEST}), (SELECT ? AS known, ? AS known_total, ? AS most),"
         f" (VALUES {rows_of(columns, rows)})"
         f" WHERE head = known OR (head BETWEEN known AND most AND {ENDS_NOTHING.format(known='known')})"
