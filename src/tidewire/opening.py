@@ -17,7 +17,7 @@ import threading
 import weakref
 from typing import Any
 
-from .delivery.memory import memory_share
+from .delivery.memory_watch import memory_share
 from .delivery.node import Node
 from .delivery.stopping import drains_of_loop
 from .delivery.tasks import start

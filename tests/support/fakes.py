@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Any
 
 from tidewire.delivery.cohort import Cohort
-from tidewire.delivery.memory import Share
+from tidewire.delivery.memory_watch import Share
 from tidewire.delivery.node import Node
 from tidewire.engines.memory import MemoryEngine
 from tidewire.errors import KeyConflict, TopicEnded, Unavailable

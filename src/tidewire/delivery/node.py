@@ -35,7 +35,7 @@ from .bearers import Bearers
 from .catch_up import CatchUp
 from .deadlines import STEP, deadlines_of_loop
 from .framing import Framing
-from .memory import PUBLISHES, STREAMS, MemoryWatch, Share
+from .memory_watch import PUBLISHES, STREAMS, MemoryWatch, Share
 from .open_streams import OpenStream, describe
 from .rounds import Rounds
 from .stopping import drains_of_loop

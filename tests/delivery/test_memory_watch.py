@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.fakes import listen, open_node, publish, quiet, sample, until, virtual
-from tidewire.delivery.memory import ControlGroup, memory_share, step_for, tightest
+from tidewire.delivery.memory_watch import ControlGroup, memory_share, step_for, tightest
 from tidewire.delivery.node import SLOW_READERS, Node
 from tidewire.errors import Unavailable
 
