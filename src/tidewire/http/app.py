@@ -6,40 +6,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from importlib.resources import files
-from typing import Any
 
 from ..auth.access import Open, Permit, missing
 from ..auth.bearer import bearer_token
 from ..auth.cookies import session_cookie
 from ..auth.grants import Grant
 from ..delivery.node import Node
-from ..delivery.step_budget import budget_of_loop, cost_of_body, cost_of_request
+from ..delivery.step_budget import budget_of_loop, cost_of_request
 from ..delivery.stream_lines import log_refused
-from ..delivery.tracing import traced
 from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Unavailable
-from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
-from ..log.entries import Draft, Receipt
-from ..log.json_text import read_json
 from ..metrics import CONTENT_TYPE
 from .admission import Admission, is_loopback
-from .answers import content_head, receipt_fields
 from .asgi import Receive, Scope, Send, address_in
-from .body import BOM, ClientGone, read_body
+from .body import ClientGone, body_of
 from .hub_like import HubLike
 from .hub_stream import HubStream
-from .ingest import Ingestion, with_key
 from .managing import list_streams, read_revocation
 from .openapi import description
 from .origins import Cors, check_host
 from .plain import PlainPublishes
+from .publishing import Publishing
 from .reply import Reply
 from .requests import (
     EndRequest,
     HistoryRequest,
     IngestRequest,
-    PublishJsonRequest,
     PublishRequest,
     Request,
     SubscribeRequest,
@@ -52,7 +44,6 @@ from .requests import (
 )
 from .tickets import issue, redeem
 
-NDJSON = b"application/x-ndjson"
 NO_STORE = [(b"cache-control", b"no-store")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
 
@@ -244,72 +235,11 @@ class HubApp:
         node = await self._open()
         if refusal := node.refusal():
             raise refusal
+        publishing = Publishing(node, permit, self._admission, request, receive)
         if isinstance(wanted, IngestRequest):
-            head = content_head(NDJSON, None) + reply.common
-            admit = partial(self._admit_events, permit)
-            await Ingestion(node, permit, wanted, head, admit, receive, send).run()
-            return
-        answer: Any
-        if isinstance(wanted, EndRequest | PublishRequest):
-            self._admit_events(permit, 1)
-        if isinstance(wanted, EndRequest):
-            receipts = await node.append([end_draft(*wanted, max_event=self._settings.max_event)])
-            answer = self._receipt(node, receipts[0])
-        elif isinstance(wanted, PublishRequest):
-            event = await self._read_event(request, wanted, receive)
-            receipts = await traced(node.append, [event], request.header(b"traceparent"))
-            answer = self._receipt(node, receipts[0])
+            await publishing.ingest(wanted, reply.common, send)
         else:
-            body = await self._read_body(request, receive)
-            answer = await self._publish_json(node, permit, wanted, body, request.header(b"traceparent"))
-        await reply.send_json(answer)
-
-    async def _read_event(self, request: Request, wanted: PublishRequest, receive: Receive) -> Draft:
-        # Check the head before reading the body.
-        limit = self._settings.max_event
-        empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
-        return empty._replace(data=check_data(await self._read_body(request, receive), limit))
-
-    async def _publish_json(
-        self, node: Node, permit: Permit, wanted: PublishJsonRequest, body: bytes, traceparent: str | None
-    ) -> Any:
-        await budget_of_loop().take(cost_of_body(body))
-        fields = read_json(body.removeprefix(BOM))
-        limit = self._settings.max_event
-        if not isinstance(fields, list):
-            event = draft_of(fields, max_event=limit)
-            permit.check_publish(event.topic)
-            if event.key is None and wanted.key is not None:
-                event = event._replace(key=check_key(wanted.key))
-            self._admit_events(permit, 1)
-            return self._receipt(node, (await traced(node.append, [event], traceparent))[0])
-        check_batch(fields, self._settings.max_batch)
-        drafts = [self._draft_of_batch(permit, item, index, wanted.key) for index, item in enumerate(fields)]
-        self._admit_events(permit, len(drafts))
-        receipts = await traced(node.append, drafts, traceparent) if drafts else []
-        return [self._receipt(node, receipt) for receipt in receipts]
-
-    def _draft_of_batch(self, permit: Permit, item: Any, index: int, key: str | None) -> Draft:
-        try:
-            event = draft_of(item, max_event=self._settings.max_event)
-            permit.check_publish(event.topic)
-            return with_key(event, key, index)
-        except TidewireError as error:
-            error.members["index"] = index
-            raise
-
-    def _admit_events(self, permit: Permit, events: int) -> None:
-        """Raise `TooMany` if the subject of a permit has published too much of late; else count `events`."""
-        refusal = self._admission.publish_refusal(permit.grant, events, time.monotonic())
-        if refusal is not None:
-            raise refusal
-
-    async def _read_body(self, request: Request, receive: Receive) -> bytes:
-        declared = request.header(b"content-length")
-        return await read_body(receive, declared, self._settings.max_body, self._settings.body_timeout)
-
-    def _receipt(self, node: Node, receipt: Receipt) -> dict[str, Any]:
-        return receipt_fields(receipt, node.engine.durability)
+            await reply.send_json(await publishing.store(wanted))
 
     # -- a cookie or a ticket for a token
 
@@ -353,7 +283,7 @@ class HubApp:
 
     async def _revoke(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
         await self._check_admin(scope)
-        await self._hub.revoke(**read_revocation(await self._read_body(request, receive)))
+        await self._hub.revoke(**read_revocation(await body_of(request, receive, self._settings)))
         await reply.send(204, NO_STORE)
 
     async def _streams(self, reply: Reply, scope: Scope) -> None:

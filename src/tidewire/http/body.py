@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import Timeout, TooLarge
+from ..settings import Settings
 from .asgi import Receive
+from .requests import Request
 
 # A byte order mark, which some editors and shells write before JSON. "Implementations that parse JSON texts
 # MAY ignore the presence of a byte order mark rather than treating it as an error" (RFC 8259, section 8.1).
@@ -16,6 +18,12 @@ BOM = b"\xef\xbb\xbf"
 
 class ClientGone(Exception):
     """The client disconnected before its body was complete."""
+
+
+async def body_of(request: Request, receive: Receive, settings: Settings) -> bytes:
+    """Return the body of a request. Raises as `read_body`, which has the limits of `settings` then."""
+    declared = request.header(b"content-length")
+    return await read_body(receive, declared, settings.max_body, settings.body_timeout)
 
 
 async def read_body(receive: Receive, declared: str | None, limit: int, timeout: float) -> bytes:
