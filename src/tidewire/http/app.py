@@ -259,14 +259,18 @@ class HubApp:
         await reply.send(204, [*NO_STORE, (b"set-cookie", cookie)])
 
     async def _end_session(self, scope: Scope) -> None:
-        """Refuse the token of a session from now on, if it has a name; end the streams of its bearer."""
+        """
+        Refuse the token of a session from now on, if it has a name, and end the streams of its subject.
+
+        Other tabs may have opened theirs with an older token of the same session.
+        """
         try:
             grant = (await self._permit(scope)).grant
         except Unauthorized:
             return  # it is over
         if grant.jti:
             await self._hub.revoke(jti=grant.jti, sub=None, iss=None, until=grant.until)
-        elif grant.sub:
+        if grant.sub:
             await self._hub.kick(grant.sub, iss=grant.iss or None, reason="logged out")
 
     async def _ticket(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
