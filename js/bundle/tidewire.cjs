@@ -251,22 +251,6 @@ function streamRequest(address, options) {
   };
 }
 
-// src/history.js
-async function history(fetch2, url, init, since) {
-  const page = new URL(url);
-  page.searchParams.set("since", since);
-  const headers = new Headers(init.headers);
-  headers.set("Accept", "application/json");
-  const response = await fetch2(page.href, { ...init, headers });
-  if (!/json/.test(response.headers.get("Content-Type") ?? "")) throw new Error("no history");
-  const { events, gap, ...rest } = await response.json();
-  const blocks = events.map(({ id, topic, event, data }) => {
-    return { type: event, data, lastEventId: id, topic };
-  });
-  if (gap) blocks.unshift({ type: "hub.gap", data: JSON.stringify(gap), lastEventId: since });
-  return { blocks, origin: page.origin, ...rest };
-}
-
 // src/backoff.js
 var RETRY = 3e3;
 var SHORTEST = 500;
@@ -294,6 +278,7 @@ function backoff({ reason, headers }, lived, received, failures, retry) {
 // src/connection.js
 var REDIRECTS = [301, 302, 303, 307, 308];
 var TRANSIENT = [408, 425, 429];
+var isFinal = (status) => status < 500 && !TRANSIENT.includes(status);
 async function connect(url, init, client) {
   try {
     client.wait();
@@ -335,7 +320,24 @@ async function refusal(response, headers) {
   const problem = /json/.test(type) ? await response.json().catch(() => {
   }) : void 0;
   const message = typeof problem?.detail === "string" ? problem.detail : `status ${status} ${statusText}`.trim();
-  return { reason: "status", message, final: status < 500 && !TRANSIENT.includes(status) };
+  return { reason: "status", message, final: isFinal(status) };
+}
+
+// src/history.js
+async function history(fetch2, url, init, since) {
+  const page = new URL(url);
+  page.searchParams.set("since", since);
+  const headers = new Headers(init.headers);
+  headers.set("Accept", "application/json");
+  const response = await fetch2(page.href, { ...init, headers });
+  const json = /json/.test(response.headers.get("Content-Type") ?? "");
+  const { events, gap, ...rest } = json ? await response.json() : {};
+  if (!events) throw Object.assign(new Error("no history"), { final: isFinal(response.status) });
+  const blocks = events.map(({ id, topic, event, data }) => {
+    return { type: event, data, lastEventId: id, topic };
+  });
+  if (gap) blocks.unshift({ type: "hub.gap", data: JSON.stringify(gap), lastEventId: since });
+  return { blocks, origin: page.origin, ...rest };
 }
 
 // src/watchdog.js
@@ -604,6 +606,7 @@ function isBefore(id, mine) {
 
 // src/shared.js
 var NEVER_REPEATED = ["hub.gap", "hub.auth", "hub.error"];
+var RETRIES = 3;
 function sharedSource(account, request, sink) {
   const { topics, credentials, fixed } = request;
   const name = JSON.stringify(["tidewire", VERSION, request.urlFor([]), !topics.length, account, credentials, fixed]);
@@ -697,21 +700,29 @@ function sharedSource(account, request, sink) {
     return failure.final && !covers(carried, requested) && covers(carried, topics) || sink.failed(failure);
   }
   async function catchUp(leaders, signal) {
-    try {
-      if (topics.length || !["", leaders].includes(self.lastEventId)) await readHistory(signal);
-      else self.lastEventId = leaders;
-      if (signal.aborted) return;
-      take([], "");
-      sink.opened();
-    } catch {
-      if (!signal.aborted) goAlone();
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        if (topics.length || !["", leaders].includes(self.lastEventId)) await readHistory(signal, { failures });
+        else self.lastEventId = leaders;
+        if (signal.aborted) return;
+        take([], "");
+        return sink.opened();
+      } catch (error) {
+        if (signal.aborted) return;
+        if (
+          /** @type {any} */
+          error?.final || failures === RETRIES
+        ) return goAlone();
+        const next = backoff({ reason: "network" }, 0, false, failures, 0);
+        ({ failures } = next);
+        await new Promise((done2) => setTimeout(done2, next.delay));
+      }
     }
   }
-  async function readHistory(signal) {
-    const first = { failures: 0 };
-    const init = await request.init(first, "");
+  async function readHistory(signal, attempt) {
+    const init = await request.init(attempt, "");
     for (let more = true; more; ) {
-      const address = await request.complete(request.url, "", first);
+      const address = await request.complete(request.url, "", attempt);
       const page = await history(request.fetch, address, { ...init, signal }, self.lastEventId || "now");
       take(page.blocks, page.origin);
       self.lastEventId = page.next;

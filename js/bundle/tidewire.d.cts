@@ -45,6 +45,8 @@ declare function backoff({ reason, headers }: {
  * @returns {Promise<Outcome>}
  */
 declare function connect(url: string, init: RequestInit, client: Client): Promise<Outcome>;
+/** Whether another request would be refused with the same status. @type {(status: number) => boolean} */
+declare const isFinal: (status: number) => boolean;
 /**
  * How a connection ended. `final` if another one would end the same way.
  */
@@ -195,10 +197,9 @@ declare type Failure = {
  * The stream broke, or could not be opened.
  */
 declare type StreamError = Event & Failure;
-/** @import { Block } from "./decoder.js" */
-/** @import { Fetch } from "./request.js" */
 /**
- * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
+ * Return a page of the events after `since`, a position or `now`. Throws an error with `final` if another request
+ * would fail too, for instance because the server has no history.
  *
  * @param {Fetch} fetch
  * @param {string} url

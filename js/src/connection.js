@@ -8,6 +8,9 @@ const REDIRECTS = [301, 302, 303, 307, 308];
 // Request Timeout, Too Early, Too Many Requests: 4xx, but they may succeed later.
 const TRANSIENT = [408, 425, 429];
 
+/** Whether another request would be refused with the same status. @type {(status: number) => boolean} */
+export const isFinal = (status) => status < 500 && !TRANSIENT.includes(status);
+
 /**
  * How a connection ended. `final` if another one would end the same way.
  *
@@ -92,5 +95,5 @@ async function refusal(response, headers) {
   const problem = /json/.test(type) ? await response.json().catch(() => {}) : undefined;
   // Servers that are not hubs may send a `detail` that is not text.
   const message = typeof problem?.detail === "string" ? problem.detail : `status ${status} ${statusText}`.trim();
-  return { reason: "status", message, final: status < 500 && !TRANSIENT.includes(status) };
+  return { reason: "status", message, final: isFinal(status) };
 }

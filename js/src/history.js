@@ -2,9 +2,11 @@
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Fetch } from "./request.js" */
+import { isFinal } from "./connection.js";
 
 /**
- * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
+ * Return a page of the events after `since`, a position or `now`. Throws an error with `final` if another request
+ * would fail too, for instance because the server has no history.
  *
  * @param {Fetch} fetch
  * @param {string} url
@@ -18,8 +20,9 @@ export async function history(fetch, url, init, since) {
   const headers = new Headers(init.headers);
   headers.set("Accept", "application/json");
   const response = await fetch(page.href, { ...init, headers });
-  if (!/json/.test(response.headers.get("Content-Type") ?? "")) throw new Error("no history");
-  const { events, gap, ...rest } = await response.json();
+  const json = /json/.test(response.headers.get("Content-Type") ?? "");
+  const { events, gap, ...rest } = json ? await response.json() : {};
+  if (!events) throw Object.assign(new Error("no history"), { final: isFinal(response.status) });
   /** @type {Block[]} */
   const blocks = events.map((/** @type {any} */ { id, topic, event, data }) => {
     return { type: event, data, lastEventId: id, topic };

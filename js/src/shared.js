@@ -2,9 +2,10 @@
 
 /** @import { Block } from "./decoder.js" */
 /** @import { Failure } from "./events.js" */
-/** @import { StreamRequest } from "./request.js" */
+/** @import { Attempt, StreamRequest } from "./request.js" */
 /** @import { Sink } from "./source.js" */
 /** @import { Message, State } from "./tabs.js" */
+import { backoff } from "./backoff.js";
 import { history } from "./history.js";
 import { VERSION } from "./request.js";
 import { ownSource } from "./source.js";
@@ -13,6 +14,9 @@ import { concerns, covers, isBefore } from "./topics.js";
 
 // Their ids may be positions that were reached before, so they are never dropped as repeated.
 const NEVER_REPEATED = ["hub.gap", "hub.auth", "hub.error"];
+
+// How often a tab tries again to read what it missed, before it opens a connection of its own.
+const RETRIES = 3;
 
 /**
  * @param {string | true} account only tabs with the same account share the connection
@@ -147,24 +151,29 @@ export function sharedSource(account, request, sink) {
 
   /** Read what was missed, while broadcasts wait. @type {(leaders: string, signal: AbortSignal) => Promise<void>} */
   async function catchUp(leaders, signal) {
-    try {
-      // Without topics all tabs listen to the same stream, and a new one starts at the leader's position.
-      if (topics.length || !["", leaders].includes(self.lastEventId)) await readHistory(signal);
-      else self.lastEventId = leaders;
-      if (signal.aborted) return;
-      take([], "");
-      sink.opened();
-    } catch {
-      if (!signal.aborted) goAlone();
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        // Without topics all tabs listen to the same stream, and a new one starts at the leader's position.
+        if (topics.length || !["", leaders].includes(self.lastEventId)) await readHistory(signal, { failures });
+        else self.lastEventId = leaders;
+        if (signal.aborted) return;
+        take([], "");
+        return sink.opened();
+      } catch (error) {
+        if (signal.aborted) return;
+        if (/** @type {any} */ (error)?.final || failures === RETRIES) return goAlone();
+        const next = backoff({ reason: "network" }, 0, false, failures, 0);
+        ({ failures } = next);
+        await new Promise((done) => setTimeout(done, next.delay));
+      }
     }
   }
 
-  /** @param {AbortSignal} signal */
-  async function readHistory(signal) {
-    const first = { failures: 0 };
-    const init = await request.init(first, "");
+  /** @type {(signal: AbortSignal, attempt: Attempt) => Promise<void>} */
+  async function readHistory(signal, attempt) {
+    const init = await request.init(attempt, "");
     for (let more = true; more; ) {
-      const address = await request.complete(request.url, "", first);
+      const address = await request.complete(request.url, "", attempt);
       const page = await history(request.fetch, address, { ...init, signal }, self.lastEventId || "now");
       take(page.blocks, page.origin);
       self.lastEventId = page.next;
@@ -173,7 +182,7 @@ export function sharedSource(account, request, sink) {
     }
   }
 
-  /** Without a history, only its own connection lets this tab miss nothing. */
+  /** If it cannot read the history, only its own connection lets this tab miss nothing. */
   function goAlone() {
     self.stop();
     own.start(self.lastEventId);

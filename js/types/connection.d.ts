@@ -29,6 +29,8 @@
  * @returns {Promise<Outcome>}
  */
 export function connect(url: string, init: RequestInit, client: Client): Promise<Outcome>;
+/** Whether another request would be refused with the same status. @type {(status: number) => boolean} */
+export const isFinal: (status: number) => boolean;
 /**
  * How a connection ended. `final` if another one would end the same way.
  */

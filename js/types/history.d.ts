@@ -1,7 +1,6 @@
-/** @import { Block } from "./decoder.js" */
-/** @import { Fetch } from "./request.js" */
 /**
- * Return a page of the events after `since`, a position or `now`. Throws if the server has no history.
+ * Return a page of the events after `since`, a position or `now`. Throws an error with `final` if another request
+ * would fail too, for instance because the server has no history.
  *
  * @param {Fetch} fetch
  * @param {string} url

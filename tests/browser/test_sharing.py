@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ from support.processes import Process
 from support.ways import APPS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 TABS = 12
 
@@ -210,6 +211,46 @@ def test_a_refused_topic_fails_only_its_own_tab(tabs: Tabs, hub: Hub) -> None:
     hub.publish(1, topic="a")
     wait_until(lambda: first.evaluate("got.length") == 1)
     assert first.evaluate("stream.readyState") == 1
+
+
+def refuse_history(tabs: Tabs, *answers: str | int) -> list[str]:
+    """Refuse the first requests for a history, by a status or `abort`. Return all such requests."""
+    refusals, asked = list(answers), []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if not refusals:
+            route.continue_()
+        elif isinstance(refusal := refusals.pop(0), int):
+            route.fulfill(status=refusal)
+        else:
+            route.abort()
+
+    tabs.context.route(re.compile("[?&]since="), answer)
+    return asked
+
+
+def test_a_history_that_cannot_be_read_is_read_later(tabs: Tabs, hub: Hub) -> None:
+    tabs.open()
+    asked = refuse_history(tabs, "abort", 503)
+    tabs.open()
+    wait_until(tabs.settled)
+    hub.publish(1)
+    tabs.expect(1)
+    assert (sorted(tabs.roles()), len(asked)) == (["follower", "leader"], 3)
+
+
+@pytest.mark.parametrize("refusals", [[403], ["abort", 500, 429, "abort"]], ids=["final", "each-time"])
+def test_a_tab_without_a_history_has_its_own_connection(
+    tabs: Tabs, hub: Hub, refusals: list[str | int]
+) -> None:
+    tabs.open()
+    asked = refuse_history(tabs, *refusals)
+    tabs.open()
+    wait_until(lambda: hub.streams() == 2)
+    hub.publish(1)
+    tabs.expect(1)
+    assert (tabs.roles(), len(asked)) == (["leader", "solo"], len(refusals))
 
 
 def test_the_end_of_a_topic_closes_its_tab(tabs: Tabs, hub: Hub) -> None:
