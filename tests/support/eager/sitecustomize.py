@@ -16,7 +16,15 @@ class Factory:
     __closure__ = asyncio.eager_task_factory.__closure__
 
     def __call__(self, loop: Any, work: Any, **options: Any) -> Any:
-        return asyncio.Task(work, loop=loop, **{**options, "eager_start": True})
+        return asyncio.Task(work, loop=loop, **{**options, "eager_start": not is_hypercorns(work)})
+
+
+def is_hypercorns(work: Any) -> bool:
+    """Whether Hypercorn starts a program: a program that answers before its first wait finds no queue there yet,
+    and Hypercorn raises AttributeError.
+    """
+    frame = getattr(work, "cr_frame", None)
+    return frame is not None and frame.f_globals.get("__name__") == "hypercorn.asyncio.task_group"
 
 
 factory = Factory()
