@@ -20,8 +20,8 @@ class Factory:
 
 
 def is_hypercorns(work: Any) -> bool:
-    """Whether Hypercorn starts a program: a program that answers before its first wait finds no queue there yet,
-    and Hypercorn raises AttributeError.
+    """Whether this is Hypercorn's call of an app. It has to be lazy: if the app answered at once, Hypercorn's
+    stream would not have its queue yet.
     """
     frame = getattr(work, "cr_frame", None)
     return frame is not None and frame.f_globals.get("__name__") == "hypercorn.asyncio.task_group"
