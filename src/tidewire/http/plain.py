@@ -80,17 +80,17 @@ class PlainPublishes:
 
     def submit(self, plain: Plain, body: bytes) -> asyncio.Future[list[Receipt]] | None:
         """Start to store an event. Return None if it is refused; then nothing is stored."""
-        topic, _, event, retry, *_ = plain.draft
+        empty = plain.draft
         try:
             node = self._hub.node
             # Asked for each publish: a grant ends or is revoked, and a key is removed.
             grant = plain.grant()
-            if grant is None or not grant.may_publish(topic) or node.bearers.refusal(grant) is not None:
+            if grant is None or not grant.may_publish(empty.topic) or node.bearers.refusal(grant) is not None:
                 return None
             data = check_data(body, self._hub.settings.max_event)
             if self._admission.publish_refusal(grant, 1, time.monotonic()) is not None:
                 return None
-            return node.submit([Draft(topic, data, event, retry)])
+            return node.submit([Draft(empty.topic, data, empty.event, empty.retry)])
         except TidewireError:
             return None
 
