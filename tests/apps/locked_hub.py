@@ -14,10 +14,11 @@ from tidewire import Grant, Hub, Tokens
 options = json.loads(os.environ["HUB_OPTIONS"])
 keys = options.pop("keys", [])
 anonymous = options.pop("anonymous", None)
-url = options.pop("url", "memory")
-origins = options.pop("allowed_origins", ())
 mount = options.pop("mount", None)
 hub_options = options.pop("hub", {})
+for name in ("url", "allowed_origins"):
+    if name in options:
+        hub_options[name] = options.pop(name)
 tokens = Tokens(*keys, anonymous=anonymous and Grant(**anonymous), **options)
-hub = Hub(url, auth=tokens, allowed_origins=origins, **hub_options)
+hub = Hub(auth=tokens, **hub_options)
 app = Starlette(routes=[Mount(mount, hub.app)], lifespan=hub.lifespan) if mount else hub.app

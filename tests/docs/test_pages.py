@@ -374,6 +374,6 @@ def test_every_reason_of_an_end_is_documented() -> None:
     for path in (SRC / "delivery").rglob("*.py"):
         for call in calls(ast.parse(path.read_text("utf-8"))):
             name = ast.unparse(call.func).rpartition(".")[2]
-            if name in ("finish", "_forget", "_end_access", "_end"):
+            if name in ("finish", "_forget", "_abort", "_end_access", "_end"):
                 made.update(word for arg in call.args[:2] for word in words(arg))
     assert shown == made

@@ -26,6 +26,7 @@ SRC = Path(tidewire.__file__).parent
 # Every header that the hub or its server reads. uvicorn reads the last two from a proxy.
 HEADERS = [
     "Accept",
+    "Authorization",
     "Connection",
     "Content-Encoding",
     "Content-Length",
@@ -71,6 +72,7 @@ PARAMETERS = {
     },
     "limit": [("GET", "/events/{n}", PAGE)],
     "control": [("GET", "/events/{n}", STREAM)],
+    "ticket": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
     "event": [("POST", "/events/{n}", STREAM)],
     "retry": [("POST", "/events/{n}", STREAM)],
     "id": [("POST", "/events/{n}", STREAM)],

@@ -18,7 +18,10 @@ def events_of(data: Any) -> dict[int | str, dict[str, Any]]:
     `data` is a type as in an annotation: a pydantic model, a dataclass, `Status | Note`. In OpenAPI it
     becomes the `itemSchema` of `text/event-stream`. Raises `ValueError` if the type contains itself.
     """
-    from pydantic import TypeAdapter
+    try:
+        from pydantic import TypeAdapter
+    except ImportError:
+        raise ImportError("events_of needs pydantic, which FastAPI installs") from None
 
     schema = TypeAdapter(data).json_schema(mode="serialization")
     content = {"type": "string", "contentMediaType": "application/json"}
