@@ -683,13 +683,16 @@ function sharedSource(account, request, sink) {
     ({ requested } = state2);
     if (state2.live) join(state2);
     if (failure) report(failure);
+    if (blocks && joined) whenCaughtUp(() => take(blocks, origin));
+  }
+  function whenCaughtUp(act) {
     const { signal } = joining;
-    if (blocks && joined) caughtUp = caughtUp.then(() => void (signal.aborted || take(blocks, origin)));
+    caughtUp = caughtUp.then(() => void (signal.aborted || act()));
   }
   function join(state2) {
     ({ carried } = state2);
     if (!covers(carried, topics)) joined = false;
-    else if (joined) sink.opened();
+    else if (joined) whenCaughtUp(sink.opened);
     else {
       joined = true;
       joining = new AbortController();

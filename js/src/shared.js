@@ -123,16 +123,24 @@ export function sharedSource(account, request, sink) {
     ({ requested } = state);
     if (state.live) join(state);
     if (failure) report(failure);
+    if (blocks && joined) whenCaughtUp(() => take(blocks, origin));
+  }
+
+  /**
+   * If catching up is given up, the same comes again over the connection that this tab has then.
+   *
+   * @param {() => unknown} act
+   */
+  function whenCaughtUp(act) {
     const { signal } = joining;
-    // If catching up was given up, these blocks come again over the connection that this tab has then.
-    if (blocks && joined) caughtUp = caughtUp.then(() => void (signal.aborted || take(blocks, origin)));
+    caughtUp = caughtUp.then(() => void (signal.aborted || act()));
   }
 
   /** @param {State} state */
   function join(state) {
     ({ carried } = state);
     if (!covers(carried, topics)) joined = false;
-    else if (joined) sink.opened();
+    else if (joined) whenCaughtUp(sink.opened);
     else {
       joined = true;
       joining = new AbortController();

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 TABS = 12
+HISTORY = re.compile("[?&]since=")
 
 LISTEN = """
 async (options) => {
@@ -226,7 +227,7 @@ def refuse_history(tabs: Tabs, *answers: str | int) -> list[str]:
         else:
             route.abort()
 
-    tabs.context.route(re.compile("[?&]since="), answer)
+    tabs.context.route(HISTORY, answer)
     return asked
 
 
@@ -238,6 +239,24 @@ def test_a_history_that_cannot_be_read_is_read_later(tabs: Tabs, hub: Hub) -> No
     hub.publish(1)
     tabs.expect(1)
     assert (sorted(tabs.roles()), len(asked)) == (["follower", "leader"], 3)
+
+
+def test_a_tab_is_not_open_before_it_has_caught_up(tabs: Tabs, hub: Hub) -> None:
+    (leader,) = tabs.open()
+    waiting: list[Route] = []
+    tabs.context.route(HISTORY, lambda route: waiting.append(route))
+    tab = tabs.context.new_page()
+    tab.goto(f"{hub.url}/")
+    tab.evaluate("new BroadcastChannel('seen').onmessage = () => (globalThis.seen = true); 0")
+    tab.evaluate(LISTEN, {"topics": ["news"]})
+    wait_until(lambda: tab.evaluate("stream.role") and waiting)
+    hub.publish(1)  # the leader hands it on, with the state of its open connection
+    wait_until(lambda: leader.evaluate("got.length") == 1)
+    leader.evaluate("new BroadcastChannel('seen').postMessage(1)")
+    wait_until(lambda: tab.evaluate("globalThis.seen"))
+    assert tab.evaluate("stream.readyState") == 0
+    waiting[0].continue_()
+    wait_until(lambda: tab.evaluate("stream.readyState") == 1)
 
 
 @pytest.mark.parametrize("refusals", [[403], ["abort", 500, 429, "abort"]], ids=["final", "each-time"])
