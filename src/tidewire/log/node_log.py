@@ -165,8 +165,9 @@ class NodeLog:
             self._answered(publish, answer)
         else:
             answer.add_done_callback(partial(self._answered, publish))
-            if self._timer is None:
-                self._timer = loop.call_at(deadline, self._end_overdue)
+        # An eager task may have the engine's answer already, but not the entries.
+        if self._timer is None and self._pending:
+            self._timer = loop.call_at(deadline, self._end_overdue)
         return publish
 
     def _answered(self, publish: PendingPublish, answer: asyncio.Future[list[Receipt]]) -> None:
