@@ -13,6 +13,7 @@ Every exception that this package raises on purpose.
   * NotAcceptable             406
   * Timeout                   408   the client took too long to send its request
   * TopicEnded                409
+  * RunConflict               409   another run of the topic is active, or the run is over
   * Gone                      410   a plain stream cannot continue without a gap
   * TooLarge                  413   also a ValueError
   * UnsupportedMediaType      415
@@ -128,6 +129,11 @@ class Timeout(TidewireError):
 class TopicEnded(TidewireError):
     status = 409
     code = "topic_ended"
+
+
+class RunConflict(TidewireError):
+    status = 409
+    code = "run_active"
 
 
 class Gone(TidewireError):

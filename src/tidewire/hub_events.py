@@ -20,6 +20,7 @@ from .position import Position
 
 RESERVED = "hub."
 END = "hub.end"
+RUN = "hub.run"
 
 # The first bytes of a stream. A comment comes first, so that a data line that begins
 # with U+FEFF is never taken for a byte order mark. It is sent at once, since Firefox's
@@ -61,6 +62,11 @@ def end_data(topic: str, reason: str) -> str:
 
 def end(topic: str, reason: str, at: Position) -> bytes:
     return control("end", end_data(topic, reason), at)
+
+
+def run_data(run: str, key: str, state: str) -> str:
+    """Return the data of the event that says that a run started or stopped. It is an entry of the log."""
+    return as_json({"run": run, "key": key, "state": state})
 
 
 def auth(reason: str) -> bytes:

@@ -44,7 +44,7 @@ cli.*
 
 PURE = """
 errors data settings pattern_table topics topic_names position event_stream hub_events items
-log.entries log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
+log.entries log.runs log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
 log.presence
 auth.grants auth.bearer auth.cookies auth.access auth.claims auth.revocations auth.tickets
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort

@@ -300,7 +300,7 @@ def client_of(subscriber: Subscriber) -> Hashable:
 
 def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Replay:
     if cohort.plain:
-        entries = [entry for entry in entries if not entry.end]
+        entries = [entry for entry in entries if not entry.is_control]
     if not entries:
         return Replay(b"", through, 0, None, False)
     with_topic = not cohort.selector.single

@@ -50,7 +50,7 @@ class Joins:
         framing: Framing,
         plain: bool = False,
     ) -> Join:
-        """Return the join of the first entries of `topics` in (after, through]; a plain one has no ends."""
+        """Return the join of the first entries of `topics` in (after, through]; plain: no `hub.*`."""
         key = (*topics, after, through, with_topic, framing, plain)
         join = self._joins.get(key)
         if join is None:
@@ -71,7 +71,7 @@ class Joins:
         frames: list[bytes] = []
         size = last = 0
         for entry in self._window.of_topics(topics, after, through):
-            if plain and entry.end:
+            if plain and entry.is_control:
                 continue
             frame = entry.frame(with_topic)
             size += len(frame)

@@ -89,6 +89,7 @@ class MemoryEngine:
 
     def _store(self, judgement: Judgement) -> None:
         self._keys.update(judgement.keys)
+        self.records.count_items(judgement.items)
         for record in judgement.records.values():
             self.records.set(record)
         if entries := judgement.entries:
@@ -128,7 +129,7 @@ class MemoryEngine:
     def _forget_records(self) -> None:
         gone = self.records.overdue(self._clock(), self._floor, TRIM_STEP)
         if excess := self.records.excess():
-            logger.warning("forgot %d ended topics, the oldest of too many", len(excess))
+            logger.warning("forgot %d ended topics or runs, the oldest of too many", len(excess))
         for record in (*gone, *excess):
             self.records.forget(record.kind, record.name)
         if gone or excess:

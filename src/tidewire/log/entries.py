@@ -46,11 +46,40 @@ class NewRecord(NamedTuple):
     lifetime: float
 
 
+class RunStart(NamedTuple):
+    """The start of a run in the draft's topic, unless there was one with this key: see `runs.Run`."""
+
+    key: str
+    run: str
+    node: str
+    dialect: str
+
+
+class RunItem(NamedTuple):
+    """The draft is an item of an open run; `number` is how many items came before it."""
+
+    key: str
+    run: str
+    number: int
+
+
+class RunStop(NamedTuple):
+    """The end of a run, unless it has one. `closing` are its last events: the type and the data of each."""
+
+    key: str
+    run: str
+    state: str
+    reason: str
+    closing: tuple[tuple[str, str], ...] = ()
+
+
 class Draft(NamedTuple):
     """
-    What is to be stored: an event, the end of a topic (then `data` is the reason), or a record.
+    What is to be stored: an event, the end of a topic (then `data` is the reason), a record, or a step
+    of a run.
 
-    The draft of a record has no topic of its own, and nothing but the record.
+    The draft of a record has no topic of its own, and nothing but the record. That of a step, which stands in
+    the same place, has the topic of the run; only an item has data and a type.
     """
 
     topic: str
@@ -59,7 +88,7 @@ class Draft(NamedTuple):
     retry: int | None = None
     key: str | None = None
     end: bool = False
-    record: NewRecord | None = None
+    record: NewRecord | RunStart | RunItem | RunStop | None = None
     traceparent: str | None = None
     """The trace of the publish, which subscribers are told."""
 
@@ -77,7 +106,7 @@ NO_FRAMES: tuple[bytes | None, bytes | None] = (None, None)
 
 class Entry:
     """
-    One element of the log: an event of a topic, the topic's end, or a record.
+    One element of the log: an event of a topic, the topic's end, or a record. A `hub.run` is an event, too.
 
     `frames` are its two spellings, each encoded once: without and with its `topic:` line.
     """
@@ -125,6 +154,11 @@ class Entry:
     @property
     def offset(self) -> int:
         return self.position.offset
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is an event of the hub, which a plain stream leaves out."""
+        return self.end or self.event == hub_events.RUN
 
     def as_event(self) -> Event:
         """Return the event that a subscriber sees; a topic's end is a `hub.end`."""

@@ -3,7 +3,8 @@ Judging publishes: batches of drafts in; entries, records and receipts out. Ever
 
 Rule 1: the key comes first: a repeat gets its first id, even if its topic has ended.
 Rule 2: a batch is stored whole or not at all. One that is refused leaves nothing behind.
-Rule 3: nothing here is in the log yet. The engine stores it in one atomic step.
+Rule 3: a run has one start and one end, however many try, and no item after its end.
+Rule 4: nothing here is in the log yet. The engine stores it in one atomic step.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..errors import KeyConflict, TidewireError, TooMany, TopicEnded
+from .. import hub_events
+from ..errors import KeyConflict, RunConflict, TidewireError, TooMany, TopicEnded
 from ..position import Position
 from ..settings import Settings
-from .entries import Draft, Entry, NewRecord, Receipt, Record
-from .records import END, RECORDS, SPENT, TICKET, Records, data_of, limit_of, not_good
+from .entries import Draft, Entry, NewRecord, Receipt, Record, RunItem, RunStart, RunStop
+from .records import END, RECORDS, RUN, SPENT, TICKET, Records, data_of, limit_of, not_good
+from .runs import OPEN_LIFETIME, STOPPED_LIFETIME, ItemCount, Run, record_name, run_of, value_of
 
 Result = list[Receipt] | TidewireError
 
@@ -54,6 +57,7 @@ class Judgement:
 
     `held` are the keys of these batches that the log holds, by their names; `now` is on the log's clock.
     `stale_keys` are those of them that are too old to count: remove them before storing `keys`.
+    `items` are how many items each run has then, for `Records.count_items`.
     """
 
     def __init__(self, log: Committed, now: float, settings: Settings, held: Mapping[bytes, HeldKey]) -> None:
@@ -67,6 +71,8 @@ class Judgement:
         self.keys: dict[bytes, HeldKey] = {}
         self.records: dict[tuple[str, str], Record] = {}
         self.stale_keys: set[bytes] = set()
+        self.items: dict[str, ItemCount] = {}
+        self._items_before: list[tuple[int, str, ItemCount | None]] = []  # what a refusal takes back
         # Topics known to be open. Most drafts of a batch have the topic of the draft before.
         self._open_topics: set[str] = set()
 
@@ -99,12 +105,20 @@ class Judgement:
             del entries[before[0] :]
             truncate(self.keys, before[1])
             self.records = records
+            self._take_back_items(first + before[0])
             return error
         return receipts
 
     def _add(self, draft: Draft, index: int, time: float) -> Receipt:
-        if draft.record is not None:
-            return self._add_record(draft.record, index, time)
+        match draft.record:
+            case NewRecord() as new:
+                return self._add_record(new, index, time)
+            case RunStart() as start:
+                return self._start_run(draft.topic, start, index, time)
+            case RunItem() as item:
+                return self._add_item(draft, item, index, time)
+            case RunStop() as stop:
+                return self._stop_run(draft.topic, stop, index, time)
         name = b"" if draft.key is None else name_of(draft.topic, draft.key)
         held = self._held(name) if name else None
         if held is not None and held.digest != draft.digest():
@@ -145,6 +159,9 @@ class Judgement:
         added = sum(other == kind for other, _ in self.records)
         if held.get(kind, name) is None and held.count(kind) + added >= limit_of(kind):
             raise TooMany(f"too many records of kind {kind} are held; try again later", index=index)
+        return self._set_record(kind, name, value, lifetime, time)
+
+    def _set_record(self, kind: str, name: str, value: str, lifetime: float, time: float) -> Receipt:
         offset = self._next + len(self.entries)
         record = Record(kind, name, value, self._now + lifetime, offset)
         self.records[kind, name] = record
@@ -159,6 +176,93 @@ class Judgement:
         record = held._replace(value=SPENT + held.value, offset=offset)
         self.records[TICKET, name] = record
         return self._append(Draft(RECORDS, data_of(record), TICKET), time)
+
+    # -- runs
+
+    def _start_run(self, topic: str, start: RunStart, index: int, time: float) -> Receipt:
+        held = self._run(topic, start.key)
+        if held is not None:
+            return self._repeat(held.last or held.first)
+        if self._end_of(topic):
+            raise TopicEnded(f"the topic {topic[:80]!r} has ended", index=index)
+        newest = self._newest_run(topic)
+        if newest is not None and newest.open:
+            detail = "another run of this topic is active; wait for it, cancel it, or replace it"
+            raise RunConflict(detail, key=newest.key, index=index)
+        # The event comes right after the record.
+        first = self._next + len(self.entries) + 1
+        return self._tell(Run(topic, start.key, start.run, start.node, start.dialect, first, self._now), time)
+
+    def _add_item(self, draft: Draft, item: RunItem, index: int, time: float) -> Receipt:
+        count = self.items.get(item.run)
+        if count is None:
+            run = self._run(draft.topic, item.key)
+            if run is None or run.id != item.run or not run.open:
+                raise over(index)
+            count = self._log.records.items_of(item.run) or ItemCount(0, run.first)
+        if item.number < count.stored:
+            return self._repeat(count.newest)
+        if item.number > count.stored:
+            raise over(index)
+        if draft.topic not in self._open_topics and not self._is_open(draft.topic):
+            raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
+        receipt = self._append(draft, time)
+        offset = receipt.position.offset
+        self._set_items(item.run, ItemCount(item.number + 1, offset), offset)
+        return receipt
+
+    def _stop_run(self, topic: str, stop: RunStop, index: int, time: float) -> Receipt:
+        run = self._run(topic, stop.key)
+        if run is None or run.id != stop.run:
+            raise over(index)
+        if not run.open:
+            return self._repeat(run.last)
+        ended = self._end_of(topic)
+        for event, data in () if ended else stop.closing:
+            self._append(Draft(topic, data, event), time)
+        # After the end of a topic there is no event of it: the record stands alone.
+        last = self._next + len(self.entries) + (0 if ended else 1)
+        self._set_items(stop.run, None, last)
+        stopped = run._replace(state=stop.state, reason=stop.reason, last=last, stopped=self._now)
+        return self._tell(stopped, time, silent=ended is not None)
+
+    def _tell(self, run: Run, time: float, *, silent: bool = False) -> Receipt:
+        """Add the record of a run that has started or stopped, and the event that tells of it."""
+        name, lifetime = record_name(run.topic, run.key), OPEN_LIFETIME if run.open else STOPPED_LIFETIME
+        receipt = self._set_record(RUN, name, value_of(run), lifetime, time)
+        if silent:
+            return receipt
+        data = hub_events.run_data(run.id, run.key, run.state)
+        return self._append(Draft(run.topic, data, hub_events.RUN), time)
+
+    def _run(self, topic: str, key: str) -> Run | None:
+        added = self.records.get((RUN, record_name(topic, key))) if self.records else None
+        return self._log.records.run(topic, key) if added is None else run_of(added)
+
+    def _newest_run(self, topic: str) -> Run | None:
+        start = record_name(topic, "")
+        for (kind, name), record in reversed(self.records.items()):
+            if kind == RUN and name.startswith(start):
+                return run_of(record)
+        return self._log.records.newest_run(topic)
+
+    def _set_items(self, run: str, count: ItemCount | None, offset: int) -> None:
+        self._items_before.append((offset, run, self.items.get(run)))
+        if count is None:
+            self.items.pop(run, None)
+        else:
+            self.items[run] = count
+
+    def _take_back_items(self, first: int) -> None:
+        """Forget what was counted at the offset `first` and later."""
+        while self._items_before and self._items_before[-1][0] >= first:
+            _, run, before = self._items_before.pop()
+            if before is None:
+                self.items.pop(run, None)
+            else:
+                self.items[run] = before
+
+    # -- keys
 
     def _held(self, name: bytes) -> HeldKey | None:
         held = self.keys.get(name) or self._held_keys.get(name)
@@ -181,6 +285,10 @@ class Judgement:
 def name_of(topic: str, key: str) -> bytes:
     """Return the 16 bytes by which the key of a topic is held. A topic has no NUL, so names are unique."""
     return hashlib.blake2b(b"%b\0%b" % (topic.encode(), key.encode()), digest_size=16).digest()
+
+
+def over(index: int) -> RunConflict:
+    return RunConflict("this run is over, or was never started", code="run_over", index=index)
 
 
 def truncate(found: dict[Any, Any], count: int) -> None:

@@ -287,7 +287,7 @@ class NodeLog:
             return False
         if plain and self.window.holds(verdict.offset):
             left = self.window.of_topics(selector.topics, verdict.offset, self.window.head)
-            return all(entry.end for entry in left)
+            return all(entry.is_control for entry in left)
         return self.window.all_ended_by(selector, verdict.offset)
 
     def gap(self, verdict: Verdict, claim: Since | Position | None) -> bytes:
@@ -329,7 +329,8 @@ def drop_bad_fields(entry: Entry) -> bool:
     """
     good = (entry.event, entry.retry, entry.topic, entry.traceparent)
     try:
-        check_publish_type(entry.event)
+        if entry.event != hub_events.RUN:
+            check_publish_type(entry.event)
     except TidewireError:
         entry.event = "message"
     try:

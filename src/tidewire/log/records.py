@@ -6,8 +6,8 @@ Rule 1: a record is set by an entry, in the log's order and in the same atomic s
 Rule 2: a record is forgotten by the log's clock alone, and never while the entry that set it
         is kept.
 Rule 3: each kind has a limit. At the limit a new record is refused, and none is forgotten early.
-        Of ended topics, the oldest is forgotten instead: a publisher's event must not fail because
-        a million other topics have ended.
+        Of ended topics and of runs that are over, the oldest is forgotten instead: a publisher's event must
+        not fail because a million other topics have ended.
 
 A record that is not the end of a topic takes an offset as an entry that no selector matches and no
 page shows. So every node learns of it by following the log, or from `Head.records`.
@@ -16,13 +16,15 @@ page shows. So every node learns of it by following the log, or from `Head.recor
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
+from itertools import islice
 
 import orjson
 
 from ..errors import Unauthorized
 from .entries import Entry, Record
+from .runs import ItemCount, Run, record_name, run_of, topic_in
 
 # The reserved topic of entries that only set a record.
 RECORDS = "$records"
@@ -34,10 +36,12 @@ REVOCATION = "revocation"
 # The kind of the record of a ticket: see `auth.tickets`. The value of one that was used begins with SPENT.
 TICKET = "ticket"
 SPENT = "spent "
+# The kind of the records of runs: see `runs`.
+RUN = "run"
 
 DEFAULT_LIMIT = 100_000
 # A kick or a ticket is kept as long as its entry (rule 2). A million users may come and go in that time.
-LIMITS = {END: 1_000_000, KICK: 1_000_000, TICKET: 1_000_000}
+LIMITS = {END: 1_000_000, KICK: 1_000_000, TICKET: 1_000_000, RUN: 1_000_000}
 
 
 class Records:
@@ -46,6 +50,9 @@ class Records:
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._kinds: dict[str, OrderedDict[str, Record]] = {}
         self._by_time: list[tuple[float, str, str]] = []  # a heap; replaced records stay in it
+        self._newest_runs: dict[str, Run] = {}  # by topic
+        self._open_runs: dict[str, Run] = {}  # by id
+        self._items: dict[str, ItemCount] = {}  # of open runs of this process, by id
         for record in records:
             self.set(record)
 
@@ -65,9 +72,55 @@ class Records:
         of_kind[record.name] = record
         of_kind.move_to_end(record.name)
         heappush(self._by_time, (record.until, record.kind, record.name))
+        if record.kind == RUN:
+            self._set_run(run_of(record))
 
     def forget(self, kind: str, name: str) -> None:
-        self._kinds.get(kind, OrderedDict()).pop(name, None)
+        record = self._kinds.get(kind, OrderedDict()).pop(name, None)
+        if record is not None and kind == RUN:
+            newest = self._newest_runs.get(topic_in(name))
+            if newest is not None and record_name(newest.topic, newest.key) == name:
+                del self._newest_runs[newest.topic]
+
+    # -- runs
+
+    def run(self, topic: str, key: str) -> Run | None:
+        record = self.get(RUN, record_name(topic, key))
+        return None if record is None else run_of(record)
+
+    def newest_run(self, topic: str) -> Run | None:
+        """Return the run of a topic that started last; only it can be open."""
+        return self._newest_runs.get(topic)
+
+    def runs(self) -> Iterator[Run]:
+        """Yield all runs that are known, the one whose state changed last at the end."""
+        return map(run_of, self._kinds.get(RUN, OrderedDict[str, Record]()).values())
+
+    @property
+    def open_runs(self) -> Mapping[str, Run]:
+        """The open runs by their ids."""
+        return self._open_runs
+
+    def items_of(self, run: str) -> ItemCount | None:
+        """Return how many items of an open run this process has stored; None for none."""
+        return self._items.get(run)
+
+    def count_items(self, items: Mapping[str, ItemCount], shift: int = 0) -> None:
+        """Note the items that were stored, `shift` offsets later than they were judged."""
+        for run, (stored, newest) in items.items():
+            self._items[run] = ItemCount(stored, newest + shift)
+
+    def _set_run(self, run: Run) -> None:
+        newest = self._newest_runs.get(run.topic)
+        if newest is None or newest.first <= run.first:
+            self._newest_runs[run.topic] = run
+        if run.open:
+            self._open_runs[run.id] = run
+        else:
+            self._open_runs.pop(run.id, None)
+            self._items.pop(run.id, None)
+
+    # -- forgetting
 
     def overdue(self, now: float, floor: int, most: int) -> list[Record]:
         """Return up to `most` records to be forgotten at `now`; those whose entry is kept come back later."""
@@ -94,10 +147,14 @@ class Records:
             heappush(self._by_time, (record.until, record.kind, record.name))
 
     def excess(self) -> list[Record]:
-        """Return the oldest ended topics beyond the limit."""
-        over = self.count(END) - limit_of(END)
-        ended = iter(self._kinds.get(END, {}).values())
-        return [next(ended) for _ in range(over)]
+        """Return the oldest ended topics and the oldest runs that are over, as far as there are too many."""
+        found: list[Record] = []
+        for kind in (END, RUN):
+            over = self.count(kind) - limit_of(kind)
+            if over > 0:
+                ended = (item for item in self._kinds[kind].values() if kind == END or not run_of(item).open)
+                found += islice(ended, over)
+        return found
 
 
 def not_good() -> Unauthorized:

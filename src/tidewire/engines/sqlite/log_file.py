@@ -270,6 +270,7 @@ class LogFile:
                 line.leave(committed=committed)
         if after != self.head:
             self._apply_removal(judgement, trim)
+            self.records.count_items(judgement.items, after - self.head)
             self._through = after + len(judgement.entries)
             return [], [shifted(result, self.head, after - self.head) for result in results]
         self._apply(judgement, rows, trim)
@@ -358,6 +359,7 @@ class LogFile:
             self.head, self.total = judgement.entries[-1].offset, rows.total
             self._block, self._block_topics = rows.block, rows.block_topics
             self._newest_time = max(self._newest_time, judgement.entries[-1].time)
+        self.records.count_items(judgement.items)
         for record in judgement.records.values():
             self.records.set(record)
         self.keys_held += len(judgement.keys)
@@ -389,10 +391,12 @@ class LogFile:
         return bool(count == FORGET_STEP)
 
     def forget_records(self) -> list[Record]:
-        """Forget some of the records whose time is over, and ended topics that are too many. Return them."""
+        """Forget some records whose time is over, and topics and runs that are too many. Return them."""
         excess = self.records.excess()
         if excess:
-            logger.warning("forgot %d ended topics of %s, the oldest of too many", len(excess), self.path)
+            logger.warning(
+                "forgot %d ended topics or runs of %s, the oldest of too many", len(excess), self.path
+            )
         overdue = self.records.overdue(self.clock(), self.floor, FORGET_STEP)
         gone = [*overdue, *excess[:FORGET_STEP]]
         if gone:

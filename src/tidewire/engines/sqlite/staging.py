@@ -4,8 +4,8 @@ A whole commit in one statement, which fits itself to what another process has s
 Rule 1: rows are staged in temporary tables of this connection. That takes no lock of the file.
 Rule 2: one INSERT moves them into the log, in a transaction of its own. They were judged by the log
         as this process knew it. If the log has grown since, they get later offsets, as long as the
-        judgement still holds: no topic has ended since, none of their keys has been used, and
-        the floor is where it was if they trim. Otherwise nothing is stored.
+        judgement still holds: no topic has ended since, no run has started or stopped, none of their keys
+        has been used, and the floor is where it was if they trim. Otherwise nothing is stored.
 
 So no Python runs while SQLite's write lock is held: a process whose event loop is busy does not make
 the others wait. With a file lock around several statements, their commits took 115 ms at p99; so 4 ms.
@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ...log.records import RECORDS, RUN
 from .database import BLOCK_BITS
 
 # Rows in one INSERT. Each count up to EXACT_ROWS has its own statement; larger
@@ -41,9 +42,10 @@ SELECT floor.value - 1, trimmed.value, 0.0 FROM meta AS floor, meta AS trimmed
 WHERE floor.name = 'floor' AND trimmed.name = 'trimmed_bytes' AND NOT EXISTS (SELECT 1 FROM entries)
 """
 
-# Whether all that was stored after the offset {known} is still there, and ends no topic.
-ENDS_NOTHING = """EXISTS (SELECT 1 FROM entries WHERE offset = {known} + 1)
-    AND NOT EXISTS (SELECT 1 FROM entries WHERE offset > {known} AND is_end)"""
+# Whether all that was stored after the offset {known} is still there, and ends no topic and no run.
+ENDS_NOTHING = f"""EXISTS (SELECT 1 FROM entries WHERE offset = {{known}} + 1)
+    AND NOT EXISTS (SELECT 1 FROM entries WHERE offset > {{known}}
+      AND (is_end OR topic = '{RECORDS}' AND event = '{RUN}'))"""
 
 STAGES = f"""
 CREATE TEMP TABLE new_entries (offset INTEGER PRIMARY KEY, topic, event, retry, is_end, time, size, bytes,

@@ -95,7 +95,8 @@ class Export:
                 )
             self._through = max(through, self._through)
             # A record belongs to this log: it is not an event that another log could store.
-            entries = [entry for entry in entries if entry.topic != RECORDS]
+            # A run that started or stopped is told by an event of the hub: nobody may import one.
+            entries = [e for e in entries if e.topic != RECORDS and e.event != hub_events.RUN]
             self.count += len(entries)
             yield b"".join(map(as_line, entries))
             report(self._through - first + 1, self._head - first + 1)

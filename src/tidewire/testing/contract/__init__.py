@@ -18,9 +18,12 @@ from .reading import Reading
 from .records import OutliveRetention
 from .reopening import Reopening
 from .retention import Retention
+from .runs import RunSteps
 
 
-class EngineContract(Appending, Keys, Ends, Reading, Retention, OutliveRetention, Reopening, LongLife):
+class EngineContract(
+    Appending, Keys, Ends, RunSteps, Reading, Retention, OutliveRetention, Reopening, LongLife
+):
     """
     The whole suite. A subclass defines `new_engine` and declares what its engine can do.
 
