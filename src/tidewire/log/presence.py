@@ -58,6 +58,13 @@ class Reporter(Protocol):
 class Presence(Protocol):
     """The other nodes of a log, as one node sees them. What it knows of them may be half a second old."""
 
+    @property
+    def name(self) -> str:
+        """The name of this node, which no other node ever had."""
+
+    def lives(self, name: str) -> bool:
+        """Whether the node of that name lives. One that is stopped for a while does."""
+
     def start(self, reporter: Reporter) -> None:
         """Begin to report for `reporter`. The engine has been opened."""
 
@@ -83,6 +90,11 @@ class Presence(Protocol):
 
 class Alone:
     """The presence of a node without others."""
+
+    name = "alone"
+
+    def lives(self, name: str) -> bool:
+        return name == self.name
 
     def start(self, reporter: Reporter) -> None:
         self._reporter = reporter

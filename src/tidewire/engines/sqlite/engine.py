@@ -22,7 +22,6 @@ from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
 from ...settings import Settings
 from ...topics import Selector
-from .count_files import CountFiles
 from .database import checkpoint, connect, unreadable
 from .following import News
 from .log_file import Clock, LogFile, Trim
@@ -83,7 +82,7 @@ class SQLiteEngine:
         self._head, self._floor, self._marks = head.position.offset, head.floor, head.marks
         self._lives = head.lives
         self._writer = Writer(self._file, self._settings, LoopListener(self), self._begin_checkpoint)
-        self.presence.open(CountFiles(self._file.nodes))
+        self.presence.open(self._file.nodes)
         version = partial(version_of, self._file.path)
         self._lookout = Lookout(self._file.nodes, self._writer.look, version, self.presence.look)
         self._has_writer = True

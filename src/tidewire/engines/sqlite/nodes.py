@@ -57,7 +57,9 @@ class Nodes:
     def __init__(self, path: str) -> None:
         self._path = path
         self._folder = f"{path}.nodes"
-        self._name = ""
+        self.name = ""
+        """This node, from `join` on; no other one has had this name."""
+        self._name = ""  # empty while there is no file of that name
         self._process = os.getpid()
         self._folder_descriptor = -1
         self._line: WaitingLine | None = None
@@ -135,7 +137,9 @@ class Nodes:
         return living
 
     def lives(self, name: str) -> bool:
-        """Whether the node `name` has its lock. A process that is just joining may not have it yet."""
+        """Whether another node `name` has its lock. A process that is just joining may not have it yet."""
+        if fcntl is None:
+            return False
         try:
             descriptor = self._open(f"{name}.node")
         except FileNotFoundError:
@@ -167,6 +171,7 @@ class Nodes:
         Raises `StartRefused` if that fails.
         """
         HERE.add(self._path)
+        self.name = secrets.token_hex(8)
         if fcntl is None:
             return
         try:
@@ -176,7 +181,7 @@ class Nodes:
             raise self._unwritable(error) from None
 
     def _join(self, inode: int) -> None:
-        self._name = secrets.token_hex(8)
+        self._name = self.name
         node = self._keep(self._open(f"{self._name}.node", os.O_CREAT | os.O_EXCL))
         lock(node)
         os.write(node, b"%d %d\n" % (os.getpid(), inode))

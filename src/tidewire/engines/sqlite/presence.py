@@ -16,6 +16,7 @@ from functools import partial
 from ...log.presence import Client, Reporter
 from .count_files import CountFiles
 from .count_text import Neighbour
+from .nodes import Nodes
 
 logger = logging.getLogger("tidewire")
 
@@ -43,9 +44,17 @@ class SharedPresence:
         self._flushed: asyncio.Future[None] | None = None
         self._looked = 0.0  # of the lookout's thread
 
-    def open(self, files: CountFiles) -> None:
+    def open(self, nodes: Nodes) -> None:
         self._loop = asyncio.get_running_loop()
-        self._files = files
+        self._nodes = nodes
+        self._files = CountFiles(nodes)
+
+    @property
+    def name(self) -> str:
+        return self._nodes.name
+
+    def lives(self, name: str) -> bool:
+        return name == self._nodes.name or self._nodes.lives(name)
 
     def close(self) -> None:
         self._files = None
