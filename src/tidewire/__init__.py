@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .items import End, Gap, Page
     from .log.entries import Receipt
+    from .log.runs import Run
     from .position import Position
     from .topic_names import REST, pattern, topic
 
@@ -40,6 +41,7 @@ __all__ = [
     "Page",
     "Position",
     "Receipt",
+    "Run",
     "TidewireError",
     "Tokens",
     "encode",
@@ -61,6 +63,7 @@ MODULES = {
     "Page": "items",
     "Position": "position",
     "Receipt": "log.entries",
+    "Run": "log.runs",
     "TidewireError": "errors",
     "Tokens": "auth.tokens",
     "encode": "event_stream",

@@ -47,13 +47,20 @@ from .http.requests import (
     read_limit,
     read_since,
 )
+from .http.responses import NothingResponse
 from .items import Page, page_in
-from .log.drafts import check_batch, draft, draft_of, end_draft
+from .log.drafts import check_batch, check_key, draft, draft_of, end_draft
 from .log.engine import Durability
-from .log.entries import Receipt
+from .log.entries import Receipt, Since
+from .log.runs import Run, record_name
 from .metrics import Metrics
 from .opening import Opening
 from .position import Position
+from .runs import dialects
+from .runs.attaching import attach_at, stream_at
+from .runs.dialects import Dialect
+from .runs.node_runs import NodeRuns
+from .runs.producing import Producer
 from .settings import Settings
 from .topics import Selector, check_publish_topic
 
@@ -343,6 +350,107 @@ class Hub:
         """Return the streams of this process that are open: whose, from where, of what, and since when."""
         node = self._opening.node
         return [] if node is None else list(node.streams())
+
+    # -- runs
+
+    async def run(
+        self,
+        topic: str,
+        producer: Producer,
+        *,
+        key: str,
+        dialect: Dialect | None = None,
+        replace: bool = False,
+        cancel_when_unwatched: float | None = None,
+    ) -> Run:
+        """
+        Start a run: a producer whose output goes to `topic`, and which goes on when its clients leave.
+
+        `producer` is a function that returns an async or a sync generator, which runs in a thread; only the
+        process that starts the run calls it. With the `key` of a run of the topic that is open or was over
+        less than a day ago, that run is returned and nothing starts. While a run with another key is open,
+        `RunConflict` (`run_active`) is raised, or with `replace=True` that run is cancelled. `dialect`: the
+        protocol of the client, such as `tidewire.runs.dialects.ai_sdk`; without it the producer yields
+        `Event`, `str` or `dict` with data and event. `cancel_when_unwatched`: seconds without any stream of
+        the topic after which the run is cancelled. Raises what `publish` raises.
+        """
+        check_publish_topic(topic)
+        runs = await self._open_runs()
+        return await runs.start(
+            topic,
+            producer,
+            check_key(key),
+            dialect or dialects.events,
+            replace=replace,
+            unwatched=cancel_when_unwatched,
+            encoder=self._encoder,
+        )
+
+    def stream_run(
+        self, request: Any, run: Run, *, grant: Grant | None = None
+    ) -> HubStream | NothingResponse:
+        """
+        Return the response that streams a run to the client of `request`, from the run's first event.
+
+        It is a plain stream, and only the end of the run ends it properly. A client that brings a position
+        inside the run goes on from there. If the beginning is no longer kept, the response is 410.
+        `grant`: as for `stream`.
+        """
+        window = self.node.window
+        return self._stream_of(request, run, grant, lambda claim: stream_at(run, claim, window))
+
+    async def attach(
+        self, request: Any, topic: str, *, grant: Grant | None = None
+    ) -> HubStream | NothingResponse:
+        """
+        Return the response that streams the open run of a topic, from its start or where the client was.
+
+        It is 204 if no run is open, unless the client brings a position inside the newest run and has not
+        read it to the end. Otherwise as `stream_run`.
+        """
+        run = (await self._open_runs()).newest(topic)
+        if run is None:
+            return NothingResponse()
+        window = self.node.window
+        return self._stream_of(request, run, grant, lambda claim: attach_at(run, claim, window))
+
+    def _stream_of(
+        self, request: Any, run: Run, grant: Grant | None, begin: Callable[[Since | Position], int | None]
+    ) -> HubStream | NothingResponse:
+        try:
+            read = Request(getattr(request, "scope", request))
+            after = begin(read_claim(read, "now", query=False))
+        except TidewireError as error:
+            self.metrics.refused.labels(error.code).inc()
+            return RefusedStream(error)
+        if after is None:
+            return NothingResponse()
+        selector, at = Selector([run.topic]), self.node.window.position(after)
+        wanted = SubscribeRequest(selector, at, False, True, record_name(run.topic, run.key))
+        headers = VARY_ORIGIN + dialects.dialect_of(run).headers
+        heartbeat = self.settings.heartbeat
+        return HubStream(self.opened, self._admission, headers, read, wanted, heartbeat, grant=grant)
+
+    async def cancel(self, topic: str, *, reason: str = "") -> Run | None:
+        """
+        Cancel the open run of a topic, whichever process makes it. Return the topic's newest run, if any.
+
+        Its streams end at once. Its producer gets `CancelledError`, and is abandoned if it does not end
+        within 5 seconds. Nothing that it yields after this is stored. Raises what `publish` raises.
+        """
+        return await (await self._open_runs()).cancel(topic, reason)
+
+    async def runs(self) -> list[Run]:
+        """Return the runs that are open, and those that ended within the last day, of all processes."""
+        return (await self._open_runs()).all()
+
+    async def _open_runs(self) -> NodeRuns:
+        await self.opened()
+        runs = self._opening.runs
+        assert runs is not None
+        return runs
+
+    # -- streams
 
     def on_first(self, term: str) -> Callable[[HookFunction], HookFunction]:
         """

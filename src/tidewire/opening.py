@@ -26,6 +26,7 @@ from .engines.by_url import make_engine
 from .errors import StartRefused
 from .log.engine import Engine
 from .metrics import Metrics
+from .runs.node_runs import NodeRuns
 from .settings import Settings
 from .workers import check_only_worker
 
@@ -56,6 +57,12 @@ class Opening:
         self.metrics = Metrics()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._node: Node | None = None
+        self._runs: NodeRuns | None = None
+
+    @property
+    def runs(self) -> NodeRuns | None:
+        """The runs of the open node, from any thread."""
+        return self._runs if self.node is not None else None
 
     @property
     def node(self) -> Node | None:
@@ -111,7 +118,7 @@ class Opening:
             raise
         for hook in self.hooks:
             node.add_hook(hook)
-        self._node = node
+        self._node, self._runs = node, NodeRuns(node)
         return node
 
     async def release(self) -> None:

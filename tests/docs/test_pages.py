@@ -226,6 +226,7 @@ NO_ANSWERS = (
 # Errors of the other modules that no request can cause.
 FOR_PROGRAMS = {
     "invalid_comment",
+    "invalid_dialect",
     "invalid_engine",
     "invalid_event",
     "invalid_id",
@@ -234,6 +235,8 @@ FOR_PROGRAMS = {
     "invalid_token_key",
     "log_damaged",
     "other_loop",
+    "run_active",
+    "run_over",
     "start_refused",
     "too_many_grants",
 }
@@ -276,7 +279,7 @@ def test_head_by_value() -> None:
 @cache
 def event_types() -> set[str]:
     """Return the types of all events of the hub itself."""
-    made = {hub_events.END}
+    made = {hub_events.END, hub_events.RUN}
     for path in SRC.rglob("*.py"):
         for call in calls(ast.parse(path.read_text("utf-8"))):
             if ast.unparse(call.func) in ("control", "hub_events.control"):

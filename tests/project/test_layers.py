@@ -31,6 +31,7 @@ engines.*
 auth.*
 delivery.*
 http.*
+runs.*
 workers opening hub
 server.*
 client.core.*

@@ -89,6 +89,8 @@ class CatchUp:
             return
         if subscriber.claim is not None:
             self._advance_unsettled(subscriber, subscriber.claim)
+        elif subscriber.offset >= cohort.last:
+            subscriber.finish("run")
         elif not self._window.holds(subscriber.offset):
             self._advance_beyond_window(subscriber)
         elif subscriber.offset < cohort.sent:
@@ -267,13 +269,17 @@ class CatchUp:
         page = await self._pages.get(account, subscriber.offset, subscriber.selector)
         if subscriber.offset < page.floor - 1:
             return
+        assert subscriber.cohort
+        page = within(page, subscriber.cohort.last)
         while subscriber.offset < page.through and self._reads_on(subscriber):
             assert subscriber.cohort
             self._replay(subscriber, subscriber.cohort, page.through, page)
             await asyncio.sleep(0)
 
     def _reads_on(self, subscriber: Subscriber) -> bool:
-        return subscriber.open and not subscriber.paused and subscriber.claim is None
+        cohort = subscriber.cohort
+        over = cohort is None or subscriber.offset >= cohort.last
+        return subscriber.open and not subscriber.paused and subscriber.claim is None and not over
 
     # -- writing
 
@@ -296,6 +302,13 @@ class CatchUp:
 def client_of(subscriber: Subscriber) -> Hashable:
     """Return what stands for the client of a stream: its address, or the stream itself if that is unknown."""
     return subscriber.address or subscriber
+
+
+def within(page: Page, last: float) -> Page:
+    """Return the part of a page through the offset `last`, where a run ends."""
+    if page.through <= last:
+        return page
+    return page._replace(entries=[e for e in page.entries if e.offset <= last], through=int(last))
 
 
 def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Replay:

@@ -11,6 +11,7 @@ Rule 3: a round holds a snapshot of the members. A member that leaves before its
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ..topics import Selector
@@ -27,7 +28,8 @@ class Cohort:
     """
     The streams of one selector and framing: members, and those that are behind.
 
-    Those of a `plain` cohort get no `hub.*` event.
+    Those of a `plain` cohort get no `hub.*` event. Those of a `run` get nothing after its last event, and end
+    with it.
 
     `news` are the topics with entries that the members have not been sent, each with
     the offset of its newest one. `waiting` are streams that are behind and yet ahead of
@@ -39,6 +41,7 @@ class Cohort:
 
     __slots__ = (
         "_before",
+        "_last",
         "_round",
         "_rounds",
         "_since",
@@ -53,6 +56,7 @@ class Cohort:
         "news",
         "oldest",
         "plain",
+        "run",
         "scheduled",
         "selector",
         "silent",
@@ -60,11 +64,20 @@ class Cohort:
         "waiting",
     )
 
-    def __init__(self, rounds: Rounds, selector: Selector, framing: Framing, plain: bool = False) -> None:
+    def __init__(
+        self,
+        rounds: Rounds,
+        selector: Selector,
+        framing: Framing,
+        plain: bool = False,
+        run: str | None = None,
+    ) -> None:
         self._rounds = rounds
         self.selector = selector
         self.framing = framing
         self.plain = plain
+        self.run = run
+        self._last = math.inf
         self.members: dict[Subscriber, WriteMethod] = {}
         self.behind: set[Subscriber] = set()
         self.waiting: list[Subscriber] = []
@@ -98,12 +111,24 @@ class Cohort:
     @property
     def horizon(self) -> int:
         """The offset through which `news` is complete."""
-        return max(self._rounds.horizon, self._start)
+        return self._within_run(max(self._rounds.horizon, self._start))
+
+    @property
+    def last(self) -> float:
+        """The offset of the last event of its run; infinity while the run is open, or if there is none."""
+        # Once it is known it is kept: records of runs are forgotten after a day.
+        if self.run is not None and self._last == math.inf:
+            self._last = self._rounds.last_of_run(self.run)
+        return self._last
+
+    def _within_run(self, offset: int) -> int:
+        return offset if self.run is None or offset <= self.last else int(self.last)
 
     @property
     def is_finished(self) -> bool:
-        """Whether all its topics have ended and its members have everything."""
-        return self._rounds.all_ended_by(self.selector, self.sent)
+        """Whether all its topics or its run have ended, and its members have everything."""
+        sent = self.sent
+        return sent >= self.last or self._rounds.all_ended_by(self.selector, sent)
 
     def tick(self, now: float) -> float | None:
         return self._rounds.tick_cohort(self, now)
@@ -156,6 +181,10 @@ class Cohort:
 
     def mark(self, topic: str, first: int, last: int) -> None:
         """Note that `topic` has new entries from offset `first` to `last`."""
+        if self.run is not None:
+            last = self._within_run(last)
+            if first > last:
+                return
         if last > self._start:
             before = first - 1 if first > self._start else self._start
             if not self.news or before < self._since:
@@ -188,6 +217,8 @@ class Cohort:
         """Return what the members are to be sent next, or None; `horizon` is that of the rounds."""
         if self._start > horizon:
             horizon = self._start
+        if self.run is not None:
+            horizon = self._within_run(horizon)
         if not self.members:
             self.pass_over(horizon)
         elif self.news:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Cohorts:
-    """Each subscriber is in exactly one cohort: that of its selector and framing, plain or not."""
+    """Each subscriber is in exactly one cohort: that of its selector, framing and run, plain or not."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
-        self._cohorts: dict[tuple[Selector, Framing, bool], Cohort] = {}
+        self._cohorts: dict[tuple[Selector, Framing, bool, str | None], Cohort] = {}
         self._index: TopicIndex[Cohort] = TopicIndex()
 
     def __iter__(self) -> Iterator[Cohort]:
@@ -39,10 +39,10 @@ class Cohorts:
 
     def add(self, subscriber: Subscriber, framing: Framing) -> None:
         """Add a subscriber, which is behind, to its cohort."""
-        cohort = self._cohorts.get((subscriber.selector, framing, subscriber.plain))
+        key = (subscriber.selector, framing, subscriber.plain, subscriber.run)
+        cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = Cohort(self._rounds, subscriber.selector, framing, subscriber.plain)
-            self._cohorts[cohort.selector, framing, cohort.plain] = cohort
+            cohort = self._cohorts[key] = Cohort(self._rounds, *key)
             self._index.add(cohort.selector, cohort)
         # Ten thousand subscribers share one selector.
         subscriber.cohort, subscriber.selector = cohort, cohort.selector
@@ -54,7 +54,7 @@ class Cohorts:
         if cohort is None:
             return None
         cohort.remove(subscriber)
-        key = (cohort.selector, cohort.framing, cohort.plain)
+        key = (cohort.selector, cohort.framing, cohort.plain, cohort.run)
         if len(cohort) or self._cohorts.pop(key, None) is None:
             return None
         self._index.discard(cohort.selector, cohort)

@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from heapq import nsmallest
-from typing import Any
+from typing import Any, Protocol
 
 from .. import hub_events
 from ..auth.grants import Grant
@@ -46,6 +46,17 @@ from .tasks import Tasks, start
 from .topic_hooks import TopicHook, TopicHooks
 
 logger = logging.getLogger("tidewire")
+
+
+class Companion(Protocol):
+    """What goes on beside the streams of a node. It is called on the event loop."""
+
+    def on_records(self, records: Sequence[Record]) -> None:
+        """The window has `records`, which its newest entries set."""
+
+    async def drain(self) -> None:
+        """The node drains: stop, and store what is to be stored. The streams end after that."""
+
 
 # Seconds that a new stream waits for the engine to find its start: the first byte is due within 1 s.
 PREPARE_TIMEOUT = 0.5
@@ -91,6 +102,7 @@ class Node:
         self.bearers = Bearers(self.log, self._tasks, self._end_access)
         self._memory = MemoryWatch(memory, self._deadlines, self._end_slow_readers)
         self.stopping = asyncio.Event()
+        self.companion: Companion | None = None
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent
         metrics.gauge("open_streams", "Streams open now.", lambda: self.streams_open)
@@ -155,6 +167,8 @@ class Node:
 
     def on_records(self, records: Sequence[Record]) -> None:
         self.bearers.on_records(records)
+        if self.companion is not None:
+            self.companion.on_records(records)
 
     def before_reset(self) -> None:
         for subscriber in self.rounds.cohorts.subscribers():
@@ -204,17 +218,19 @@ class Node:
         plain: bool = False,
         client: str | None = None,
         grant: Grant | None = None,
+        run: str | None = None,
     ) -> tuple[Subscriber, bytes] | None:
         """
         Return a subscriber that is not attached yet, and its first bytes.
 
         Return None if every topic has ended and nothing is left to send: the answer is 204.
+        `run`: the name of the record of a run, with which the stream ends.
         The streams of one `address` count as one client; None: this stream is a client of its own.
         `client`: its address as the server shows it. `grant`: the stream ends with it. Raises
         `Unauthorized` if the grant has ended or was revoked, `Gone` if a `plain` stream would begin
         with a gap, and `Unavailable` if its start cannot be found within a second.
         """
-        subscriber = Subscriber(self, selector, claim, self.window.head, plain)
+        subscriber = Subscriber(self, selector, claim, self.window.head, plain, run)
         subscriber.address, subscriber.client = address, client
         subscriber.bearer = None if grant is None else self.bearers.bearer(grant)
         subscriber.wants_hub_open = wants_hub_open and not plain
@@ -340,7 +356,7 @@ class Node:
         """
         End a stream, with `last` as its last bytes; `reason` is for the metrics and the log.
 
-        A plain stream ends properly only with its topics: its client may take any
+        A plain stream ends properly only with its topics or its run: its client may take any
         proper end for the end of what it reads.
         """
         wire = subscriber.wire
@@ -349,7 +365,7 @@ class Node:
             self.catch_up.write(subscriber, last)
         self._forget(subscriber, reason)
         self._ending.add(subscriber)
-        if subscriber.plain and reason != "topic":
+        if subscriber.plain and reason not in ("topic", "run"):
             wire.cut()
         else:
             wire.end()
@@ -394,6 +410,8 @@ class Node:
         await asyncio.shield(self._drain)
 
     async def _drain_once(self) -> None:
+        if self.companion is not None:
+            await self.companion.drain()
         await self._until(lambda: not self.log.publishing, self.settings.engine_timeout)
         await self._until(lambda: not self.rounds.busy, END_TIMEOUT)
         subscribers = self.rounds.cohorts.subscribers()

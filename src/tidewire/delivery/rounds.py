@@ -9,11 +9,14 @@ into the round.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 
 from .. import hub_events
 from ..log.entries import Entry
+from ..log.records import RUN
+from ..log.runs import run_of
 from ..log.window import Window
 from ..metrics import Metrics
 from ..topics import Selector
@@ -64,6 +67,11 @@ class Rounds:
 
     def all_ended_by(self, selector: Selector, offset: int) -> bool:
         return self._window.all_ended_by(selector, offset)
+
+    def last_of_run(self, name: str) -> float:
+        """Return the offset of the last event of a run, infinity while it is open; by its record's name."""
+        record = self._window.records.get(RUN, name)
+        return run_of(record).last or math.inf if record is not None else math.inf
 
     def is_end(self, selector: Selector, offset: int) -> bool:
         """Whether the topics of `selector` have ended, one of them with the entry at `offset`."""
@@ -279,7 +287,7 @@ class Rounds:
             for subscriber in cohort.waiting:
                 self.wake(subscriber)
             cohort.waiting.clear()
-        if self._window.any_ended and cohort.is_finished:
+        if (self._window.any_ended or cohort.run is not None) and cohort.is_finished:
             for subscriber in cohort.fall_behind():
                 subscriber.end_sent = True
                 self.wake(subscriber)

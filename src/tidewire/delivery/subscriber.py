@@ -69,7 +69,8 @@ class Subscriber:
     the node can judge it. `announced`: the offset of the last id that its client
     has; while it is live, rounds since it joined count instead. `events`: how many entries
     were written to it; while it is live, those of the cohort are to be added. `plain`: it
-    gets the publishers' events and no `hub.*` event. Attributes are simple, since 10,000 of
+    gets the publishers' events and no `hub.*` event. `run`: the name of the record of a run, with whose
+    last event it ends. Attributes are simple, since 10,000 of
     these are held at once.
     """
 
@@ -96,6 +97,7 @@ class Subscriber:
         "paused_at",
         "plain",
         "reading",
+        "run",
         "selector",
         "silent_since",
         "until",
@@ -110,6 +112,7 @@ class Subscriber:
         claim: Since | Position | None,
         offset: int,
         plain: bool = False,
+        run: str | None = None,
     ) -> None:
         self.node = node
         self.selector = selector
@@ -117,6 +120,7 @@ class Subscriber:
         self.offset = offset
         self.announced = offset
         self.plain = plain
+        self.run = run
         self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
         self.client: str | None = None  # the address as the server shows it, also where it is not counted

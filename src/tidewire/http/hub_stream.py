@@ -102,6 +102,7 @@ class HubStream(AsgiResponse):
                 wanted.plain,
                 address,
                 self._grant,
+                wanted.run,
             )
         except TidewireError as refusal:  # of a plain stream, or of a grant that has just ended
             await self.refuse(node, send, refusal)

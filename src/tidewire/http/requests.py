@@ -120,6 +120,8 @@ class SubscribeRequest(NamedTuple):
     claim: Since | Position
     wants_hub_open: bool
     plain: bool = False
+    run: str | None = None
+    """The name of the record of a run: only the events of this run, which is its topic's."""
 
 
 class HistoryRequest(NamedTuple):

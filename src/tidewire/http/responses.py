@@ -48,6 +48,18 @@ class AsgiResponse(Base):
             await self.background()
 
 
+class NothingResponse(AsgiResponse):
+    """The response that says that there is nothing to stream."""
+
+    def __init__(self) -> None:
+        super().__init__(204, [(b"cache-control", b"no-store")])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b""})
+        await self.run_background()
+
+
 class ProblemResponse(AsgiResponse):
     """The response to a request that is refused; `publish`: whether it would have changed something."""
 

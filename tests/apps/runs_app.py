@@ -1,0 +1,96 @@
+"""A program whose answers are runs. Each answer says which process gave it."""
+
+import asyncio
+import json
+import os
+import sys
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from tidewire import Hub
+from tidewire.errors import RunConflict
+from tidewire.runs.dialects import ai_sdk
+
+options = json.loads(os.environ["HUB_OPTIONS"])
+hub = Hub(options.pop("log", "memory"), drain=1, **options)
+
+
+class Named:
+    """Middleware that adds the process to each answer."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def named(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-worker", b"%d" % os.getpid())]
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+app = FastAPI(lifespan=hub.lifespan)
+app.mount("/hub", hub.app)
+app.add_middleware(Named)
+
+
+@app.exception_handler(RunConflict)
+async def conflict(request: Request, error: RunConflict):
+    return JSONResponse(error.problem(), error.status)
+
+
+async def answer(count, pause, fail):
+    print(f"producer started in {os.getpid()}", flush=True)
+    try:
+        for number in range(count):
+            yield f"token {number}"
+            await asyncio.sleep(pause)
+        if fail:
+            raise RuntimeError("a secret")
+    except BaseException as error:
+        print(f"producer got {type(error).__name__}", file=sys.stderr, flush=True)
+        raise
+
+
+@app.post("/chat/{id}")
+async def chat(
+    request: Request,
+    id: str,
+    key: str,
+    count: int = 10,
+    pause: float = 0,
+    fail: bool = False,
+    replace: bool = False,
+    sdk: bool = False,
+):
+    run = await hub.run(
+        f"chat/{id}",
+        lambda: answer(count, pause, fail),
+        key=key,
+        replace=replace,
+        dialect=ai_sdk if sdk else None,
+    )
+    return hub.stream_run(request, run)
+
+
+@app.get("/chat/{id}")
+async def again(request: Request, id: str):
+    return await hub.attach(request, f"chat/{id}")
+
+
+@app.delete("/chat/{id}")
+async def stop(id: str):
+    run = await hub.cancel(f"chat/{id}")
+    return {"state": run and run.state}
+
+
+@app.get("/events/{id}")
+async def events(request: Request, id: str):
+    return hub.stream(request, f"chat/{id}", since="start")
+
+
+@app.get("/worker")
+async def worker():
+    return None
