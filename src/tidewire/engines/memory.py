@@ -138,7 +138,8 @@ class MemoryEngine:
     def _trim(self) -> None:
         limits = self._settings
         most, most_bytes = limits.retention_entries, limits.retention_bytes
-        oldest = self._clock() - limits.retention_age
+        now = self._clock()
+        oldest = now - limits.retention_age
         floor = self._floor
         count = len(self._entries) - self._gone
         for kept in range(count, max(count - TRIM_STEP, 0), -1):
@@ -146,6 +147,10 @@ class MemoryEngine:
             # The newest entry stays whatever its size: its subscribers have not read it yet.
             over = kept > most or (self._bytes > most_bytes and kept > 1)
             if entry is None or not (over or entry.time < oldest):
+                break
+            if entry.offset >= self.records.spared_from(now) and not (
+                kept > 2 * most or self._bytes > 2 * most_bytes or entry.time < oldest - limits.retention_age
+            ):
                 break
             self._forget(entry)
         if self._floor != floor:

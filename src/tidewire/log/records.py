@@ -15,6 +15,7 @@ page shows. So every node learns of it by following the log, or from `Head.recor
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
@@ -39,6 +40,11 @@ SPENT = "spent "
 # The kind of the records of runs: see `runs`.
 RUN = "run"
 
+# Seconds for which retention spares a run that is over: viewers that were away for a moment read its end.
+SPARED_FOR = 600.0
+# Runs that are looked at in one step for that.
+PRUNE_STEP = 1_000
+
 DEFAULT_LIMIT = 100_000
 # A kick or a ticket is kept as long as its entry (rule 2). A million users may come and go in that time.
 LIMITS = {END: 1_000_000, KICK: 1_000_000, TICKET: 1_000_000, RUN: 1_000_000}
@@ -53,6 +59,8 @@ class Records:
         self._newest_runs: dict[str, Run] = {}  # by topic
         self._open_runs: dict[str, Run] = {}  # by id
         self._items: dict[str, ItemCount] = {}  # of open runs of this process, by id
+        self._spared: dict[str, Run] = {}  # open or over for a short time, by id
+        self._by_first: list[tuple[int, str]] = []  # a heap of these
         for record in records:
             self.set(record)
 
@@ -110,7 +118,23 @@ class Records:
         for run, (stored, newest) in items.items():
             self._items[run] = ItemCount(stored, newest + shift)
 
+    def spared_from(self, now: float) -> float:
+        """Return the offset from which retention spares entries for the sake of runs; infinity for none."""
+        for _ in range(PRUNE_STEP):
+            if not self._by_first:
+                return math.inf
+            first, id = self._by_first[0]
+            run = self._spared[id]
+            if run.open or run.stopped + SPARED_FOR > now:
+                return first
+            heappop(self._by_first)
+            del self._spared[id]
+        return self._by_first[0][0] if self._by_first else math.inf
+
     def _set_run(self, run: Run) -> None:
+        if run.id not in self._spared:
+            heappush(self._by_first, (run.first, run.id))
+        self._spared[run.id] = run
         newest = self._newest_runs.get(run.topic)
         if newest is None or newest.first <= run.first:
             self._newest_runs[run.topic] = run

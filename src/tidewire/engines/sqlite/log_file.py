@@ -413,8 +413,12 @@ class LogFile:
 
     # -- retention
 
-    def plan_trim(self, settings: Settings, step: int) -> Trim | None:
-        """Return what retention should delete now, at most `step` entries. Nothing is deleted yet."""
+    def plan_trim(self, settings: Settings, step: int, *, spare_runs: bool = True) -> Trim | None:
+        """
+        Return what retention should delete now, at most `step` entries. Nothing is deleted yet.
+
+        Runs that are open, or were a short time ago, are spared while the log is under twice its limits.
+        """
         too_old = self.clock() - settings.retention_age
         kept = self.head - self.floor + 1
         if not kept:
@@ -425,9 +429,12 @@ class LogFile:
         if not over and self._time_of_oldest() >= too_old:
             return None
         (oldest,) = self._one(OLDEST, self.floor, step)
-        return self._trim_of(orjson.loads(oldest), too_old, settings)
+        spared = self.records.spared_from(self.clock()) if spare_runs else math.inf
+        return self._trim_of(orjson.loads(oldest), too_old, settings, spared)
 
-    def _trim_of(self, oldest: Sequence[Any], too_old: float, settings: Settings) -> Trim | None:
+    def _trim_of(
+        self, oldest: Sequence[Any], too_old: float, settings: Settings, spared: float
+    ) -> Trim | None:
         floor, trimmed = self.floor, self._trimmed_total
         marks: dict[str, int] = {}
         for offset, topic, stored, total in oldest:
@@ -435,6 +442,12 @@ class LogFile:
             # The newest entry stays whatever its size: its subscribers have not read it yet.
             over = over or (offset < self.head and self.total - trimmed > settings.retention_bytes)
             if not over and stored >= too_old:
+                break
+            if offset >= spared and not (
+                self.head - offset >= 2 * settings.retention_entries
+                or self.total - trimmed > 2 * settings.retention_bytes
+                or stored < too_old - settings.retention_age
+            ):
                 break
             marks.pop(topic, None)  # keeps them in the order of their offsets
             marks[topic] = offset

@@ -144,7 +144,7 @@ def trim(path: str, keep: Settings, report: ProgressCallback) -> Trimmed:
     with writing(path) as file:
         floor = file.floor
         kept = file.head - floor + 1
-        while plan := file.plan_trim(keep, STEP):
+        while plan := file.plan_trim(keep, STEP, spare_runs=False):
             file.commit([], plan, keep)
             file.checkpoint()
             report(file.floor - floor, kept)

@@ -187,6 +187,43 @@ class RunSteps(Base):
             await log.put(started("a", "k", "again"))
             assert run_of(log, "a", "k").id == "again"
 
+    @requires(clocked=True)
+    @engine_test
+    async def test_retention_spares_a_run_while_the_log_is_under_twice_its_limits(self) -> None:
+        async with self.log(retention_entries=10) as log:
+            await log.fill("bb")
+            await log.put(started("a", "k"), *(item("a", "k", number) for number in range(8)))
+            await log.fill("bbbb")
+            # The run's output comes after the entry 4, which tells of its start.
+            await log.until_floor(4)
+            await log.put(stopped("a", "k"))
+            log.clock.now += 599
+            await log.fill("b")
+            await asyncio.sleep(0.2)
+            assert log.sink.floor == 4
+            log.clock.now += 2
+            await log.fill("b")
+            await log.until_floor(11)
+
+    @engine_test
+    async def test_retention_passes_a_run_at_twice_the_limits(self) -> None:
+        async with self.log(retention_entries=10) as log:
+            await log.put(started("a", "k"), item("a", "k", 0))
+            await log.fill("b" * 15)
+            await log.until_floor(2)
+            await log.fill("b" * 6)
+            await log.until_floor(5)
+
+    @requires(clocked=True)
+    @engine_test
+    async def test_retention_by_age_spares_a_run_for_twice_as_long(self) -> None:
+        async with self.log(retention_age=60) as log:
+            await log.put(Draft("b"), started("a", "k"), item("a", "k", 0))
+            log.clock.now += 61
+            await log.until_floor(3)
+            log.clock.now += 60
+            await log.until_floor(5)
+
     @engine_test
     async def test_any_history_is_that_of_a_simple_model(self) -> None:
         async with self.log() as log:
