@@ -49,7 +49,7 @@ from .http.requests import (
 )
 from .http.responses import NothingResponse
 from .items import Page, page_in
-from .log.drafts import check_batch, check_key, draft, draft_of, end_draft
+from .log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from .log.engine import Durability
 from .log.entries import Receipt, Since
 from .log.runs import Run, record_name
@@ -438,11 +438,12 @@ class Hub:
         Its streams end at once. Its producer gets `CancelledError`, and is abandoned if it does not end
         within 5 seconds. Nothing that it yields after this is stored. Raises what `publish` raises.
         """
+        check_data(reason, self.settings.max_event)
         return await (await self._open_runs()).cancel(topic, reason)
 
     async def runs(self) -> list[Run]:
         """Return the runs that are open, and those that ended within the last day, of all processes."""
-        return (await self._open_runs()).all()
+        return await (await self._open_runs()).all()
 
     async def _open_runs(self) -> NodeRuns:
         await self.opened()

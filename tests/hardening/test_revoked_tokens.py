@@ -124,12 +124,14 @@ def test_d14_a_revoked_subject_may_log_in_again(hub: Served) -> None:
     ("headers", "expected"),
     [({}, (401, "missing_token")), (bearer(token(**EVERYTHING)), (403, "not_granted"))],
 )
-def test_only_admins_revoke_and_see_streams(
+def test_only_admins_revoke_see_streams_and_cancel_runs(
     hub: Served, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     for answer in (
         hub.ask("POST", "/revocations", '{"jti": "t5"}', headers),
         hub.ask("GET", "/streams", headers=headers),
+        hub.ask("GET", "/runs", headers=headers),
+        hub.ask("DELETE", "/runs?topic=a", headers=headers),
     ):
         assert (answer.status, answer.json()["code"]) == expected
 

@@ -129,6 +129,27 @@ def test_cancelling_ends_the_streams_and_the_producer(hub: Served, chat: str) ->
     assert hub.ask("DELETE", chat).json() == {"state": "cancelled"}
 
 
+def test_admins_list_and_cancel_runs(hub: Served, chat: str) -> None:
+    topic = chat.removeprefix("/")
+    assert hub.ask("DELETE", f"/hub/runs?topic={topic}").status == 404
+    start_and_leave(hub, f"{chat}?key=1&{LONG}&sdk=true")
+    run = next(run for run in hub.ask("GET", "/hub/runs").json()["runs"] if run["topic"] == topic)
+    assert (run["key"], run["state"], run["dialect"], run["stopped"]) == ("1", "running", "ai_sdk", None)
+    with hub.listen(chat) as stream:
+        stream.take(1)
+        answer = hub.ask("DELETE", f"/hub/runs?topic={topic}&reason=enough")
+        *_, abort, done = texts(stream.rest())
+    assert answer.status == 200
+    stopped = answer.json()
+    assert (stopped["run"], stopped["state"], stopped["reason"]) == (run["run"], "cancelled", "enough")
+    assert (abort, done) == ('{"type":"abort"}', "[DONE]")
+    assert hub.ask("DELETE", f"/hub/runs?topic={topic}").json() == stopped
+    assert hub.ask("DELETE", "/hub/runs").status == 400
+    assert hub.ask("POST", "/hub/runs").headers["allow"] == "GET, HEAD, DELETE, OPTIONS"
+    foreign = {"Origin": "https://other.example"}
+    assert hub.ask("DELETE", f"/hub/runs?topic={topic}", headers=foreign).status == 403
+
+
 def test_a_failure_is_told_without_its_text(hub: Served, chat: str) -> None:
     events = events_in(hub.ask("POST", f"{chat}?key=1&count=3&fail=true"))
     assert texts(events) == tokens(3)

@@ -17,12 +17,13 @@ from ..delivery.step_budget import budget_of_loop, cost_of_request
 from ..delivery.stream_lines import log_refused
 from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Unavailable
 from ..metrics import CONTENT_TYPE
+from ..topics import check_publish_topic
 from .admission import Admission, is_loopback
 from .asgi import Receive, Scope, Send, address_in
 from .body import ClientGone, body_of
 from .hub_like import HubLike
 from .hub_stream import HubStream
-from .managing import list_streams, read_revocation
+from .managing import describe_run, list_runs, list_streams, read_revocation
 from .openapi import description
 from .origins import Cors, check_host
 from .plain import PlainPublishes
@@ -121,19 +122,19 @@ class HubApp:
         self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, reply, scope, receive, send)
-        if changing := CHANGING.get(request.path):
+        found, changing = FIXED_PATHS.get(request.path), CHANGING.get(request.path)
+        if changing and not (found and request.method in READING):
             methods, change = changing
-            allow(request, *methods, "OPTIONS")
+            allow(request, *(READING if found else ()), *methods, "OPTIONS")
             if request.method == "OPTIONS":
                 await reply.send(204, self._cors.preflight(request))
             else:
                 self._check_page(request, scope)
                 await change(self, request, reply, scope, receive)
             return None
-        found = FIXED_PATHS.get(request.path)
         if found is None:
             raise NotFound("nothing here; streams are at /events")
-        allow(request, "GET", "HEAD")
+        allow(request, *READING)
         await found(self, reply, scope)
         return None
 
@@ -294,6 +295,18 @@ class HubApp:
         await self._check_admin(scope)
         await reply.send_json({"streams": await list_streams(await self._open())})
 
+    async def _runs(self, reply: Reply, scope: Scope) -> None:
+        await self._check_admin(scope)
+        await reply.send_json({"runs": list_runs(await self._hub.runs())})
+
+    async def _cancel_run(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
+        await self._check_admin(scope)
+        topic = check_publish_topic(request.one("topic") or "")
+        run = await self._hub.cancel(topic, reason=request.one("reason") or "")
+        if run is None:
+            raise NotFound("no run of this topic is known")
+        await reply.send_json(describe_run(run))
+
     # -- the rest
 
     async def _live(self, reply: Reply, scope: Scope) -> None:
@@ -326,9 +339,12 @@ def from_loopback(scope: Scope) -> bool:
 
 Change = Callable[[HubApp, Request, Reply, Scope, Receive], Awaitable[None]]
 
-# The paths that only change something, and the methods of each.
+READING = ("GET", "HEAD")
+
+# The paths that change something, and the methods that do.
 CHANGING: dict[str, tuple[tuple[str, ...], Change]] = {
     "/revocations": (("POST",), HubApp._revoke),
+    "/runs": (("DELETE",), HubApp._cancel_run),
     "/session": (("POST", "DELETE"), HubApp._session),
     "/tickets": (("POST",), HubApp._ticket),
 }
@@ -338,6 +354,7 @@ FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/health/ready": HubApp._ready,
     "/metrics": HubApp._metrics,
     "/openapi.json": HubApp._openapi,
+    "/runs": HubApp._runs,
     "/streams": HubApp._streams,
     "/tidewire.js": HubApp._javascript,
 }

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..auth.access import Access
 from ..delivery.node import Node
+from ..log.runs import Run
 from ..metrics import Metrics
 from ..settings import Settings
 
@@ -38,5 +39,11 @@ class HubLike(Protocol):
 
     async def kick(self, sub: str, *, iss: str | None, reason: str) -> None:
         """End the open streams of a subject. Raises `InvalidInput`."""
+
+    async def runs(self) -> list[Run]:
+        """Return the runs that are known, the one whose state changed last at the end."""
+
+    async def cancel(self, topic: str, *, reason: str) -> Run | None:
+        """Cancel the open run of a topic. Return its newest one, None if none is known."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...

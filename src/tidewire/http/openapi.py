@@ -11,7 +11,9 @@ from typing import Any
 from tidewire import __version__
 
 from ..log.drafts import MAX_KEY
+from ..log.runs import CANCELLED, DONE, FAILED, LOST, RUNNING
 from ..settings import Settings
+from .managing import MOST_RUNS
 from .requests import LAST_EVENT_ID_PARAMETERS, MAX_HISTORY
 
 Json = dict[str, Any]
@@ -23,7 +25,7 @@ REASONS = {
     400: "The request breaks a rule; `code` says which.",
     401: "A valid token is needed.",
     403: "The token does not allow this, the name belongs to the hub, or a page of another origin asks.",
-    404: "This hub takes no tokens, so it has no sessions.",
+    404: "This hub takes no tokens, so it has no sessions; or no run of the topic is known.",
     406: "The client accepts neither an event stream nor JSON.",
     408: "The request took too long.",
     409: "The topic has ended.",
@@ -88,6 +90,10 @@ def paths(settings: Settings) -> Json:
             "post": get("Get a ticket for one stream of this token.", "Ticket", 401, 413, 429, 503, 507)
         },
         "/revocations": {"post": revoke()},
+        "/runs": {
+            "get": get("List the runs that are open, and those that are over. For admins.", "Runs", 401, 503),
+            "delete": cancel_run(),
+        },
         "/streams": {"get": get("List the open streams of this process. For admins.", "Streams", 401, 503)},
         "/metrics": {
             "get": operation(
@@ -251,6 +257,17 @@ def revoke() -> Json:
     }
 
 
+def cancel_run() -> Json:
+    return operation(
+        "Cancel the open run of a topic. For admins.",
+        {200: content("The newest run of the topic.", "Run"), **refusals(401, 404, 413, 503, 507)},
+        [
+            parameter("topic", "The topic.", ref("Topic"), required=True),
+            parameter("reason", "What is kept with the run, and told to its streams."),
+        ],
+    )
+
+
 # -- the values
 
 
@@ -310,6 +327,18 @@ def schemas(settings: Settings) -> Json:
             topics={"type": "array", "maxItems": settings.max_topics, "items": {"type": "string"}},
             position=nullable,
             since={"type": "string", "format": "date-time"},
+        ),
+        "Runs": closed(["runs"], runs={"type": "array", "maxItems": MOST_RUNS, "items": ref("Run")}),
+        "Run": closed(
+            ["topic", "key", "run", "state", "reason", "dialect", "started", "stopped"],
+            topic={"type": "string"},
+            key={"type": "string"},
+            run={"type": "string"},
+            state=one_of(RUNNING, DONE, FAILED, CANCELLED, LOST),
+            reason=nullable,
+            dialect=nullable,
+            started={"type": "string", "format": "date-time"},
+            stopped={"type": ["string", "null"], "format": "date-time"},
         ),
         "Status": closed(["status"], status={"type": "string"}),
         "Problem": {

@@ -16,6 +16,7 @@ from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send
 from .generator import GeneratorStream, Item
 from .offer import check_cut, offer_in
+from .origins import VARY_ORIGIN
 
 try:
     from starlette.responses import Response as Base
@@ -52,7 +53,7 @@ class NothingResponse(AsgiResponse):
     """The response that says that there is nothing to stream."""
 
     def __init__(self) -> None:
-        super().__init__(204, [(b"cache-control", b"no-store")])
+        super().__init__(204, [(b"cache-control", b"no-store"), *VARY_ORIGIN])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -102,7 +102,7 @@ class Records:
 
     def runs(self) -> Iterator[Run]:
         """Yield all runs that are known, the one whose state changed last at the end."""
-        return map(run_of, self._kinds.get(RUN, OrderedDict[str, Record]()).values())
+        return map(run_of, list(self._kinds.get(RUN, OrderedDict[str, Record]()).values()))
 
     @property
     def open_runs(self) -> Mapping[str, Run]:

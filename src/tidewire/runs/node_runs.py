@@ -26,6 +26,8 @@ logger = logging.getLogger("tidewire")
 LOOK_EVERY = 1.0
 # How often a start is tried again: its answer was lost, or another run came in between.
 ATTEMPTS = 5
+# Runs that are listed in one step of the event loop: 1 ms.
+IN_ONE_STEP = 500
 # Seconds that a drain waits for producers after their runs are over.
 LAST_WORDS = 1.0
 
@@ -43,9 +45,14 @@ class NodeRuns:
         node.companion = self
         self._timer = node.loop.call_soon(self._look)
 
-    def all(self) -> list[Run]:
-        """Return the runs that are open, and those of the last day."""
-        return list(self._node.window.records.runs())
+    async def all(self) -> list[Run]:
+        """Return the runs that are open, and those of the last day; other work goes on in between."""
+        found = []
+        for count, run in enumerate(self._node.window.records.runs(), 1):
+            found.append(run)
+            if not count % IN_ONE_STEP:
+                await asyncio.sleep(0)
+        return found
 
     def newest(self, topic: str) -> Run | None:
         return self._node.window.records.newest_run(topic)
@@ -122,7 +129,10 @@ class NodeRuns:
         run = self.newest(topic)
         if run is None or not run.open:
             return run
-        await self._node.append([stop_draft(run, dialect_of(run), CANCELLED, reason)])
+        # Also while memory is short: a run that is over needs none.
+        if refusal := self._node.refusal():
+            raise refusal
+        await self._node.log.append([stop_draft(run, dialect_of(run), CANCELLED, reason)])
         return self._node.window.records.run(topic, run.key)
 
     def _ended(self, making: Making) -> None:
