@@ -86,6 +86,21 @@ async def stop(id: str):
     return {"state": run and run.state}
 
 
+@app.post("/api/chat")
+async def ai_chat(request: Request, body: dict):
+    """What the transport of the AI SDK sends. The id of the message says how many tokens are wanted."""
+    key = body["messages"][-1]["id"]
+    count = 3 if key == "fail" else int(key)
+    producer = answer(count, 0.01, key == "fail")
+    run = await hub.run(f"chat/{body['id']}", lambda: producer, key=key, dialect=ai_sdk)
+    return hub.stream_run(request, run)
+
+
+@app.get("/api/chat/{id}/stream")
+async def ai_chat_again(request: Request, id: str):
+    return await hub.attach(request, f"chat/{id}")
+
+
 @app.get("/events/{id}")
 async def events(request: Request, id: str):
     return hub.stream(request, f"chat/{id}", since="start")
