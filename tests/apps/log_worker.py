@@ -48,6 +48,10 @@ class Worker:
     async def end(self, topic: str) -> Any:
         return str((await self.hub.end(topic)).position)
 
+    async def cancel(self, topic: str) -> Any:
+        run = await self.hub.cancel(topic)
+        return run and run.state
+
     async def subscribe(self, name: str, topics: list[str], since: str, **whose: Any) -> Any:
         grant = Grant(**whose) if whose else None
         self.wires[name] = await listen(await self.hub.open(), *topics, since=claim_of(since), grant=grant)

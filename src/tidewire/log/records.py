@@ -118,6 +118,10 @@ class Records:
         for run, (stored, newest) in items.items():
             self._items[run] = ItemCount(stored, newest + shift)
 
+    def take_items(self, before: Records) -> None:
+        """Know the items of open runs that were known `before` the log was read again."""
+        self._items = {run: count for run, count in before._items.items() if run in self._open_runs}
+
     def spared_from(self, now: float) -> float:
         """Return the offset from which retention spares entries for the sake of runs; infinity for none."""
         for _ in range(PRUNE_STEP):

@@ -167,7 +167,12 @@ class NodeRuns:
         if not self._node.log.up:
             return
         lives: dict[str, bool] = {}
-        for run in list(self._node.window.records.open_runs.values()):
+        open_runs = self._node.window.records.open_runs
+        for id, making in list(self._made.items()):
+            if id not in open_runs:
+                # After a reset of the log: nobody told of the record of its end.
+                making.on_stopped()
+        for run in list(open_runs.values()):
             if run.node == self._name:
                 ours = run.id in self._made or run.id in self._starting
                 lives[run.node] = ours

@@ -20,8 +20,8 @@ from tidewire.engines.sqlite.following import LOOK, LOOK_BYTES, news_after
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.engines.sqlite.staging import Moved
 from tidewire.engines.sqlite.waiting_line import PLACE, WaitingLine
-from tidewire.errors import TopicEnded, Unavailable
-from tidewire.log.entries import Draft
+from tidewire.errors import RunConflict, TidewireError, TopicEnded, Unavailable
+from tidewire.log.entries import Draft, RunItem, RunStart
 from tidewire.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="on Windows, one process has the log")
@@ -373,6 +373,57 @@ def test_a_batch_that_was_judged_long_ago(path: Path) -> None:
         assert news.lost
         entries, _ = one.commit([[Draft("new", "x")]], None, SETTINGS)
         assert [entry.offset for entry in entries] == [502]
+
+
+# -- runs
+
+
+def start(one: LogFile) -> None:
+    step = RunStart("k", "r", one.nodes.name, "")
+    one.commit([[Draft("t", record=step)], [item(0)]], None, SETTINGS)
+
+
+def item(number: int) -> Draft:
+    return Draft("t", str(number), record=RunItem("k", "r", number))
+
+
+def test_an_item_is_refused_that_was_judged_before_another_process_ended_its_run(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        start(one)
+        assert wait_until(lambda: two.ask("cancel", "t")) == "cancelled"
+        with pytest.raises(Moved):
+            one.commit([[item(1)]], None, SETTINGS)
+        one.catch_up()
+        _, (refused,) = one.commit([[item(1)]], None, SETTINGS)
+        assert isinstance(refused, RunConflict)
+
+
+def test_items_are_counted_that_are_stored_after_what_another_process_has_stored(path: Path) -> None:
+    with beside_another(path) as (one, two):
+        start(one)
+        two.ask("publish", "u", ["a", "b"])
+        one.commit([[item(1), item(2)]], None, SETTINGS)
+        one.catch_up()
+        _, (repeated, receipts) = one.commit([[item(2)], [item(3)]], None, SETTINGS)
+        assert not isinstance(repeated, TidewireError)
+        assert not isinstance(receipts, TidewireError)
+        assert (repeated[0].duplicate, receipts[0].duplicate) == (True, False)
+    assert stored(path, "SELECT data FROM entries WHERE topic = 't' AND event IS NOT 'hub.run'") == [
+        ("first",),
+        *((str(number),) for number in range(4)),
+    ]
+
+
+def test_a_process_that_slept_past_retention_goes_on_with_its_run(path: Path) -> None:
+    with beside_another(path, retention_entries=5) as (one, two):
+        start(one)
+        two.ask("batch", "u", ["x"] * 500)
+        wait_until(lambda: stored(path, "SELECT min(offset) FROM entries") > [(100,)])
+        news = one.catch_up()
+        assert news
+        assert news.lost
+        entries, _ = one.commit([[item(1)]], None, SETTINGS)
+        assert [entry.data for entry in entries] == ["1"]
 
 
 # -- who commits first

@@ -479,7 +479,9 @@ class LogFile:
         if news is None:
             return None
         if news.lost:
+            before = self.records
             self._load_entries()
+            self.records.take_items(before)
             self._load_marks()
             return news
         self._apply_marks(news)
