@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from tidewire import Hub
 from tidewire.errors import RunConflict
-from tidewire.runs.dialects import ai_sdk
+from tidewire.runs.dialects import ai_sdk, openai_chat
 
 options = json.loads(os.environ["HUB_OPTIONS"])
 hub = Hub(options.pop("log", "memory"), drain=1, **options)
@@ -93,6 +93,16 @@ async def ai_chat(request: Request, body: dict):
     count = 3 if key == "fail" else int(key)
     producer = answer(count, 0.01, key == "fail")
     run = await hub.run(f"chat/{body['id']}", lambda: producer, key=key, dialect=ai_sdk)
+    return hub.stream_run(request, run)
+
+
+@app.post("/v1/chat/completions")
+async def completions(request: Request, body: dict):
+    """What the SDKs of OpenAI send. The question says what is wanted, and is the chat."""
+    question = body["messages"][-1]["content"]
+    count, fail = (3, True) if question == "fail" else (int(question), False)
+    chunks = answer(count, 0.01, fail)
+    run = await hub.run(f"chat/{question}", lambda: chunks, key="1", dialect=openai_chat)
     return hub.stream_run(request, run)
 
 

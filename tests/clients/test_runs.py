@@ -1,4 +1,4 @@
-"""The AI SDK's own transport starts a run, comes back to it, and is told of each of its ends."""
+"""The SDKs of models start runs, and are told of each of their ends; the AI SDK comes back to them, too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from support.nodejs import CLIENTS, node, node_clients
@@ -16,7 +17,6 @@ from support.ways import Served, served
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Served]:
-    node_clients()
     with served("takeover", "runs_app:app") as hub:
         yield hub
 
@@ -25,6 +25,7 @@ class Chat(Process):
     """The transport, in a process of its own."""
 
     def __init__(self, hub: Served, what: str, *args: str) -> None:
+        node_clients()
         program = CLIENTS / "programs" / "runs.mjs"
         super().__init__([node(), program, f"http://127.0.0.1:{hub.port}", what, *args])
 
@@ -78,3 +79,34 @@ def test_an_answer_that_fails(hub: Served) -> None:
     with Chat(hub, "send", "failed", "fail") as chat:
         *_, error, _ = chat.all_chunks()
     assert error == {"type": "error", "errorText": "The answer could not be completed."}
+
+
+# -- chunks of chat completions
+
+
+def pieces(hub: Served, question: str) -> Iterator[str]:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{hub.port}/v1", api_key="key", max_retries=0)
+    with client:
+        messages: Any = [{"role": "user", "content": question}]
+        for chunk in client.chat.completions.create(model="m", messages=messages, stream=True):
+            (choice,) = chunk.choices
+            yield choice.delta.content or choice.finish_reason or ""
+
+
+def test_chunks_of_a_whole_answer(hub: Served) -> None:
+    expected = [*(f"token {number}" for number in range(10)), "stop"]
+    assert list(pieces(hub, "10")) == expected
+    assert list(pieces(hub, "10")) == expected, "a repeated request gets the same answer"
+
+
+def test_chunks_of_an_answer_that_fails(hub: Served) -> None:
+    with pytest.raises(openai.APIError, match="could not be completed"):
+        list(pieces(hub, "fail"))
+
+
+def test_chunks_of_an_answer_that_is_cancelled(hub: Served) -> None:
+    answer = pieces(hub, "100000")
+    next(answer)
+    hub.ask("DELETE", "/chat/100000")
+    with pytest.raises(openai.APIError, match="could not be completed"):
+        list(answer)

@@ -146,14 +146,66 @@ class AiSdkSpeaker:
             yield part({"type": "finish"})
 
 
+class OpenAiChat:
+    """
+    The chunks of OpenAI's chat completions, which its SDKs read with `stream=True`.
+
+    What is not a `str` is sent as it is, such as a chunk that the model's own API sent. A `str` is more of
+    the answer's text; if there is nothing but text, a last chunk says that the answer is complete.
+    """
+
+    name = "openai_chat"
+    headers: ClassVar[Headers] = []
+
+    def speaker(self, run: Run, encoder: Encoder | None) -> OpenAiChatSpeaker:
+        return OpenAiChatSpeaker(run, encoder)
+
+    def closing(self, run: Run, state: str, reason: str) -> Iterator[Spelled]:
+        if state == DONE:
+            yield "message", "[DONE]"
+        else:
+            # The SDKs raise an error for it. Without `[DONE]`, nothing looks complete.
+            yield part({"error": {"message": INCOMPLETE, "type": "server_error", "code": state}})
+
+
+class OpenAiChatSpeaker:
+    def __init__(self, run: Run, encoder: Encoder | None) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._only_text = True
+
+    def item(self, item: Any) -> Iterator[Spelled]:
+        if isinstance(item, str):
+            yield self._chunk({"content": item}, None)
+        else:
+            self._only_text = False
+            yield "message", as_text(item, self._encoder)
+
+    def last(self) -> Iterator[Spelled]:
+        if self._only_text:
+            yield self._chunk({}, "stop")
+
+    def _chunk(self, delta: Mapping[str, str], finish: str | None) -> Spelled:
+        return part(
+            {
+                "id": self._run.id,
+                "object": "chat.completion.chunk",
+                "created": int(self._run.started),
+                "model": "",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }
+        )
+
+
 def part(fields: Mapping[str, Any]) -> Spelled:
     return "message", orjson.dumps(fields).decode()
 
 
 events = Events()
 ai_sdk = AiSdk()
+openai_chat = OpenAiChat()
 
-BY_NAME: dict[str, Dialect] = {dialect.name: dialect for dialect in (events, ai_sdk)}
+BY_NAME: dict[str, Dialect] = {dialect.name: dialect for dialect in (events, ai_sdk, openai_chat)}
 
 
 def dialect_of(run: Run) -> Dialect:
