@@ -17,6 +17,7 @@ import pytest
 
 import tidewire
 from support.error_codes import raised
+from support.tokens import SECRET
 from support.waiting import PATIENCE
 from support.ways import Served, served
 from tidewire.http.requests import LAST_EVENT_ID_PARAMETERS
@@ -78,6 +79,7 @@ PARAMETERS = {
     "id": [("POST", "/events/{n}", STREAM)],
     "receipts": [("POST", "/events", LINES)],
     "reason": [("DELETE", "/events/{n}", STREAM)],
+    "ticket": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
 }
 
 # What parsers raise for, or read as something else.
@@ -119,10 +121,11 @@ def checking(request: pytest.FixtureRequest) -> Iterator[Served]:
     """A hub that checks everything it can; its log must have no traceback in the end."""
     with served(
         request.param,
-        allowed_hosts=["hub.example"],
+        "locked_hub:app",
+        keys=[SECRET],
+        anonymous={"subscribe": ["**"], "publish": ["**"], "admin": True},
         allowed_origins=["https://friend.example"],
-        stream_rate=1000.0,
-        max_streams_per_address=1000,
+        hub={"allowed_hosts": ["hub.example"], "stream_rate": 1000.0, "max_streams_per_address": 1000},
     ) as hub:
         yield hub
     for word in ("Traceback", "ERROR"):
