@@ -24,6 +24,11 @@ def small(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield running
 
 
+def wait_empty(hub: Served) -> None:
+    """Wait until the hub has noticed the end of all streams of the tests before."""
+    wait_until(lambda: "tidewire_open_streams 0.0" in hub.ask("GET", "/metrics").body.decode())
+
+
 def check_refusal(hub: Served, status: int, code: str, **headers: str) -> None:
     """Check that a native client is refused with status 200; ours and a plain one with `status`."""
     native = hub.ask("GET", "/events/f10", headers={"Accept": "text/event-stream", **headers})
@@ -40,6 +45,7 @@ def check_refusal(hub: Served, status: int, code: str, **headers: str) -> None:
 
 
 def test_f10_too_many_streams_from_one_address(small: Served) -> None:
+    wait_empty(small)
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(small.listen("/events/f10")).take(1)
@@ -67,6 +73,7 @@ def listen_from(address: str, port: int) -> socket.socket:
 
 
 def test_too_many_streams_on_the_node(small: Served) -> None:
+    wait_empty(small)
     clients = [listen_from(f"127.0.0.{number}", small.port) for number in (2, 3, 4)]
     try:
         check_refusal(small, 503, "full")
@@ -101,6 +108,7 @@ def test_f21_a_rate_for_each_address_that_head_does_not_spend(slow: Served) -> N
 
 
 def test_each_refusal_is_counted(small: Served) -> None:
+    wait_empty(small)
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(small.listen("/events/f10")).take(1)
@@ -118,9 +126,8 @@ def test_each_refusal_is_counted(small: Served) -> None:
 def locked(kind: tuple[str, str], url: str) -> Iterator[Served]:
     """A hub with keys. A subject may have two streams, and publish three events and one more in an hour."""
     slow = {"stream_rate": 1 / 3600, "stream_burst": 3, "publish_rate": 1 / 3600, "publish_burst": 3}
-    with served(
-        kind[0], "locked_hub:app", keys=[SECRET], hub={"url": url, "max_streams_per_subject": 2, **slow}
-    ) as running:
+    options = {"url": url, "hub": {"max_streams_per_subject": 2, **slow}}
+    with served(kind[0], "locked_hub:app", keys=[SECRET], **options) as running:
         yield running
 
 

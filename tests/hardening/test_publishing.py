@@ -103,12 +103,14 @@ def test_f16_keys(hub: Served) -> None:
 
 
 def test_f16_more_keys_than_are_kept(kind: tuple[str, str], tmp_path: Path) -> None:
+    # A log of its own: that of the other tests has keys already.
+    way, engine = kind
+    url = "memory" if engine == "memory" else f"sqlite:///{tmp_path}/log.db"
+
     def publish(key: int) -> Answer:
         return few.ask("POST", "/events/f16", b"x", {"Idempotency-Key": f"k{key}"})
 
-    # A log of its own: the other one has the keys of other tests.
-    url = "memory" if kind[1] == "memory" else f"sqlite:///{tmp_path}/log.db"
-    with served(kind[0], url=url, max_keys=3) as few:
+    with served(way, url=url, max_keys=3) as few:
         ids = [publish(number).json()["id"] for number in range(3)]
         for _ in range(2):
             assert code(publish(3)) == (429, "too_many", False)
