@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from support.waiting import wait_until
 from support.ways import Served
 
 
@@ -26,6 +27,8 @@ def ask_everything(hub: Served, name: str) -> None:
 
 def test_g02_names_of_clients_make_no_series(hub: Served) -> None:
     ask_everything(hub, "first")
+    # The end of its stream is counted once the hub has noticed it.
+    wait_until(lambda: 'tidewire_ended_streams_total{reason="lost"}' in series(hub))
     before = series(hub)
     for number in range(20):
         ask_everything(hub, f"secret{number}")
