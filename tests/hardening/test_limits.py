@@ -55,6 +55,7 @@ def test_f10_too_many_streams_from_one_address(small: Served) -> None:
 
 
 def test_f10_a_stream_that_ended_makes_room_for_another(small: Served) -> None:
+    wait_empty(small)
     for _ in range(20):
         with small.listen("/events/f10") as listener:
             assert listener.take(1)
