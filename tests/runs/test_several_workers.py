@@ -84,7 +84,7 @@ def test_a_hundred_requests_start_one_producer(hub: Served) -> None:
     assert all(answer == answers[0] for answer in answers)
     assert len(producers(hub)) == 1
     events_in(hub.ask("POST", "/chat/1?key=2"))
-    assert len(producers(hub)) == 2
+    wait_until(lambda: len(producers(hub)) == 2)
 
 
 def test_a_run_is_cancelled_from_another_worker(hub: Served) -> None:
