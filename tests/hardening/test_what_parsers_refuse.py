@@ -79,7 +79,6 @@ PARAMETERS = {
     "id": [("POST", "/events/{n}", STREAM)],
     "receipts": [("POST", "/events", LINES)],
     "reason": [("DELETE", "/events/{n}", STREAM)],
-    "ticket": [("GET", "/events/{n}", PAGE), ("GET", "/events/{n}", STREAM)],
 }
 
 # What parsers raise for, or read as something else.
