@@ -24,8 +24,9 @@ from .errors import InvalidInput, Reserved
 from .pattern_table import PatternTable
 
 MAX_BYTES = 512
-# What one step of a search compares with patterns: this many topics, or this many levels of them.
-SCAN, SCAN_LEVELS = 1_000, 50_000
+# What one step of a search compares with patterns: this many topics, or this many levels of them. Several
+# searches may take a step before a publish gets its turn.
+SCAN, SCAN_LEVELS = 300, 15_000
 MAX_TERMS = 100
 RESERVED = ("$", "/.well-known/")
 
