@@ -215,7 +215,9 @@ def test_a_parameter_that_reads_like_the_last_event_id_is_refused(name: str) -> 
 
 def test_control() -> None:
     def read(query: str) -> object:
-        return read_subscription(request(f"/events/a?{query}"), "a", 10)[2:]
+        wanted = read_subscription(request(f"/events/a?{query}"), "a", 10)
+        assert isinstance(wanted, SubscribeRequest)
+        return wanted.wants_hub_open, wanted.plain
 
     assert read("") == (False, False)
     assert read("control=open") == (True, False)

@@ -82,14 +82,14 @@ def test_a_hundred_requests_start_one_producer(hub: Served) -> None:
         answers = [events_in(answer.result()) for answer in asked]
     assert texts(answers[0]) == tokens(20)
     assert all(answer == answers[0] for answer in answers)
-    assert len(producers(hub)) == 1
+    wait_until(lambda: len(producers(hub)) == 1)
     events_in(hub.ask("POST", "/chat/1?key=2"))
     wait_until(lambda: len(producers(hub)) == 2)
 
 
 def test_a_run_is_cancelled_from_another_worker(hub: Served) -> None:
     start_and_leave(hub, f"/chat/1?key=1&{LONG}")
-    (maker,) = producers(hub)
+    (maker,) = wait_until(lambda: producers(hub))
     with viewer(hub, besides=maker) as stream:
         stream.take(1)
         cancel(hub, besides=maker)
@@ -99,7 +99,7 @@ def test_a_run_is_cancelled_from_another_worker(hub: Served) -> None:
 
 def test_the_run_of_a_worker_that_was_killed_is_lost(hub: Served) -> None:
     start_and_leave(hub, f"/chat/1?key=1&{LONG}")
-    (maker,) = producers(hub)
+    (maker,) = wait_until(lambda: producers(hub))
     with viewer(hub, besides=maker) as one, viewer(hub, besides=maker) as other:
         one.take(1)
         os.kill(maker, signal.SIGKILL)
