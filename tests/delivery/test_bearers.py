@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from itertools import pairwise
 from typing import Any
@@ -251,12 +252,17 @@ async def test_ten_thousand_streams_hold_up_nobody(kind: str) -> None:
         for number in range(10_000):
             await listen(node, "a", grant=Grant(sub="ann", jti=str(number)))
         kicked, revoked = kick_draft("ann", None, "x"), subject_draft("ann", None, time.time(), DAY)
-        cpu = time.thread_time()
-        longest = 0.0
-        await node.append([kicked if kind == "kick" else revoked])
-        while node.streams_open:
-            await asyncio.sleep(0)
-            longest, cpu = max(longest, time.thread_time() - cpu), time.thread_time()
+        # A collection looks at all that the tests before have left: half a second.
+        gc.freeze()
+        try:
+            cpu = time.thread_time()
+            longest = 0.0
+            await node.append([kicked if kind == "kick" else revoked])
+            while node.streams_open:
+                await asyncio.sleep(0)
+                longest, cpu = max(longest, time.thread_time() - cpu), time.thread_time()
+        finally:
+            gc.unfreeze()
         assert longest < 0.02
 
 
