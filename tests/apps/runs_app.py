@@ -7,6 +7,7 @@ import sys
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from named_worker import Named
 
 from tidewire import Hub
 from tidewire.errors import RunConflict
@@ -14,22 +15,6 @@ from tidewire.runs.dialects import ai_sdk, openai_chat
 
 options = json.loads(os.environ["HUB_OPTIONS"])
 hub = Hub(options.pop("log", "memory"), drain=1, **options)
-
-
-class Named:
-    """Middleware that adds the process to each answer."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        async def named(message):
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-worker", b"%d" % os.getpid())]
-            await send(message)
-
-        await self.app(scope, receive, named)
-
 
 app = FastAPI(lifespan=hub.lifespan)
 app.mount("/hub", hub.app)

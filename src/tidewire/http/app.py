@@ -164,11 +164,12 @@ class HubApp:
 
     async def _permit(self, scope: Scope) -> Permit:
         """Return what the client of a request may do. Raises `Unauthorized` if its grant was revoked, too."""
-        access = self._hub.access
-        grant = await access.grant(scope)
+        return await self._permit_of(await self._hub.access.grant(scope))
+
+    async def _permit_of(self, grant: Grant) -> Permit:
         if refusal := (await self._open()).bearers.refusal(grant):
             raise refusal
-        return Permit(grant, access)
+        return Permit(grant, self._hub.access)
 
     # -- subscribing
 
@@ -204,10 +205,7 @@ class HubApp:
 
     async def _redeem(self, node: Node, ticket: str, request: Request) -> Permit:
         """Spend a ticket. Return what its bearer may do. Raises `Unauthorized`."""
-        grant = await redeem(node, ticket, request)
-        if refusal := node.bearers.refusal(grant):
-            raise refusal
-        return Permit(grant, self._hub.access)
+        return await self._permit_of(await redeem(node, ticket, request))
 
     def _stream(
         self, request: Request, wanted: SubscribeRequest, reply: Reply, grant: Grant | None = None
