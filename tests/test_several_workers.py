@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from support.ports import free_port
-from support.processes import Process, paused
+from support.processes import Process, group_members, paused
 from support.waiting import PATIENCE, wait_until
 from support.ways import APPS, Listener, Served
 from tidewire.event_stream import Event
@@ -126,7 +126,11 @@ class Program:
         self.workers: list[Worker] = []
 
     def find_worker(self, others: Collection[int]) -> int:
-        """Return a worker that is none of the `others`."""
+        """Return a worker that is none of the `others`.
+
+        The server must have started it already: uvicorn starts no worker while it waits for a paused one to
+        answer its health check.
+        """
         with paused(*(others if self._server.one_socket else ())):
             connection, pid = connect(self.port, lambda found: found not in others)
         connection.close()
@@ -210,6 +214,7 @@ def test_each_event_arrives_once_and_in_order_at_every_worker_and_a_killed_one_l
         with ThreadPoolExecutor(1) as pool:
             more = pool.submit(publish_through, others, 50)
             others[0].take(1)  # it has begun
+            before = {*group_members(program.process.pid)}
             os.kill(killed.pid, signal.SIGKILL)
             killed.resume(killed.stream.rest_until_cut())
             published += more.result()
@@ -219,6 +224,7 @@ def test_each_event_arrives_once_and_in_order_at_every_worker_and_a_killed_one_l
 
         # The server has replaced it, and the new one has the same log.
         living = {worker.pid for worker in others}
+        wait_until(lambda: {*group_members(program.process.pid)} - before)
         pid = program.find_worker(living)
         assert pid != killed.pid
         with closing(program.worker(pid, living)) as new:
