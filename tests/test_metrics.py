@@ -7,7 +7,7 @@ from tidewire.metrics import Metrics
 
 def test_each_hub_has_its_own_registry() -> None:
     one, other = Metrics(), Metrics()
-    one.published.inc(3)
+    one.published.value += 3
     assert b"tidewire_published_events_total 3.0" in one.text()
     assert b"tidewire_published_events_total 0.0" in other.text()
 

@@ -221,7 +221,7 @@ class Rounds:
             if self._round is NO_ROUND and self._scheduled:
                 if self._arrivals.count != self._seen and now() > self._mark_after:
                     # More entries came during the last round: gather again.
-                    self._metrics.delivered.inc(written)
+                    self._metrics.delivered.value += written
                     self._gather_again()
                     return
                 self._begin()
@@ -235,10 +235,10 @@ class Rounds:
                 tasks += subscriber.cohort is not None and subscriber.cohort.framing == "asgi"
                 subscriber.advance()
             if now() > until or tasks >= TASKS:
-                self._metrics.delivered.inc(written)
+                self._metrics.delivered.value += written
                 self._loop.call_soon(self._run)
                 return
-        self._metrics.delivered.inc(written)
+        self._metrics.delivered.value += written
         self.joins.clear()
         self._running = bool(self._arrivals)
         if self._running:

@@ -85,6 +85,7 @@ class MemoryEngine:
         if isinstance(receipts, TidewireError):
             raise receipts
         self._store(judgement)
+        self._trim(now)
         return receipts
 
     def _store(self, judgement: Judgement) -> None:
@@ -97,7 +98,6 @@ class MemoryEngine:
             for entry in entries:
                 self._bytes += entry.size
             self._sink.entries(entries)
-            self._trim()
 
     # -- what judging reads (Committed)
 
@@ -122,7 +122,7 @@ class MemoryEngine:
     # -- retention
 
     def _trim_regularly(self) -> None:
-        self._trim()
+        self._trim(self._clock())
         self._forget_records()
         self._timer = self._loop.call_later(TRIM_EVERY, self._trim_regularly)
 
@@ -135,10 +135,9 @@ class MemoryEngine:
         if gone or excess:
             self._sink.forgotten([*gone, *excess])
 
-    def _trim(self) -> None:
+    def _trim(self, now: float) -> None:
         limits = self._settings
         most, most_bytes = limits.retention_entries, limits.retention_bytes
-        now = self._clock()
         oldest = now - limits.retention_age
         floor = self._floor
         count = len(self._entries) - self._gone

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .. import hub_events
 from ..errors import Gone, TidewireError, Unavailable, Unknown
@@ -44,22 +44,15 @@ class LogFollower(Protocol):
         """The engine can be reached again."""
 
 
-class PendingPublish:
-    """A publish in progress: the engine's answer, and the outcome for the caller."""
+Outcome = asyncio.Future[list[Receipt]]
 
-    __slots__ = ("answer", "deadline", "outcome", "resets")
 
-    def __init__(
-        self,
-        answer: asyncio.Future[list[Receipt]],
-        outcome: asyncio.Future[list[Receipt]],
-        resets: int,
-        deadline: float,
-    ) -> None:
-        self.answer = answer
-        self.outcome = outcome
-        self.resets = resets
-        self.deadline = deadline
+class PendingPublish(NamedTuple):
+    """A publish in progress: the engine's answer, and until when it is waited for."""
+
+    answer: Outcome
+    resets: int
+    deadline: float
 
 
 class NodeLog:
@@ -77,7 +70,8 @@ class NodeLog:
         self._settings = settings
         self._metrics = metrics
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
-        self._pending: dict[PendingPublish, None] = {}  # the oldest first
+        # By the outcome for the caller, the oldest first.
+        self._pending: dict[Outcome, PendingPublish] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, follower: LogFollower) -> None:
@@ -134,97 +128,111 @@ class NodeLog:
         Raises `Unavailable` if nothing is stored, `Unknown` if the engine did not
         answer in time, and what the engine raises.
         """
-        publish = self._begin(drafts)
+        outcome = self.submit(drafts)
         try:
-            return await publish.outcome
+            return await outcome
         except asyncio.CancelledError:
-            self._give_up(publish)
+            self._give_up(outcome)
             raise
 
-    def submit(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
+    def submit(self, drafts: Sequence[Draft]) -> Outcome:
         """
         Start to store all drafts or none; return a future of what `append` returns or raises.
 
         What can be refused at once is raised at once. Do not cancel the future.
         """
-        return self._begin(drafts).outcome
-
-    def _begin(self, drafts: Sequence[Draft]) -> PendingPublish:
         # A publish has no task and no timer of its own: they were a third of its cost.
         if not self.up:
             raise unreachable()
-        if self.publishing >= self._settings.max_publishes:
+        if len(self._pending) >= self._settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
-        loop = asyncio.get_running_loop()
         resets = self.resets
         answer = asyncio.ensure_future(self.engine.append(drafts))
-        deadline = loop.time() + self._settings.engine_timeout
-        publish = PendingPublish(answer, loop.create_future(), resets, deadline)
-        self._pending[publish] = None
-        if answer.done():
-            self._answered(publish, answer)
-        else:
-            answer.add_done_callback(partial(self._answered, publish))
+        if answer.done() and self._is_stored(answer, resets):
+            self._count(answer.result())
+            return answer
+        return self._wait_for(answer, resets)
+
+    def _is_stored(self, answer: Outcome, resets: int) -> bool:
+        """Whether the entries of a finished `answer` are in the window: then nothing is left to wait for."""
+        if answer.cancelled() or answer.exception() is not None or resets != self.resets:
+            return False
         # An eager task may have the engine's answer already, but not the entries.
+        return newest(answer.result()) <= self.window.head
+
+    def _wait_for(self, answer: Outcome, resets: int) -> Outcome:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.engine_timeout
+        outcome: Outcome = loop.create_future()
+        self._pending[outcome] = PendingPublish(answer, resets, deadline)
+        if answer.done():
+            self._answered(outcome, answer)
+        else:
+            answer.add_done_callback(partial(self._answered, outcome))
         if self._timer is None and self._pending:
             self._timer = loop.call_at(deadline, self._end_overdue)
-        return publish
+        return outcome
 
-    def _answered(self, publish: PendingPublish, answer: asyncio.Future[list[Receipt]]) -> None:
-        if publish not in self._pending:
+    def _answered(self, outcome: Outcome, answer: Outcome) -> None:
+        if outcome not in self._pending:
             answer.cancelled() or answer.exception()  # retrieved, or asyncio would log it
             return
         try:
             receipts = answer.result()
         except (Exception, asyncio.CancelledError) as error:
-            self._failed(publish, error)
+            self._failed(outcome, error)
             return
         last = newest(receipts)
         if last <= self.window.head:
-            self._stored(publish, receipts)
+            self._stored(outcome, receipts)
         else:
             # An acknowledged id can be resumed from at once.
-            self.reach(last).add_done_callback(lambda _: self._stored(publish, receipts))
+            self.reach(last).add_done_callback(lambda _: self._stored(outcome, receipts))
 
-    def _stored(self, publish: PendingPublish, receipts: list[Receipt]) -> None:
-        if publish not in self._pending:
+    def _stored(self, outcome: Outcome, receipts: list[Receipt]) -> None:
+        publish = self._pending.get(outcome)
+        if publish is None:
             return
         if publish.resets != self.resets:
-            self._failed(publish, self._unknown("the log was replaced in the meantime"))
+            self._failed(outcome, self._unknown("the log was replaced in the meantime"))
             return
-        del self._pending[publish]
-        duplicates = sum([receipt.duplicate for receipt in receipts])
-        self._metrics.published.inc(len(receipts) - duplicates)
-        if duplicates:
-            self._metrics.duplicates.inc(duplicates)
-        if not publish.outcome.done():
-            publish.outcome.set_result(receipts)
+        del self._pending[outcome]
+        self._count(receipts)
+        if not outcome.done():
+            outcome.set_result(receipts)
 
-    def _failed(self, publish: PendingPublish, error: BaseException) -> None:
-        del self._pending[publish]
-        if publish.outcome.done():
+    def _count(self, receipts: Sequence[Receipt]) -> None:
+        duplicates = [receipt for receipt in receipts if receipt.duplicate]
+        self._metrics.published.value += len(receipts) - len(duplicates)
+        if duplicates:
+            self._metrics.duplicates.inc(len(duplicates))
+
+    def _failed(self, outcome: Outcome, error: BaseException) -> None:
+        del self._pending[outcome]
+        if outcome.done():
             return
         if isinstance(error, asyncio.CancelledError):
-            publish.outcome.cancel()
+            outcome.cancel()
         elif isinstance(error, TimeoutError):
-            publish.outcome.set_exception(self._unknown("the engine did not answer in time"))
+            outcome.set_exception(self._unknown("the engine did not answer in time"))
         else:
-            publish.outcome.set_exception(error)
+            outcome.set_exception(error)
 
-    def _give_up(self, publish: PendingPublish) -> None:
+    def _give_up(self, outcome: Outcome) -> None:
         """Stop waiting. What the engine has begun to store may still be stored."""
-        if publish in self._pending:
-            self._failed(publish, TimeoutError())
+        publish = self._pending.get(outcome)
+        if publish is not None:
+            self._failed(outcome, TimeoutError())
             publish.answer.cancel()
 
     def _end_overdue(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        for publish in list(self._pending):
+        for outcome, publish in list(self._pending.items()):
             if publish.deadline > loop.time():
                 self._timer = loop.call_at(publish.deadline, self._end_overdue)
                 return
-            self._give_up(publish)
+            self._give_up(outcome)
 
     def _unknown(self, what: str) -> Unknown:
         self._metrics.unknown.inc()
