@@ -134,22 +134,21 @@ class QuietNodes:
 @pytest.mark.parametrize("rings", [True, False])
 def test_a_process_that_hears_rings_looks_less_often_while_the_log_is_quiet(rings: bool) -> None:
     nodes, versions = QuietNodes(rings), [b"1"]
-    found: list[float] = []
+    looks: list[int] = []  # how often it had waited before each
     watcher = lookout.Lookout(
         nodes,  # type: ignore[arg-type]
-        lambda: found.append(nodes.waits[-1]),
+        lambda: looks.append(len(nodes.waits)),
         lambda: versions[-1],
         lambda: None,
     )
     wait_until(lambda: len(nodes.waits) > 2 * lookout.QUIET_AFTER)
     versions.append(b"2")
-    wait_until(lambda: len(found) == 2)
-    quiet = len(nodes.waits)
-    wait_until(lambda: len(nodes.waits) > quiet + 1)
+    wait_until(lambda: len(looks) == 2)
+    wait_until(lambda: len(nodes.waits) > looks[1])
     watcher.stop()
     rare = lookout.QUIET_EVERY if rings else lookout.LOOK_EVERY
-    assert found == [lookout.LOOK_EVERY, rare]
-    assert lookout.LOOK_EVERY in nodes.waits[quiet - 1 :]
+    assert [nodes.waits[look - 1] for look in looks] == [lookout.LOOK_EVERY, rare]
+    assert nodes.waits[looks[1]] == lookout.LOOK_EVERY
 
 
 # -- news
