@@ -25,7 +25,7 @@ from .hub_like import HubLike
 from .hub_stream import HubStream
 from .managing import describe_run, list_runs, list_streams, read_revocation
 from .openapi import description
-from .origins import Cors, check_host
+from .origins import VARY_ORIGIN, Cors, check_host
 from .plain import PlainPublishes
 from .publishing import Publishing
 from .reply import Reply
@@ -97,7 +97,7 @@ class HubApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
         """Respond to a request. If the response is a stream, return what sends the rest of it."""
         await budget_of_loop().take(cost_of_request(scope["query_string"]))
-        reply = Reply(scope, send, self._cors.headers(None))
+        reply = Reply(scope, send, VARY_ORIGIN)
         request = None
         try:
             request = Request(scope)
@@ -164,10 +164,10 @@ class HubApp:
 
     async def _permit(self, scope: Scope) -> Permit:
         """Return what the client of a request may do. Raises `Unauthorized` if its grant was revoked, too."""
-        return await self._permit_of(await self._hub.access.grant(scope))
+        return self._permit_of(await self._open(), await self._hub.access.grant(scope))
 
-    async def _permit_of(self, grant: Grant) -> Permit:
-        if refusal := (await self._open()).bearers.refusal(grant):
+    def _permit_of(self, node: Node, grant: Grant) -> Permit:
+        if refusal := node.bearers.refusal(grant):
             raise refusal
         return Permit(grant, self._hub.access)
 
@@ -205,7 +205,7 @@ class HubApp:
 
     async def _redeem(self, node: Node, ticket: str, request: Request) -> Permit:
         """Spend a ticket. Return what its bearer may do. Raises `Unauthorized`."""
-        return await self._permit_of(await redeem(node, ticket, request))
+        return self._permit_of(node, await redeem(node, ticket, request))
 
     def _stream(
         self, request: Request, wanted: SubscribeRequest, reply: Reply, grant: Grant | None = None
@@ -226,12 +226,12 @@ class HubApp:
     ) -> None:
         wanted = read_publication(request, topic)
         self._check_page(request, scope)
-        permit = await self._permit(scope)
+        node = await self._open()
+        permit = self._permit_of(node, await self._hub.access.grant(scope))
         if isinstance(wanted, EndRequest | PublishRequest):
             permit.check_publish(wanted.topic)
         else:
             permit.check_publishes()
-        node = await self._open()
         if refusal := node.refusal():
             raise refusal
         publishing = Publishing(node, permit, self._admission, request, receive)

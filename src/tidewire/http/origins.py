@@ -70,10 +70,10 @@ class Cors:
             origin,
         )
 
-    def headers(self, request: Request | None) -> Headers:
+    def headers(self, request: Request) -> Headers:
         """Return the headers that every response has."""
         headers = list(VARY_ORIGIN)
-        origin = request and request.header(b"origin")
+        origin = request.header(b"origin")
         if origin and origin in self.allowed:
             headers += [
                 (b"access-control-allow-origin", origin.encode("latin-1")),

@@ -19,7 +19,7 @@ import orjson
 from ..auth.grants import Grant
 from ..delivery import tracing
 from ..errors import TidewireError
-from ..log.drafts import check_data, draft
+from ..log.drafts import check_data
 from ..log.entries import Draft, Receipt
 from .admission import Admission
 from .answers import problem, receipt_fields
@@ -57,7 +57,6 @@ class PlainPublishes:
 
     def judge(self, scope: Scope) -> Plain | None:
         """Return what the head in `scope` means, or None if it is not that of a plain publish."""
-        limit = self._hub.settings.max_event
         try:
             request = Request(scope)
             self._check(request)
@@ -70,11 +69,8 @@ class PlainPublishes:
             grant = self._hub.access.remember(scope)
             if grant is None:
                 return None
-            return Plain(
-                draft(wanted.topic, event=wanted.event, retry=wanted.retry, max_event=limit),
-                self._headers(request),
-                grant,
-            )
+            empty = Draft(wanted.topic, "", wanted.event, wanted.retry)
+            return Plain(empty, self._headers(request), grant)
         except TidewireError:
             return None
 

@@ -13,7 +13,7 @@ from ..delivery.node import Node
 from ..delivery.step_budget import budget_of_loop, cost_of_body
 from ..delivery.tracing import traced
 from ..errors import TidewireError
-from ..log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
+from ..log.drafts import check_batch, check_data, check_key, draft_of, end_draft
 from ..log.entries import Draft, Receipt
 from ..log.json_text import read_json
 from .admission import Admission
@@ -82,11 +82,8 @@ class Publishing:
         return [receipt_fields(receipt, durability) for receipt in receipts]
 
     async def _read_event(self, wanted: PublishRequest) -> Draft:
-        # Check the head before reading the body.
-        limit = self._settings.max_event
-        empty = draft(wanted.topic, event=wanted.event, retry=wanted.retry, key=wanted.key, max_event=limit)
         body = await body_of(self._request, self._receive, self._settings)
-        return empty._replace(data=check_data(body, limit))
+        return Draft(wanted.topic, check_data(body, self._settings.max_event), *wanted[1:])
 
     def _draft_of_batch(self, item: Any, index: int, key: str | None) -> Draft:
         try:

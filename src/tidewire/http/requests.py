@@ -18,6 +18,8 @@ from ..errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from ..event_stream import check_publish_type, check_retry
+from ..log.drafts import check_key
 from ..log.entries import Since
 from ..position import Position, parse_position
 from ..topics import Selector, check_publish_topic
@@ -268,7 +270,7 @@ def read_limit(text: str | None) -> int:
 
 
 class PublishRequest(NamedTuple):
-    """A body that is the data of one event."""
+    """A body that is the data of one event. The other fields are checked."""
 
     topic: str
     event: str
@@ -313,8 +315,12 @@ def read_publication(
             raise InvalidInput(
                 "the hub assigns the id; to make a publish repeatable, pass a key", code="id_not_allowed"
             )
-        event = request.one("event") or header_text(request, b"event-type") or "message"
-        return PublishRequest(check_publish_topic(named[0]), event, read_retry(request.one("retry")), key)
+        return PublishRequest(
+            check_publish_topic(named[0]),
+            check_publish_type(request.one("event") or header_text(request, b"event-type") or "message"),
+            read_retry(request.one("retry")),
+            None if key is None else check_key(key),
+        )
     return read_batch(request, key)
 
 
@@ -353,4 +359,4 @@ def read_retry(text: str | None) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidInput("retry must be a whole number of milliseconds", code="invalid_retry")
-    return int(text)
+    return check_retry(int(text))
