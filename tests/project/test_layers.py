@@ -37,6 +37,7 @@ server.*
 client.core.*
 client.aio.* client.sync.*
 integrations.*
+doctor.*
 testing.*
 pytest_plugin
 demo.*
@@ -51,6 +52,7 @@ auth.grants auth.bearer auth.cookies auth.access auth.claims auth.revocations au
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
 client.core.reconnect client.core.session
+doctor.seen doctor.blocks doctor.checks doctor.clients doctor.findings doctor.timestamps
 """
 
 # What a pure module does not touch. It is given the present time, and bytes.

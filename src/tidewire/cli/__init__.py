@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("tidewire.cli.demo:demo", "Run a hub with demo pages."),
     "publish": ("tidewire.cli.publish:publish", "Publish events to a hub."),
     "listen": ("tidewire.cli.listen:listen", "Print events from a hub or any other SSE server."),
+    "doctor": ("tidewire.cli.doctor:doctor", "Test an SSE endpoint of any server."),
     "token": ("tidewire.cli.token:token", "Make keys and tokens, and explain a token."),
     "log": ("tidewire.cli.log:log", "Inspect, check, copy and trim a log file."),
 }

@@ -1,0 +1,1 @@
+"""Testing an SSE endpoint of any server from outside: `examine` asks, `checks` judge, `clients` compare."""
