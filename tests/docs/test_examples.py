@@ -20,10 +20,10 @@ PROTOCOL = "tidewire.server.protocol:StreamProtocol"
 
 
 @contextmanager
-def running(name: str) -> Iterator[str]:
+def running(name: str, **env: str) -> Iterator[str]:
     port = free_port()
     argv = [sys.executable, "-m", "uvicorn", f"examples.{name}:app", "--port", str(port), "--http", PROTOCOL]
-    with Process(argv, cwd=EXAMPLES.parent) as server:
+    with Process(argv, cwd=EXAMPLES.parent, env=env) as server:
         server.wait_port(port)
         yield f"http://127.0.0.1:{port}"
 
@@ -87,3 +87,29 @@ def test_examples_are_short(name: str) -> None:
     lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
     code = [line for line in lines if line.strip() and not line.strip().startswith("#")]
     assert len(code) <= 25
+
+
+def test_the_chat(tmp_path: Path) -> None:
+    """With its page and several workers: tests/browser/test_chat.py."""
+    with running("chat.app", CHAT_LOG=f"sqlite:///{tmp_path}/chat.db", MODEL_PAUSE="0.01") as url:
+        for path, kind in {"/": "text/html", "/chat.js": "text/javascript", "/chat.css": "text/css"}.items():
+            assert httpx2.get(url + path).headers["content-type"].startswith(kind)
+        chat = f"{url}/chats/tides"
+        assert ask(chat, "1", "a long answer") == 202
+        assert ask(chat, "2", "another one") == 409
+        assert httpx2.delete(chat).status_code == 204
+        assert ask(chat, "3", "why?") == 202
+        assert ask(chat, "3", "why?") == 202  # a POST that is repeated
+        with connect(chat) as stream:
+            events = []
+            for event in stream:
+                events.append(event)
+                if event.event == "run.done":
+                    break
+    ends = [event.event for event in events if event.event.startswith("run.")]
+    questions = [event.json()["text"] for event in events if event.event == "question"]
+    assert (ends, questions) == (["run.cancelled", "run.done"], ["a long answer", "why?"])
+
+
+def ask(chat: str, id: str, text: str) -> int:
+    return httpx2.post(chat, json={"id": id, "text": text}).status_code
