@@ -83,8 +83,17 @@ def test_a_hundred_requests_start_one_producer(hub: Served) -> None:
     assert texts(answers[0]) == tokens(20)
     assert all(answer == answers[0] for answer in answers)
     wait_until(lambda: len(producers(hub)) == 1)
-    events_in(hub.ask("POST", "/chat/1?key=2"))
-    wait_until(lambda: len(producers(hub)) == 2)
+
+    # The next message of the chat is the next run. A repeated POST, of the first message too, starts nothing.
+    following = events_in(hub.ask("POST", "/chat/1?key=2"))
+    assert texts(following) == tokens(10)
+    for _ in range(8):
+        assert events_in(hub.ask("POST", "/chat/1?key=1&count=20")) == answers[0]
+        assert events_in(hub.ask("POST", "/chat/1?key=2")) == following
+    events_in(hub.ask("POST", "/chat/1?key=3&fail=true"))
+    # The third producer's last line stands after the lines of all that were started before it.
+    wait_until(lambda: "producer got RuntimeError" in hub.process.output)
+    assert len(producers(hub)) == 3
 
 
 def test_a_run_is_cancelled_from_another_worker(hub: Served) -> None:
