@@ -248,20 +248,23 @@ def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> No
     page.locator("#fault-note").wait_for()
 
 
-@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs"])
+@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"])
 def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}", viewport={"width": 320, "height": 640})
     if path == "/demo":
         ended(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    for button in page.get_by_role("button").all():
-        box = button.bounding_box()
+    for control in (
+        *page.get_by_role("button").all(),
+        *page.get_by_role("navigation").get_by_role("link").all(),
+    ):
+        box = control.bounding_box()
         assert box
         assert 0 <= box["x"] <= box["x"] + box["width"] <= 320
         assert box["height"] >= 24
 
 
-@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs"])
+@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"])
 def test_it_is_dark_if_the_user_prefers_dark(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}")
 

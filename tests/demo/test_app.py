@@ -25,7 +25,7 @@ import tidewire
 from support.processes import Process
 from support.waiting import PATIENCE, wait_until_async
 from tidewire import Hub
-from tidewire.demo import Demo, views
+from tidewire.demo import Demo, answers, views
 from tidewire.demo.app import demo_files
 from tidewire.demo.content import CAT_FACTS
 from tidewire.demo.memes import MEMES, svg
@@ -118,7 +118,7 @@ class Inline(HTMLParser):
             self.found.append("img without alt")
 
 
-@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/tab"])
+@pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/tab", "/demo/answer"])
 def test_pages_have_nothing_inline_and_use_no_other_server(path: str) -> None:
     kind, body = demo_files()[path]
     assert kind == b"text/html; charset=utf-8"
@@ -257,8 +257,9 @@ async def test_a_hub_alone_has_no_demo() -> None:
 async def test_pages_of_other_sites_are_refused(site: Site) -> None:
     listener = Listener(site.demo, "/events/demo/mine")
     await wait_until_async(lambda: listener.events)
-    for fault in ("drop", "silent", "refuse"):
-        path = f"/demo/faults/{fault}?topic=demo/mine"
+    faults = [f"faults/{fault}?topic=demo/mine" for fault in ("drop", "silent", "refuse")]
+    for path in (*faults, "answer/ask?name=a&key=1", "answer/stop?name=a", "answer/kill?name=a"):
+        path = f"/demo/{path}"
         assert (await site.post(path, origin="https://evil.example")).status_code == 403
         assert (await site.post(path, sec_fetch_site="cross-site")).status_code == 403
     assert (await site.get("/generateEvent", sec_fetch_site="cross-site")).status_code == 403
@@ -485,3 +486,47 @@ def test_other_addresses_than_loopback_need_open() -> None:
     )
     assert answer.returncode == 2
     assert "--open" in answer.stderr
+
+
+# -- page four
+
+
+def words_of(listener: Listener) -> str:
+    return " ".join(json.loads(event.data)["text"] for event in listener.events if event.event == "word")
+
+
+def states_of(listener: Listener) -> list[str]:
+    return [json.loads(event.data)["state"] for event in listener.events if event.event == "hub.run"]
+
+
+async def order(site: Site, what: str, key: str = "") -> int:
+    return (await site.post(f"/demo/answer/{what}?name=mine{key and '&key=' + key}")).status_code
+
+
+async def test_an_answer_is_started_once_and_goes_on_without_a_stream(site: Site) -> None:
+    assert [await order(site, "ask", "1"), await order(site, "ask", "1")] == [200, 200]
+    assert await order(site, "ask", "2") == 409
+    listener = Listener(site.demo, "/events/answers/mine?since=start")
+    await wait_until_async(lambda: len(states_of(listener)) == 2)
+    assert states_of(listener) == ["running", "done"]
+    assert words_of(listener) == answers.text(7)
+    assert await order(site, "kill") == 404
+    await listener.leave()
+
+
+async def test_an_answer_is_stopped_or_its_producer_is_killed(site: Site) -> None:
+    listener = Listener(site.demo, "/events/answers/mine?since=start")
+    for key, (what, state) in enumerate({"stop": "cancelled", "kill": "failed"}.items()):
+        await order(site, "ask", str(key))
+        await wait_until_async(lambda: words_of(listener))
+        assert await order(site, what) == 200
+        await wait_until_async(lambda state=state: states_of(listener)[-1] == state)  # type: ignore[misc]
+        assert answers.text(7).startswith(words_of(listener))
+        assert "killed" not in str(listener.events)
+        listener.events.clear()
+    await listener.leave()
+
+
+async def test_orders_without_a_name_are_refused(site: Site) -> None:
+    for path in ("ask?key=1", "ask?name=mine", f"stop?name={65 * 'x'}", "kill"):
+        assert (await site.post(f"/demo/answer/{path}")).status_code == 400

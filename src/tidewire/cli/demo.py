@@ -38,8 +38,8 @@ def demo(host: str, port: int, seed: int | None, interval: float, is_open: bool)
     Run a hub with demo pages.
 
     The pages show random events of four types, how a stream ends, how it
-    recovers from failures, and a broadcast to all listeners. The log is in
-    memory.
+    recovers from failures, a broadcast to all listeners, many tabs on one
+    connection, and an answer that survives its page. The log is in memory.
     """
     local = host == "localhost" or is_loopback(host)
     if not (local or is_open):

@@ -2,9 +2,10 @@
 The demo's ASGI app, around the app of a hub.
 
 `/demo` shows random events and how a stream recovers from faults, `/demo/broadcast`
-one cat fact for all listeners, `/demo/tabs` twelve tabs on one connection. All
-other requests go to the hub. The pages show text only by `textContent` and load
-nothing from other servers; the content security policy enforces both.
+one cat fact for all listeners, `/demo/tabs` twelve tabs on one connection,
+`/demo/answer` an answer that survives its page. All other requests go to the hub.
+The pages show text only by `textContent` and load nothing from other servers; the
+content security policy enforces both.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..http.origins import VARY_ORIGIN, Cors, check_host
 from ..http.requests import Request
 from ..http.responses import EventStreamResponse
 from ..hub import Hub
+from .answers import Answers
 from .content import CAT_FACTS
 from .memes import MEMES, svg
 from .random_events import deck
@@ -38,6 +40,8 @@ Send = Callable[[Any], Awaitable[None]]
 Route = Callable[[Request, Scope, Receive, Send], Awaitable[None]]
 
 BROADCAST = "broadcast"
+# Words of an answer in the time of one random event.
+WORDS = 8
 
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none';"
@@ -75,6 +79,7 @@ class Demo:
         """
         self.hub = hub
         self.views = Views(hub, seed, interval, events)
+        self.answers = Answers(hub, seed, interval / WORDS)
         self._cors = Cors(())
         self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
         self._facts = deck(Random(seed), CAT_FACTS)
@@ -88,6 +93,9 @@ class Demo:
             ("POST", "/demo/faults/drop"): self._fault(self.views.drop),
             ("POST", "/demo/faults/silent"): self._fault(self.views.silence),
             ("POST", "/demo/faults/refuse"): self._fault(self.views.refuse),
+            ("POST", "/demo/answer/ask"): self._ask,
+            ("POST", "/demo/answer/stop"): self._stop,
+            ("POST", "/demo/answer/kill"): self._kill,
         }
         self._paths = {path for _, path in self._routes}
 
@@ -179,10 +187,7 @@ class Demo:
         await answer(send, 200, head, hub_events.retry(seconds))
 
     async def _classic(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        name = request.one("view")
-        if not name or len(name) > 64:
-            raise InvalidInput("pass ?view= with at most 64 characters", code="invalid_query")
-        topic = f"classic/{name}"
+        topic = f"classic/{named(request, 'view')}"
         response = EventStreamResponse(self.views.classic(self.views.open(topic)))
         await response(scope, receive, self._recording(send, topic, request.header(b"last-event-id")))
 
@@ -224,6 +229,29 @@ class Demo:
         receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
         listening = self.hub.subscribers(BROADCAST)
         await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
+
+    # -- page four
+
+    async def _ask(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        await answer_json(
+            send, {"state": await self.answers.ask(named(request, "name"), named(request, "key"))}
+        )
+
+    async def _stop(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.answers.stop(named(request, "name"))
+        await answer_json(send, {})
+
+    async def _kill(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        self.answers.kill(named(request, "name"))
+        await answer_json(send, {})
+
+
+def named(request: Request, parameter: str) -> str:
+    """Return a name that a page made up. Raises `InvalidInput` if it is missing or long."""
+    name = request.one(parameter)
+    if not name or len(name) > 64:
+        raise InvalidInput(f"pass ?{parameter}= with at most 64 characters", code="invalid_query")
+    return name
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
