@@ -59,6 +59,11 @@ class Settings:
         "Seconds over which clients reconnect after the process stops.",
         "Over ten seconds, 10,000 reconnects are 1,000 a second.",
     )
+    run_grace: float = row(
+        0.0,
+        "Seconds for which open runs may go on after the process is told to stop; then they end as lost.",
+        "A deploy waits for answers only if you want that: supervisors kill a process after 10 to 90 s.",
+    )
     stuck_timeout: float = row(
         30.0,
         "Seconds without an acknowledged byte after which a stuck reader is disconnected (our own server).",

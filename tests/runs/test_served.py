@@ -186,6 +186,31 @@ def test_the_streams_of_a_run_are_told_its_end_when_the_process_stops() -> None:
         assert (last.event, json.loads(last.data)["reason"]) == ("run.lost", "draining")
 
 
+@pytest.mark.parametrize("way", ["takeover", "uvicorn"])
+def test_a_run_may_end_by_itself_while_the_process_stops(way: str) -> None:
+    with served(way, "runs_app:app", run_grace=60) as hub:
+        start_and_leave(hub, "/chat/1?key=1&count=100&pause=0.03")
+        with hub.listen("/chat/1") as one, hub.listen("/chat/1") as other:
+            first = one.take(1)
+            hub.process.send_signal(signal.SIGTERM)
+            events = first + one.rest()
+            assert other.rest() == events
+        assert texts(events) == tokens(100)
+        assert events[-1].event == "run.done"
+        # With no open run, the process does not wait any longer.
+        hub.process.wait()
+
+
+def test_a_run_that_outlasts_the_grace_is_lost() -> None:
+    with served("takeover", "runs_app:app", run_grace=1) as hub:
+        start_and_leave(hub, f"/chat/1?key=1&{LONG}")
+        with hub.listen("/chat/1") as stream:
+            stream.take(1)
+            hub.process.send_signal(signal.SIGTERM)
+            last = stream.rest()[-1]
+        assert (last.event, json.loads(last.data)["reason"]) == ("run.lost", "draining")
+
+
 def test_a_run_that_is_longer_than_the_window_is_read_from_the_log(tmp_path: Path) -> None:
     for way in ("takeover", "uvicorn"):
         with served(way, "runs_app:app", log=f"sqlite:///{tmp_path}/{way}.db", window_entries=100) as hub:

@@ -30,6 +30,8 @@ ATTEMPTS = 5
 IN_ONE_STEP = 500
 # Seconds that a drain waits for producers after their runs are over.
 LAST_WORDS = 1.0
+# Seconds between two looks of a drain at whether runs are still open.
+POLL = 0.05
 
 
 class NodeRuns:
@@ -149,13 +151,20 @@ class NodeRuns:
                     making.on_stopped()
 
     async def drain(self) -> None:
-        """End the runs that this process makes, and store their ends."""
+        """Let the runs that this process makes go on for `run_grace`, then end them and store their ends."""
+        await self._let_runs_go_on(self._node.settings.run_grace)
         self._draining = True
         self._timer.cancel()
         making = list(self._made.values())
         await asyncio.gather(*(self._stop(item.run, LOST, "draining") for item in making))
         await asyncio.gather(*(item.wait(LAST_WORDS) for item in making))
         await self._tasks.cancel()
+
+    async def _let_runs_go_on(self, seconds: float) -> None:
+        for _ in range(round(seconds / POLL)):
+            if not (self._made or self._starting):
+                return
+            await asyncio.sleep(POLL)
 
     # -- what dead processes left
 
