@@ -57,10 +57,11 @@ from .metrics import Metrics
 from .opening import Opening
 from .position import Position
 from .runs import dialects
-from .runs.attaching import attach_at, stream_at
+from .runs.attaching import after_number, attach_at, read_starting_after, stream_at
 from .runs.dialects import Dialect
 from .runs.node_runs import NodeRuns
 from .runs.producing import Producer
+from .runs.text_stream import TextStream
 from .settings import Settings
 from .topics import Selector, check_publish_topic
 
@@ -406,13 +407,21 @@ class Hub:
         Return the response that streams the open run of a topic, from its start or where the client was.
 
         It is 204 if no run is open, unless the client brings a position inside the newest run and has not
-        read it to the end. Otherwise as `stream_run`.
+        read it to the end. `starting_after` in the query of a run in `openai_responses` is such a position:
+        the `sequence_number` of the last event that the client has. Otherwise as `stream_run`.
         """
         run = (await self._open_runs()).newest(topic)
         if run is None:
             return NothingResponse()
         window = self.node.window
-        return self._stream_of(request, run, grant, lambda claim: attach_at(run, claim, window))
+        at: Position | None = None
+        if run.dialect == dialects.openai_responses.name:
+            try:
+                number = read_starting_after(Request(getattr(request, "scope", request)))
+                at = None if number is None else await after_number(self.node, run, number)
+            except TidewireError as error:
+                return self._refused(error)
+        return self._stream_of(request, run, grant, lambda claim: attach_at(run, at or claim, window))
 
     def _stream_of(
         self, request: Any, run: Run, grant: Grant | None, begin: Callable[[Since | Position], int | None]
@@ -421,15 +430,22 @@ class Hub:
             read = Request(getattr(request, "scope", request))
             after = begin(read_claim(read, "now", query=False))
         except TidewireError as error:
-            self.metrics.refused.labels(error.code).inc()
-            return RefusedStream(error)
+            return self._refused(error)
         if after is None:
             return NothingResponse()
         selector, at = Selector([run.topic]), self.node.window.position(after)
         wanted = SubscribeRequest(selector, at, False, True, record_name(run.topic, run.key))
         headers = VARY_ORIGIN + dialects.dialect_of(run).headers
         heartbeat = self.settings.heartbeat
-        return HubStream(self.opened, self._admission, headers, read, wanted, heartbeat, grant=grant)
+        parts = (self.opened, self._admission, headers, read, wanted, heartbeat)
+        if run.dialect == dialects.plain_text.name:
+            records = self.node.window.records
+            return TextStream(lambda: records.run(run.topic, run.key), *parts, grant=grant)
+        return HubStream(*parts, grant=grant)
+
+    def _refused(self, error: TidewireError) -> RefusedStream:
+        self.metrics.refused.labels(error.code).inc()
+        return RefusedStream(error)
 
     async def cancel(self, topic: str, *, reason: str = "") -> Run | None:
         """

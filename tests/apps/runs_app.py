@@ -11,7 +11,7 @@ from named_worker import Named
 
 from tidewire import Hub
 from tidewire.errors import RunConflict
-from tidewire.runs.dialects import ai_sdk, openai_chat
+from tidewire.runs.dialects import ag_ui, ai_sdk, openai_chat, openai_responses, plain_text
 
 options = json.loads(os.environ["HUB_OPTIONS"])
 hub = Hub(options.pop("log", "memory"), drain=1, **options)
@@ -81,13 +81,55 @@ async def ai_chat(request: Request, body: dict):
     return hub.stream_run(request, run)
 
 
+def wanted(question):
+    """Return a producer for a question that says how many tokens are wanted, or that it fails after three."""
+    name = question.partition(" ")[0]
+    return answer(3, 0.01, True) if name == "fail" else answer(int(name), 0.01, False)
+
+
 @app.post("/v1/chat/completions")
 async def completions(request: Request, body: dict):
-    """What the SDKs of OpenAI send. The question says what is wanted, and is the chat."""
+    """What the SDKs of OpenAI send. The question is the chat, too."""
     question = body["messages"][-1]["content"]
-    count, fail = (3, True) if question == "fail" else (int(question), False)
-    chunks = answer(count, 0.01, fail)
-    run = await hub.run(f"chat/{question}", lambda: chunks, key="1", dialect=openai_chat)
+    run = await hub.run(f"chat/{question}", lambda: wanted(question), key="1", dialect=openai_chat)
+    return hub.stream_run(request, run)
+
+
+@app.post("/v1/responses")
+async def respond(request: Request, body: dict):
+    id = "resp_" + body["input"].replace(" ", "_")
+    run = await hub.run(f"chat/{id}", lambda: wanted(body["input"]), key=id, dialect=openai_responses)
+    return hub.stream_run(request, run)
+
+
+@app.get("/v1/responses/{id}")
+async def respond_again(request: Request, id: str):
+    return await hub.attach(request, f"chat/{id}")
+
+
+@app.post("/v1/responses/{id}/cancel")
+async def cancel_response(id: str):
+    run = await hub.cancel(f"chat/{id}")
+    return {
+        "id": id,
+        "object": "response",
+        "status": "cancelled" if run.state == "cancelled" else "completed",
+    }
+
+
+@app.post("/agent")
+async def agent(request: Request, body: dict):
+    """What the client of AG-UI sends."""
+    question = body["messages"][-1]["content"]
+    run = await hub.run(
+        f"chat/{body['threadId']}", lambda: wanted(question), key=body["runId"], dialect=ag_ui
+    )
+    return hub.stream_run(request, run)
+
+
+@app.post("/text/{id}")
+async def text(request: Request, id: str, question: str):
+    run = await hub.run(f"chat/{id}", lambda: wanted(question), key="1", dialect=plain_text)
     return hub.stream_run(request, run)
 
 

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -244,3 +244,71 @@ def test_the_ui_message_stream_of_the_ai_sdk(hub: Served, chat: str) -> None:
     assert done == "[DONE]"
     kinds = [json.loads(part)["type"] for part in parts]
     assert kinds == ["start", "text-start", "text-delta", "text-delta", "text-end", "finish"]
+
+
+# -- OpenAI's Responses, by the numbers of their events
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [json.loads(event.data)["sequence_number"] for event in events]
+
+
+def ask_response(hub: Served, input: str) -> Answer:
+    body, headers = json.dumps({"input": input}), {"Content-Type": "application/json"}
+    return hub.ask("POST", "/v1/responses", body, headers)
+
+
+def test_attaching_by_the_number_of_an_event(hub: Served) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(ask_response, hub, "300 numbers")
+        path = "/v1/responses/resp_300_numbers?stream=true"
+        wait_until(lambda: "resp_300_numbers" in hub.ask("GET", "/hub/runs").body.decode())
+        with hub.listen(path) as everything:
+            events = everything.take(30)
+            with hub.listen(f"{path}&starting_after=20") as some:
+                assert numbers(some.rest())[0] == 21
+            events += everything.rest()
+        assert events == events_in(whole.result())
+    last = numbers(events)[-1]
+    assert numbers(events) == list(range(last + 1))
+    assert hub.ask("GET", path).status == 204
+    assert numbers(events_in(hub.ask("GET", f"{path}&starting_after={last - 2}"))) == [last - 1, last]
+    for beyond in (last, last + 1, 2**53 - 1):
+        assert hub.ask("GET", f"{path}&starting_after={beyond}").status == 204
+    for invalid in ("", "x", "-1", "1" * 30, "1&starting_after=2"):
+        answer = hub.ask("GET", f"{path}&starting_after={invalid}")
+        assert (answer.status, answer.json()["code"]) == (400, "invalid_query")
+
+
+def test_a_number_is_found_in_what_is_no_longer_in_memory(tmp_path: Path) -> None:
+    log = f"sqlite:///{tmp_path}/log.db"
+    with served("takeover", "runs_app:app", log=log, window_entries=100) as hub:
+        events = events_in(ask_response(hub, "1200"))
+        for after in (3, 777):
+            answer = hub.ask("GET", f"/v1/responses/resp_1200?starting_after={after}")
+            assert events_in(answer) == events[after + 1 :]
+
+
+# -- text
+
+
+def test_a_run_as_text(hub: Served, chat: str) -> None:
+    path = chat.replace("/chat/", "/text/")
+    for _ in range(2):
+        answer = hub.ask("POST", f"{path}?question=10")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.body.decode() == "".join(tokens(10))
+
+
+@pytest.mark.parametrize("how", ["fail", "cancel"])
+def test_text_that_is_not_whole_never_ends_properly(hub: Served, chat: str, how: str) -> None:
+    path = f"{chat.replace('/chat/', '/text/')}-{how}?question={'fail' if how == 'fail' else '100000'}"
+    connection = HTTPConnection("127.0.0.1", hub.port, timeout=PATIENCE)
+    connection.request("POST", path)
+    response = connection.getresponse()
+    assert response.read(7) == b"token 0"
+    if how == "cancel":
+        hub.ask("DELETE", f"{chat}-{how}")
+    with pytest.raises(IncompleteRead):
+        response.read()
+    connection.close()

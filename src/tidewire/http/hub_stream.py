@@ -40,6 +40,8 @@ class HubStream(AsgiResponse):
     """
 
     media_type = "text/event-stream"
+    # Whether our own server may hand over its socket.
+    takes_over = True
 
     def __init__(
         self,
@@ -117,13 +119,13 @@ class HubStream(AsgiResponse):
             at = str(node.window.position(subscriber.offset)).encode()
             self.raw_headers.append((POSITION_HEADER, at))
         offer = offer_in(scope)
-        if offer is not None:
+        if offer is not None and self.takes_over:
             subscriber.after = self.background
             offer.arm(first, subscriber)
         await self._send_head(send)
         await send({"type": "http.response.body", "body": first, "more_body": True})
         if offer is not None:
-            if await offer.settled(TAKEOVER_TIMEOUT):
+            if self.takes_over and await offer.settled(TAKEOVER_TIMEOUT):
                 self.background = None  # the node runs it when the stream is over
                 return None
             subscriber.after = None

@@ -16,7 +16,7 @@ from ..errors import InvalidInput, RunConflict, TidewireError, Unknown
 from ..log.entries import Draft, Record, RunStart
 from ..log.records import RUN
 from ..log.runs import CANCELLED, LOST, Run, run_of
-from .dialects import BY_NAME, Dialect, dialect_of
+from .dialects import Dialect, dialect_of, is_registered
 from .making import Making, stop_draft
 from .producing import Producer
 
@@ -75,11 +75,14 @@ class NodeRuns:
         """
         Return the run of that topic and key; start it if there is none.
 
-        Raises `RunConflict` if another run of the topic is open, `InvalidInput` if the dialect is not one of
-        ours, and what publishing raises.
+        Raises `RunConflict` if another run of the topic is open, `InvalidInput` if the dialect is not known,
+        and what publishing raises.
         """
-        if BY_NAME.get(dialect.name) is not dialect:
-            raise InvalidInput("use a dialect of tidewire.runs.dialects", code="invalid_dialect")
+        if not is_registered(dialect):
+            raise InvalidInput(
+                "use a dialect of tidewire.runs.dialects, or pass yours to its register() first",
+                code="invalid_dialect",
+            )
         if refusal := self._node.publish_refusal():
             raise refusal
         work = self._start(topic, producer, key, dialect, replace, unwatched, encoder)
