@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
@@ -30,6 +31,7 @@ from tidewire.client.sync import Stream, connect, end, publish
 from tidewire.engines.sqlite.read_only import ReadOnly
 from tidewire.engines.sqlite.transfer import Export, Import
 from tidewire.errors import StreamRefused
+from tidewire.event_stream import Decoder, Event
 from tidewire.log.drafts import draft_of
 from tidewire.log.entries import Since
 
@@ -222,6 +224,25 @@ def check_identity_provider(program: Program, url: str) -> None:
         assert httpx2.get(f"{url}/hub/events/users/bob/1", headers={**page, **ada}).status_code == 403
 
 
+def check_responses(program: Program, url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0) as client:
+        events = list(client.responses.create(model="m", input="Why is there a tide?", stream=True))
+        (whole,) = (event.response for event in events if event.type == "response.completed")
+        assert whole.output_text == "Because of the moon."
+        rest = list(client.responses.retrieve(whole.id, stream=True, starting_after=5))
+        assert [event.sequence_number for event in rest] == list(range(6, len(events)))
+        assert client.responses.cancel(whole.id).status == "completed"
+
+
+def check_words_dialect(program: Program, url: str) -> None:
+    answer = httpx2.post(f"{url}/answers/1")
+    assert answer.headers["x-words"] == "1"
+    events = [event for event in Decoder().feed(answer.content) if isinstance(event, Event)]
+    spelled = [(event.event, event.data) for event in events]
+    words = [("word", word) for word in ("because", "of", "the", "moon")]
+    assert spelled == [*words, ("count", "4"), ("end", '{"complete": true}')]
+
+
 # The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
@@ -243,6 +264,8 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/generators.md#a-route-that-yields": check_words,
     "docs/how-to/state.md#give-a-state-and-the-changes-after-it": check_state,
     "docs/how-to/workers.md#run-several-workers": check_orders,
+    "docs/how-to/dialects.md#openais-responses": check_responses,
+    "docs/how-to/dialects.md#a-dialect-of-your-own": check_words_dialect,
 }
 
 
