@@ -50,6 +50,8 @@ class AiSdkSpeaker:
             yield from self._more_text(piece) if isinstance(piece, str) else self._part(piece)
 
     def _part(self, fields: Fields) -> Iterator[Spelled]:
+        if fields.get("type") == "done":  # what pydantic-ai writes as [DONE], which the closing has
+            return
         if self._in_text:
             yield self._end_text()
         self._finished = fields.get("type") == "finish"
