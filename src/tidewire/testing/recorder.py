@@ -1,5 +1,5 @@
 """
-What happened in a run: publishes, streams, deliveries, gaps, faults. `checker` judges it.
+What happened in a test run: publishes, streams, deliveries, gaps, faults. `checker` judges it.
 
     recorder = Recorder()
     recorder.invoked("7", "orders/1", "paid")      # before it is sent
@@ -7,7 +7,7 @@ What happened in a run: publishes, streams, deliveries, gaps, faults. `checker` 
     ...
     recorder.save("run.ndjson")
 
-Records are ordered by the machine's monotonic clock, which all of its processes share. So a merged run
+Records are ordered by the machine's monotonic clock, which all of its processes share. So a merged recording
 keeps the order of events across processes.
 """
 
@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import orjson
 
-# Longer data is kept as its start and its hash: a run has millions of deliveries.
+# Longer data is kept as its start and its hash: there may be millions of deliveries.
 KEPT = 40
 
 
@@ -199,7 +199,7 @@ class Recorder:
         """Something really broke: a process was killed, a disk was full."""
         self._add(Fault, name)
 
-    # -- runs of several processes
+    # -- recordings of several processes
 
     def save(self, path: str | Path) -> None:
         """Write the records as NDJSON: the kind and the fields of one record on each line."""

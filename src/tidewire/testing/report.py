@@ -1,4 +1,4 @@
-"""The outcome of a run, in numbers."""
+"""The outcome of a test run, in numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLES = 5
 @dataclass(repr=False)
 class Report:
     """
-    The counts of one run. All but `acked`, `faults` and `repeated_on_wire` must be 0.
+    The counts of one test run. All but `acked`, `faults` and `repeated_on_wire` must be 0.
 
     `lost_*`: acked or delivered, but not in the log: older than all of it, in between, or newer.
     `unsound_gaps`: events that a subscriber should have had, and that no gap covers.

@@ -10,14 +10,14 @@ from ..errors import InvalidPosition
 from ..position import parse_position
 from .recorder import Closed, Delivered, Gap, Opened, Positioned, Record
 from .report import Report
-from .run import Event, Place, Run, only
+from .recording import Event, Place, Recording, only
 
 
 class Walk:
     """Follows one subscriber through its streams, one after another (G3 - G6)."""
 
-    def __init__(self, run: Run, report: Report, subscriber: str) -> None:
-        self._run = run
+    def __init__(self, recording: Recording, report: Report, subscriber: str) -> None:
+        self._recording = recording
         self._report = report
         self._subscriber = subscriber
         self._seen: set[str] = set()
@@ -34,7 +34,7 @@ class Walk:
     def finish(self, last: Record) -> None:
         """Judge whether it has everything; `last` is its last record."""
         self._owed(None, None, last.order if isinstance(last, Closed) else None)
-        processed = {record.id for record in self._run.processed.get(self._subscriber, ())}
+        processed = {record.id for record in self._recording.processed.get(self._subscriber, ())}
         for id in self._seen - processed if processed else ():
             self._missing(f"{id} was delivered but never processed")
 
@@ -63,12 +63,12 @@ class Walk:
         self._topics = opened.topics
 
     def _place(self, id: str) -> Place:
-        return self._run.place(id)
+        return self._recording.place(id)
 
     def _deliver(self, event: Delivered) -> None:
         again = event.id in self._seen
         topic = event.topic or only(self._topics)
-        if topic is not None and not self._run.selector(self._topics).matches(topic):
+        if topic is not None and not self._recording.selector(self._topics).matches(topic):
             self._report.found("invented", f"{self._subscriber} did not ask for {event}")
         self._seen.add(event.id)
         if again:
@@ -87,21 +87,25 @@ class Walk:
             self._owed(id, (rank, offset + 1))
 
     def _owed(self, to: str | None, end: Place | None, until: int | None = None) -> None:
-        """Count the missing events before `end` (None: at the end of the run, if acked before `until`)."""
-        if end is not None and self._at is not None and self._run.dead(self._at, end[0]):
+        """Count the missing events before `end` (None: at the end of the recording, if acked before `until`)."""
+        if end is not None and self._at is not None and self._recording.dead(self._at, end[0]):
             self._missing(f"it went from {self._at} to {to}, in another life of the log, without a gap")
         after = (-2, 0) if self._at is None else self._place(self._at)
-        for event in self._run.between(self._topics, after, end):
+        for event in self._recording.between(self._topics, after, end):
             if self._is_owed(event, to is None, until):
                 self._missing(
                     f"{event.id} on {event.topic!r} did not come between {self._at} and {to or 'the end'}"
                 )
 
     def _is_owed(self, event: Event, at_end: bool, until: int | None) -> bool:
-        times = self._run.times(event.id)
+        times = self._recording.times(event.id)
         if self._at is None and self._since and (times is None or times[0] < self._since):
             return False
-        if self._at is None and not self._since and self._place(event.id)[1] <= self._run.trimmed_through:
+        if (
+            self._at is None
+            and not self._since
+            and self._place(event.id)[1] <= self._recording.trimmed_through
+        ):
             return False
         return not at_end or (times is not None and (until is None or times[1] < until))
 
@@ -122,10 +126,10 @@ class Walk:
         place = self._place(requested)
         if reason == "trimmed":
             rank, offset = self._place(gap.id)
-            between = self._run.between(self._topics, place, (rank, offset + 1))
-            still_there = [event.id in self._run.kept for event in between]
+            between = self._recording.between(self._topics, place, (rank, offset + 1))
+            still_there = [event.id in self._recording.kept for event in between]
             return not still_there or any(still_there)
-        return self._run.had(requested)
+        return self._recording.had(requested)
 
 
 def is_position(text: str) -> bool:

@@ -1,8 +1,8 @@
 """
-A recorded run, indexed for the checker.
+What was recorded, indexed for the checker.
 
 Rule 1: the log is what was read back at the end, plus every id that was acked or delivered
-        during the run. Entries are ordered by life, then by offset.
+        meanwhile. Entries are ordered by life, then by offset.
 Rule 2: an entry is dead if a later life started at or before its offset: the log went back. No
         subscriber is owed a dead entry, but one that was at its position is owed a gap.
 """
@@ -40,8 +40,8 @@ class Event(NamedTuple):
     data: str
 
 
-class Run:
-    """A recorded run, indexed."""
+class Recording:
+    """What was recorded, indexed."""
 
     def __init__(
         self,
