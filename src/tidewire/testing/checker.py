@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from .recorder import Delivered, Fault, Processed, Record
-from .report import Report
 from .recording import Place, Recording
+from .report import Report
 from .walk import Walk
 
 __all__ = ["Report", "check"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from ..errors import InvalidPosition
 from ..position import parse_position
 from .recorder import Closed, Delivered, Gap, Opened, Positioned, Record
-from .report import Report
 from .recording import Event, Place, Recording, only
+from .report import Report
 
 
 class Walk:
@@ -87,7 +87,7 @@ class Walk:
             self._owed(id, (rank, offset + 1))
 
     def _owed(self, to: str | None, end: Place | None, until: int | None = None) -> None:
-        """Count the missing events before `end` (None: at the end of the recording, if acked before `until`)."""
+        """Count the missing events before `end` (None: at the end of all, if acked before `until`)."""
         if end is not None and self._at is not None and self._recording.dead(self._at, end[0]):
             self._missing(f"it went from {self._at} to {to}, in another life of the log, without a gap")
         after = (-2, 0) if self._at is None else self._place(self._at)
