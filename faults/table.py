@@ -50,7 +50,7 @@ def judge(fault: Fault, context: Context, result: Result) -> Row:
 
 
 # The checker's counts that a fault may leave above 0.
-INFORMATION = ("acked", "faults", "repeated_on_wire")
+INFORMATION = ("acked", "runs", "faults", "repeated_on_wire")
 
 
 def failed_counts(result: Result) -> dict[str, int]:
@@ -79,9 +79,21 @@ def counts(result: Result) -> str:
         lost += " (allowed)"
     names = ["invented", "repeated_for_app", "repeated_wrongly", "reordered", "reused_ids", "doubled"]
     wrong = sum(total[name] for name in names)
+    if any(report.runs for report in result.reports):
+        return (
+            f"{total['runs']} runs: lost {lost}, invented, repeated or reordered {wrong}, {run_counts(total)}"
+        )
     return (
         f"lost {lost}, invented, repeated or reordered {wrong}, gaps unsound {total['unsound_gaps']},"
         f" needless {total['needless_gaps']}; repeated on the wire {total['repeated_on_wire']}"
+    )
+
+
+def run_counts(total: Counter[str]) -> str:
+    broken = total["broken_runs"] + total["items_after_end"]
+    ends = total["unended_runs"] + total["second_ends"]
+    return (
+        f"broken {broken}, without one end {ends}, viewers short {total['short_views'] + total['false_ends']}"
     )
 
 

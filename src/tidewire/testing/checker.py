@@ -6,7 +6,7 @@ Judges a recording: whether the delivery contract was kept, as far as it can sho
 
 G1 to G8 are the rules of the contract: durable ack (G1), nothing invented (G2), order (G3), no hole at
 the seam (G4), at least once, and once after dedupe (G5), explicit gap (G6), ids never reused (G7),
-idempotent publish (G8).
+idempotent publish (G8). G23 is that of runs: whole and in order for every viewer, with one end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from .recorder import Delivered, Fault, Processed, Record
 from .recording import Place, Recording
 from .report import Report
+from .runs import check_runs
 from .walk import Walk
 
 __all__ = ["Report", "check"]
@@ -37,7 +38,8 @@ def check(
     exists. `trimmed_through`: the largest offset that retention trimmed. `retention_or_loss`: the
     engine's durability does not cover the faults that were tried, so acked events may be gone; each
     subscriber that missed them must have got a gap. `left`: subscribers that went away for good;
-    all others must have everything that was acked before their last stream was closed.
+    all others must have everything that was acked before their last stream was closed, and every
+    viewer of a run must have the run to its end.
     """
     report = Report(loss_allowed=retention_or_loss or history is None)
     recording = Recording(records, history, trimmed_through, report.loss_allowed)
@@ -47,7 +49,8 @@ def check(
     check_sources(recording, report)
     check_publishes(recording, report)
     check_real_time(recording, report)
-    for subscriber, streams in recording.streams_by_subscriber().items():
+    check_runs(recording, report, left)
+    for subscriber, streams in recording.streams_of(None).items():
         walk = Walk(recording, report, subscriber)
         walk.follow(streams)
         if subscriber not in left:
@@ -76,10 +79,11 @@ def check_log(recording: Recording, report: Report) -> None:
 def check_sources(recording: Recording, report: Report) -> None:
     """Judge that every event was published (G2), and only once (G8)."""
     attempts = recording.attempts()
+    parts = recording.parts
     for event in recording.events.values():
-        if not attempts[event.topic, event.data]:
+        if not attempts[event.topic, event.data] and (event.topic, event.data) not in parts:
             report.found("invented", f"{event} was never published")
-    texts = {data for _, data in attempts}
+    texts = {data for _, data in [*attempts, *parts]}
     for record in recording.records:
         if (
             isinstance(record, (Delivered, Processed))

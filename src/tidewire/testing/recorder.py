@@ -1,5 +1,5 @@
 """
-What happened in a test run: publishes, streams, deliveries, gaps, faults. `checker` judges it.
+What happened in a test run: publishes, runs, streams, deliveries, gaps, faults. `checker` judges it.
 
     recorder = Recorder()
     recorder.invoked("7", "orders/1", "paid")      # before it is sent
@@ -60,11 +60,19 @@ class Unknown(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Planned(Record):
+    run: str
+    topic: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Opened(Record):
     stream: str
     subscriber: str
     topics: tuple[str, ...]
     position: str | None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,7 @@ class Gap(Record):
 @dataclass(frozen=True, slots=True)
 class Closed(Record):
     stream: str
+    properly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class Fault(Record):
 KINDS: dict[str, type[Record]] = {
     kind.__name__.lower(): kind
     for kind in (
-        *(Invoked, Ok, Refused, Unknown),
+        *(Invoked, Ok, Refused, Unknown, Planned),
         *(Opened, Positioned, Delivered, Gap, Closed),
         *(Processed, Fault),
     )
@@ -123,6 +132,11 @@ def fingerprint(data: str) -> str:
         data = f"{data[:KEPT]}… {digest}"
     # One event goes to many subscribers: they share one string.
     return sys.intern(data)
+
+
+def end_of(run: str, state: str) -> str:
+    """Return what represents the data of the terminal entry of a run, in streams and in the history."""
+    return fingerprint(f"{run} ended: {state}")
 
 
 class Recorder:
@@ -162,16 +176,34 @@ class Recorder:
         """There was a timeout or a lost connection, or the answer said `stored: "unknown"`."""
         self._add(Unknown, publish)
 
+    # -- runs
+
+    def planned(self, run: str, topic: str, items: Iterable[str]) -> None:
+        """
+        A run is about to be started; `items` are what its producer yields unless it is interrupted.
+
+        `run` is a name that the caller chooses. No other run or publish on the topic has one of these items.
+        """
+        self._add(Planned, run, topic, tuple(map(fingerprint, items)))
+
     # -- streams
 
-    def opened(self, stream: str, subscriber: str, topics: Iterable[str], position: str | None) -> None:
+    def opened(
+        self,
+        stream: str,
+        subscriber: str,
+        topics: Iterable[str],
+        position: str | None,
+        run: str | None = None,
+    ) -> None:
         """
         The head of the stream's response arrived.
 
         `position`: the id that the client sent, None if the stream starts now, `start` if it asked for
-        everything.
+        everything. `run`: the run that the stream shows, if it is the stream of one. Such a stream starts at
+        the run's first item, unless the client sent an id of the run.
         """
-        self._add(Opened, stream, subscriber, tuple(topics), position)
+        self._add(Opened, stream, subscriber, tuple(topics), position, run)
 
     def positioned(self, stream: str, id: str) -> None:
         """A `hub.position` arrived. Without it, it is unknown where a new stream starts."""
@@ -185,9 +217,9 @@ class Recorder:
         """A `hub.gap` with this id and this data arrived."""
         self._add(Gap, stream, id, body)
 
-    def closed(self, stream: str) -> None:
-        """The stream ended, or its client left."""
-        self._add(Closed, stream)
+    def closed(self, stream: str, properly: bool = False) -> None:
+        """The stream ended, or its client left. `properly`: its body ended as a complete one does."""
+        self._add(Closed, stream, properly)
 
     def processed(self, subscriber: str, id: str, data: str) -> None:
         """The program behind the client saw it, after repeats were dropped."""
@@ -220,6 +252,6 @@ class Recorder:
 def as_record(line: bytes) -> Record:
     name, fields = orjson.loads(line)
     kind = KINDS[name]
-    if kind is Opened:
-        fields["topics"] = tuple(fields["topics"])
+    for several in fields.keys() & {"topics", "items"}:
+        fields[several] = tuple(fields[several])
     return kind(**fields)

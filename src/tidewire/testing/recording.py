@@ -12,8 +12,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
+from ..log.runs import CANCELLED, DONE, FAILED, LOST
 from ..position import parse_position
 from ..topics import Selector
 from .recorder import (
@@ -23,10 +25,12 @@ from .recorder import (
     Invoked,
     Ok,
     Opened,
+    Planned,
     Positioned,
     Processed,
     Record,
     Refused,
+    end_of,
     fingerprint,
 )
 
@@ -38,6 +42,14 @@ class Event(NamedTuple):
     id: str
     topic: str
     data: str
+
+
+class Part(NamedTuple):
+    """What an entry is of its run: the item with this number, or if there is a `state`, its end."""
+
+    run: str
+    number: int
+    state: str = ""
 
 
 class Recording:
@@ -62,6 +74,9 @@ class Recording:
         self.outcomes: Counter[str] = Counter()
         self.streams: dict[str, list[Record]] = {}
         self.processed: dict[str, list[Processed]] = {}
+        self.plans: dict[str, Planned] = {}
+        # By the topic and the data of an entry.
+        self.parts: dict[tuple[str, str], Part] = {}
         for record in records:
             self._index(record)
         self._places: dict[str, Place] = {}
@@ -86,10 +101,19 @@ class Recording:
             case Refused():
                 self.refused.add(record.publish)
                 self.outcomes[record.publish] -= 1
+            case Planned():
+                self._plan(record)
             case Opened() | Positioned() | Delivered() | Gap() | Closed():
                 self.streams.setdefault(record.stream, []).append(record)
             case Processed():
                 self.processed.setdefault(record.subscriber, []).append(record)
+
+    def _plan(self, plan: Planned) -> None:
+        self.plans[plan.run] = plan
+        for number, item in enumerate(plan.items):
+            self.parts[plan.topic, item] = Part(plan.run, number)
+        for state in (DONE, FAILED, CANCELLED, LOST):
+            self.parts[plan.topic, end_of(plan.run, state)] = Part(plan.run, len(plan.items), state)
 
     def _lives(self) -> list[str]:
         """Return every life, in the order in which it was first recorded; the log's order has precedence."""
@@ -125,13 +149,15 @@ class Recording:
         return starts
 
     def attempts(self) -> Counter[tuple[str, str]]:
-        """Return how many publishes may be in the log, by topic and data."""
+        """Return how many publishes and items of runs may be in the log, by topic and data."""
         # A publish whose attempts were all refused is not in the log.
-        return Counter(
+        published = Counter(
             (invoked.topic, invoked.data)
             for name, invoked in self.invoked.items()
             if name not in self.refused or self.outcomes[name] > 0
         )
+        published.update(place for place, part in self.parts.items() if not part.state)
+        return published
 
     def place(self, id: str) -> Place:
         place = self._places.get(id)
@@ -152,12 +178,29 @@ class Recording:
             return True
         return not (self._loss_allowed or self.dead(id)) and (0, 0) <= self.place(id) <= self._last
 
-    def streams_by_subscriber(self) -> dict[str, list[list[Record]]]:
-        found: dict[str, list[list[Record]]] = {}
+    def streams_of(self, run: str | None) -> dict[str, list[list[Record]]]:
+        """Return the streams of each subscriber that show this run; None: those that show no run."""
+        return self._streams_by_run.get(run, {})
+
+    @cached_property
+    def _streams_by_run(self) -> dict[str | None, dict[str, list[list[Record]]]]:
+        found: dict[str | None, dict[str, list[list[Record]]]] = {}
         for stream in self.streams.values():
             first = stream[0]
             assert isinstance(first, Opened), f"stream {first} is recorded before it was opened"
-            found.setdefault(first.subscriber, []).append(stream)
+            found.setdefault(first.run, {}).setdefault(first.subscriber, []).append(stream)
+        return found
+
+    def entries_of(self, run: str) -> list[tuple[Event, Part]]:
+        """Return the entries of a run, in the order of the log."""
+        return self._entries_by_run.get(run, [])
+
+    @cached_property
+    def _entries_by_run(self) -> dict[str, list[tuple[Event, Part]]]:
+        found: dict[str, list[tuple[Event, Part]]] = {}
+        for _, event in self._alive:
+            if part := self.parts.get((event.topic, event.data)):
+                found.setdefault(part.run, []).append((event, part))
         return found
 
     def selector(self, topics: tuple[str, ...]) -> Selector:

@@ -11,15 +11,21 @@ EXAMPLES = 5
 @dataclass(repr=False)
 class Report:
     """
-    The counts of one test run. All but `acked`, `faults` and `repeated_on_wire` must be 0.
+    The counts of one test run. All but `acked`, `runs`, `faults` and `repeated_on_wire`
+    must be 0.
 
     `lost_*`: acked or delivered, but not in the log: older than all of it, in between, or newer.
     `unsound_gaps`: events that a subscriber should have had, and that no gap covers.
     `repeated_on_wire`: ids that came again to the same subscriber; `repeated_wrongly` are those that
     it had already confirmed. `doubled`: one publish with two ids.
+    `broken_runs`: runs whose items in the log are not the first ones that the producer yields, in its
+    order, or that are done without all of them. `second_ends`: terminal entries after the first of the run.
+    `items_after_end`: items of a run after its terminal entry. `short_views`: entries of a run that a viewer
+    should have had. `false_ends`: streams of a run that ended properly before its terminal entry.
     """
 
     acked: int = 0
+    runs: int = 0
     faults: int = 0
     lost_prefix: int = 0
     lost_middle: int = 0
@@ -33,6 +39,12 @@ class Report:
     doubled: int = 0
     unsound_gaps: int = 0
     needless_gaps: int = 0
+    broken_runs: int = 0
+    unended_runs: int = 0
+    second_ends: int = 0
+    items_after_end: int = 0
+    short_views: int = 0
+    false_ends: int = 0
     loss_allowed: bool = False
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -48,7 +60,7 @@ class Report:
     @property
     def broken(self) -> dict[str, int]:
         """The counts that should be 0 and are not."""
-        free = {"acked", "faults", "repeated_on_wire"}
+        free = {"acked", "runs", "faults", "repeated_on_wire"}
         if self.loss_allowed:
             free |= {"lost_prefix", "lost_middle", "lost_postfix"}
         return {name: count for name, count in self.counts().items() if count and name not in free}
