@@ -410,7 +410,10 @@ class Hub:
         read it to the end. `starting_after` in the query of a run in `openai_responses` is such a position:
         the `sequence_number` of the last event that the client has. Otherwise as `stream_run`.
         """
-        run = (await self._open_runs()).newest(topic)
+        try:
+            run = await (await self._open_runs()).newest(topic)
+        except TidewireError as error:
+            return self._refused_stream(error)
         if run is None:
             return NothingResponse()
         window = self.node.window
@@ -420,7 +423,7 @@ class Hub:
                 number = read_starting_after(Request(getattr(request, "scope", request)))
                 at = None if number is None else await after_number(self.node, run, number)
             except TidewireError as error:
-                return self._refused(error)
+                return self._refused_stream(error)
         return self._stream_of(request, run, grant, lambda claim: attach_at(run, at or claim, window))
 
     def _stream_of(
@@ -430,7 +433,7 @@ class Hub:
             read = Request(getattr(request, "scope", request))
             after = begin(read_claim(read, "now", query=False))
         except TidewireError as error:
-            return self._refused(error)
+            return self._refused_stream(error)
         if after is None:
             return NothingResponse()
         selector, at = Selector([run.topic]), self.node.window.position(after)
@@ -443,7 +446,7 @@ class Hub:
             return TextStream(lambda: records.run(run.topic, run.key), *parts, grant=grant)
         return HubStream(*parts, grant=grant)
 
-    def _refused(self, error: TidewireError) -> RefusedStream:
+    def _refused_stream(self, error: TidewireError) -> RefusedStream:
         self.metrics.refused.labels(error.code).inc()
         return RefusedStream(error)
 

@@ -14,6 +14,7 @@ from ..delivery.node import Node
 from ..delivery.tasks import Tasks
 from ..errors import InvalidInput, RunConflict, TidewireError, Unknown
 from ..log.entries import Draft, Record, RunStart
+from ..log.history import limited
 from ..log.records import RUN
 from ..log.runs import CANCELLED, LOST, Run, run_of
 from .dialects import Dialect, dialect_of, is_registered
@@ -56,7 +57,15 @@ class NodeRuns:
                 await asyncio.sleep(0)
         return found
 
-    def newest(self, topic: str) -> Run | None:
+    async def newest(self, topic: str) -> Run | None:
+        """Return the newest run of a topic, whichever process started it. Raises `Unavailable`."""
+        if self._node.engine.shared:
+            # The start may have been stored a moment ago, or while this process was paused.
+            until = self._node.loop.time() + self._node.settings.engine_timeout
+            reader = self._node.reader
+            async with limited(until):
+                with reader.turns.account(object()) as account:
+                    await reader.look(account)
         return self._node.window.records.newest_run(topic)
 
     # -- starting and stopping
@@ -117,7 +126,7 @@ class NodeRuns:
     async def _store_start(self, step: Draft, replace: bool) -> None:
         for attempt in range(ATTEMPTS):
             drafts = [step]
-            active = self.newest(step.topic) if replace else None
+            active = self._node.window.records.newest_run(step.topic) if replace else None
             if active is not None and active.open and active.key != step.record.key:  # type: ignore[union-attr]
                 drafts.insert(0, stop_draft(active, dialect_of(active), CANCELLED, "replaced"))
             try:
@@ -131,7 +140,7 @@ class NodeRuns:
 
     async def cancel(self, topic: str, reason: str = "") -> Run | None:
         """Cancel the open run of a topic. Return it as it is then; None if no run of the topic is known."""
-        run = self.newest(topic)
+        run = await self.newest(topic)
         if run is None or not run.open:
             return run
         # Also while memory is short: a run that is over needs none.
