@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 from faults.served import Served
@@ -13,11 +14,16 @@ PAGE = 1000
 
 def history(hub: Served) -> Iterator[tuple[str, str, str]]:
     """Yield id, topic and data of every event that the log still has."""
+    for event in events(hub):
+        yield event["id"], event["topic"], event["data"]
+
+
+def events(hub: Served) -> Iterator[dict[str, Any]]:
+    """Yield every event that the log still has, as the page of history shows it."""
     since = "start"
     while True:
         page = json.loads(read_page(hub, since))
-        for event in page["events"]:
-            yield event["id"], event["topic"], event["data"]
+        yield from page["events"]
         if not page["more"]:
             return
         since = page["next"]

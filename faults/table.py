@@ -92,9 +92,8 @@ def counts(result: Result) -> str:
 def run_counts(total: Counter[str]) -> str:
     broken = total["broken_runs"] + total["items_after_end"]
     ends = total["unended_runs"] + total["second_ends"]
-    return (
-        f"broken {broken}, without one end {ends}, viewers short {total['short_views'] + total['false_ends']}"
-    )
+    views = total["short_views"] + total["false_ends"]
+    return f"broken {broken}, without exactly one end {ends}, not whole for a viewer {views}"
 
 
 def done(result: Result) -> str:
