@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidewire.errors import InvalidPosition
-from tidewire.position import MAX_OFFSET, Position, parse_position
+from tidewire.position import MAX_OFFSET, Position, new_checks, parse_position
 
 PLAIN = string.ascii_letters + string.digits
 
@@ -16,7 +16,7 @@ positions = st.builds(
     Position,
     st.text(PLAIN, min_size=6, max_size=6),
     st.integers(0, MAX_OFFSET),
-    st.just("") | st.text(PLAIN, min_size=2, max_size=2),
+    st.just("") | st.text(PLAIN, min_size=6, max_size=6),
 )
 
 
@@ -24,9 +24,9 @@ positions = st.builds(
     ("text", "position"),
     [
         ("aK3x9Q.1042", Position("aK3x9Q", 1042)),
-        ("aK3x9Q.1042.f7", Position("aK3x9Q", 1042, "f7")),
+        ("aK3x9Q.1042.f7Kq2Z", Position("aK3x9Q", 1042, "f7Kq2Z")),
         ("000000.0", Position("000000", 0)),
-        ("ZZZZZZ.0.00", Position("ZZZZZZ", 0, "00")),
+        ("ZZZZZZ.0.000000", Position("ZZZZZZ", 0, "000000")),
         ("abcdef.9223372036854775807", Position("abcdef", 2**63 - 1)),
     ],
 )
@@ -66,9 +66,9 @@ INVALID = [
     "aK3x9.1042",
     "aK3x9QQ.1042",
     "aK3x9Q.1042.",
-    "aK3x9Q.1042.f",
-    "aK3x9Q.1042.f77",
-    "aK3x9Q.1042.f7.f7",
+    "aK3x9Q.1042.f7Kq2",
+    "aK3x9Q.1042.f7Kq2Zx",
+    "aK3x9Q.1042.f7Kq2Z.f7Kq2Z",
     "aK3x9Q.01",
     "aK3x9Q.00",
     "aK3x9Q.+1",
@@ -76,7 +76,7 @@ INVALID = [
     "aK3x9Q.1_000",
     "aK3x9Q.1e3",
     "aK3x9Q.0x10",
-    "aK3x9Q.1.0.f7",
+    "aK3x9Q.1.0.f7Kq2Z",
     "aK3x9Q.9223372036854775808",
     "aK3x9Q.9999999999999999999",
     "aK3x9Q.10000000000000000000",
@@ -85,7 +85,7 @@ INVALID = [
     "aK3x9Q.\uff11",
     "\u00e9K3x9Q.1",
     "aK3x9Q.1\n",
-    "aK3x9Q.1.f7\n",
+    "aK3x9Q.1.f7Kq2Z\n",
     "\naK3x9Q.1",
     " aK3x9Q.1",
     "aK3x9Q.1 ",
@@ -123,3 +123,12 @@ def test_position_is_a_plain_value() -> None:
     assert position == ("aK3x9Q", 7, "f7")
     assert pickle.loads(pickle.dumps(position)) == position
     assert {position: 1}[Position("aK3x9Q", 7, "f7")] == 1
+
+
+def test_checks_are_six_characters_each_and_never_twice() -> None:
+    checks = new_checks(1000)
+    assert len(set(checks)) == 1000
+    for check in checks:
+        position = Position("aK3x9Q", 1, check)
+        assert parse_position(str(position)) == position
+    assert new_checks(0) == []

@@ -1,8 +1,8 @@
 """
 A position in a log, and its spelling as SSE `id:` and `Last-Event-ID`.
 
-    aK3x9Q.1042       life, offset
-    aK3x9Q.1042.f7    life, offset, check
+    aK3x9Q.1042           life, offset
+    aK3x9Q.1042.f7Kq2Z    life, offset, check
 
 The spelling is ASCII letters, digits and dots, at most 40 bytes: short and plain, so that a
 cross-origin reconnect needs no preflight. Anything else is refused here, so no engine ever sees a
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import secrets
 import string
+from base64 import b64encode
 from typing import NamedTuple
 
 from .errors import InvalidPosition
@@ -23,10 +24,11 @@ from .errors import InvalidPosition
 MAX_OFFSET = 2**63 - 1
 
 # Canonical decimals only: each position has one spelling. `[0-9]`, since `\d` matches Arabic digits too.
-# The longest match has 29 bytes; 40 are allowed.
-SPELLING = re.compile(r"([A-Za-z0-9]{6})\.(0|[1-9][0-9]{0,18})(?:\.([A-Za-z0-9]{2}))?")
+# The longest match has 33 bytes; 40 are allowed.
+SPELLING = re.compile(r"([A-Za-z0-9]{6})\.(0|[1-9][0-9]{0,18})(?:\.([A-Za-z0-9]{6}))?")
 
-LIFE_LENGTH = 6
+LIFE_LENGTH = CHECK_LENGTH = 6
+ALPHABET = string.ascii_letters + string.digits
 
 
 class Position(NamedTuple):
@@ -34,7 +36,7 @@ class Position(NamedTuple):
     How far a reader has come: it has everything through `offset`.
 
     `offset` counts entries from 1 without holes; 0 is before the first. `life` is 6 characters that
-    identify the life of the log in which the entry was written. `check` is 2 characters that identify
+    identify the life of the log in which the entry was written. `check` is 6 characters that identify
     the entry itself, on engines that can lose their newest entries unnoticed; else it is empty.
     Compare offsets only within one life; comparing two Positions as tuples means nothing.
     """
@@ -67,5 +69,11 @@ def parse_position(text: str) -> Position:
 
 
 def new_life() -> str:
-    alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(LIFE_LENGTH))
+    return "".join(secrets.choice(ALPHABET) for _ in range(LIFE_LENGTH))
+
+
+def new_checks(count: int) -> list[str]:
+    """Return the checks of as many entries: with two characters, a failover would often reuse an id."""
+    # Choosing each character would cost more than all the rest of an entry. Six of Base64 have 4.5 bytes.
+    text = b64encode(secrets.token_bytes(5 * count), b"Aa").decode()
+    return [text[index : index + CHECK_LENGTH] for index in range(0, CHECK_LENGTH * count, CHECK_LENGTH)]

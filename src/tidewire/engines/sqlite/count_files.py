@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping
 
 from ...errors import TidewireError
+from ...log.count_text import MAX_BYTES, Neighbour, encode
 from ...log.presence import Counts
-from .count_text import MAX_BYTES, Neighbour, encode
 from .nodes import Nodes, Version
 
 logger = logging.getLogger("tidewire")

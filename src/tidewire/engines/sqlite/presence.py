@@ -13,9 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 
+from ...log.count_text import Neighbour
 from ...log.presence import Client, Reporter
 from .count_files import CountFiles
-from .count_text import Neighbour
 from .nodes import Nodes
 
 logger = logging.getLogger("tidewire")

@@ -31,6 +31,7 @@ class Base:
 
     lasting: ClassVar[bool] = True
     clocked: ClassVar[bool] = False
+    reborn: ClassVar[bool] = True
     loop_factory: ClassVar[Callable[[], asyncio.AbstractEventLoop] | None] = None
     deadline: ClassVar[float] = 10.0
 

@@ -30,7 +30,7 @@ class Reopening(Base):
                 assert (log.head.position, log.sink.head) == (log.known[done + 99].position, done + 99)
                 assert await log.put(Draft("a", "next")) == [(done + 100, False)]
 
-    @requires(lasting=True)
+    @requires(lasting=True, reborn=True)
     @engine_test
     async def test_each_opening_that_writes_has_its_own_life(self) -> None:
         async with self.log() as log:
@@ -46,7 +46,7 @@ class Reopening(Base):
             assert log.head.lives[0] == (first.life, 1)
             assert life_of(log, 5) == log.known[5].position.life
 
-    @requires(lasting=True)
+    @requires(lasting=True, reborn=True)
     @engine_test
     async def test_a_life_that_wrote_nothing_is_not_kept(self) -> None:
         async with self.log() as log:
@@ -56,6 +56,17 @@ class Reopening(Base):
                 await log.reopen()
                 assert (log.head.lives[:-1], log.head.lives[-1][1]) == (kept, 2)
                 assert log.head.position == log.known[1].position
+
+    @requires(lasting=True, reborn=False)
+    @engine_test
+    async def test_a_life_goes_on_after_an_opening(self) -> None:
+        async with self.log() as log:
+            lives = log.head.lives
+            for number in range(3):
+                await log.put(Draft("a", str(number)))
+                await log.reopen(crash=number == 1)
+                assert log.head.lives == lives
+                assert log.head.position == log.known[number + 1].position
 
     @requires(lasting=True)
     @engine_test

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tidewire.engines.sqlite import count_text
 from tidewire.engines.sqlite.count_files import CountFiles
-from tidewire.engines.sqlite.count_text import Neighbour, encode
 from tidewire.engines.sqlite.nodes import Nodes
+from tidewire.log import count_text
+from tidewire.log.count_text import Neighbour, encode
 from tidewire.log.presence import Client, Counts, Held
 from tidewire.topics import Selector
 
@@ -62,6 +62,14 @@ def test_only_what_changed_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     neighbour.update(encode(counts())[0])
     assert neighbour.selectors == []
     assert neighbour.streams("t/1") == 0
+
+
+def test_times_are_those_of_the_reader() -> None:
+    """Two machines: what one of them calls 10 is 1,010 on the clock that both have, and 510 on the other."""
+    text, _ = encode(counts(("a", 1, 10.0)), clock=1000.0)
+    neighbour = Neighbour(clock=500.0)
+    neighbour.update(text)
+    assert neighbour.since("a", named=False) == 510.0
 
 
 def test_it_is_bounded() -> None:

@@ -1,5 +1,5 @@
 """
-What a node writes into its file of counts, and what the other nodes read there.
+What a node reports of its streams to the other nodes of its log, as text.
 
 The first line says whether the node accepts streams and drains. Each further line is a number of streams with
 an address, with an issuer and a subject, or with a time and the terms of a selector. Lines are made and read
@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from ...log.presence import Client, Counts, Held
-from ...topics import Selector, TopicIndex
+from .presence import Client, Counts, Held
+from ..topics import Selector, TopicIndex
 
-# Bytes that the file of one node has at most: every other node reads it again whenever it changes.
+# Bytes that the text of one node has at most: every other node reads it again whenever it changes.
 MAX_BYTES = 1024 * 1024
 
 # Lines after which the thread offers the interpreter to the event loop: a fraction of a millisecond.
@@ -30,16 +30,17 @@ T = TypeVar("T")
 ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def encode(counts: Counts) -> tuple[bytes, bool]:
+def encode(counts: Counts, clock: float = 0.0) -> tuple[bytes, bool]:
     """
     Return the text for `counts`, and whether it is complete.
 
-    What is longer than `MAX_BYTES` is left out: the topics, or all but the first line.
+    What is longer than `MAX_BYTES` is left out: the topics, or all but the first line. `clock` is what a clock
+    that all nodes have shows more than the monotonic clock of this machine: 0 if they are on one machine.
     """
     head = [line([counts.accepts, counts.drains])]
     for rows in (
         ([count, *client] for client, count in counts.clients.items()),
-        ([held.streams, held.since, *selector.terms] for selector, held in counts.selectors.items()),
+        ([held.streams, held.since + clock, *selector.terms] for selector, held in counts.selectors.items()),
     ):
         lines, size = list(head), sum(map(len, head))
         for row in in_steps(rows):
@@ -63,9 +64,14 @@ def line(row: Sequence[object]) -> bytes:
 
 
 class Neighbour:
-    """What another node has reported. One thread updates it while the event loop reads it."""
+    """
+    What another node has reported. One thread updates it while the event loop reads it.
 
-    def __init__(self) -> None:
+    `clock` is what the clock of `encode` shows more than the monotonic clock of this machine.
+    """
+
+    def __init__(self, clock: float = 0.0) -> None:
+        self._clock = clock
         self.accepts = self.drains = False
         self.dead = False
         self.clients: dict[Client, int] = {}
@@ -95,7 +101,7 @@ class Neighbour:
         since, *terms = rest
         selector = Selector(terms, limit=len(terms))
         with self._lock:
-            self._held[selector] = Held(count, since)
+            self._held[selector] = Held(count, since - self._clock)
             self._index.add(selector, selector)
         return selector
 
