@@ -160,3 +160,19 @@ async def test_checks_reveal_a_tail_that_was_lost_unnoticed() -> None:
         await quiet()
         assert [[gap["reason"] for gap in wire.gaps] for wire in wires] == [[], ["foreign"], ["foreign"], []]
         assert len({str(p) for p in made + again}) == 8, "no id names two events"
+
+
+@virtual
+async def test_the_check_of_an_entry_that_is_not_in_memory_is_compared_by_the_engine() -> None:
+    log = FakeLog()
+    async with open_node(FakeEngine(log)) as node:
+        made = await publish(node, "a", *numbers(1, 5))
+    log.go_back(3, in_silence=True)
+    async with open_node(FakeEngine(log), window_entries=2) as node:
+        again = await publish(node, "a", *numbers(4, 9))
+        assert node.window.start > made[4].offset + 1
+        wires = [await listen(node, "a", since=position) for position in (made[2], made[4], again[1])]
+        await quiet()
+        assert [[gap["reason"] for gap in wire.gaps] for wire in wires] == [[], ["foreign"], []]
+        assert wires[1].gaps[0]["requested"] == str(made[4])
+        assert wires[2].data == numbers(6, 9)

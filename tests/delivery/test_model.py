@@ -424,7 +424,7 @@ class Hub(RuleBasedStateMachine):
             position = position._replace(offset=number % 40)
         elif change == "check" and position.offset >= self.node.window.start and self.able():
             # Judged at once: while the position waits, the window may drop the entry to compare it with.
-            position = position._replace(check="zz")
+            position = position._replace(check="zzzzzz")
         # Without its check if the model cannot know whether the node can compare it.
         return position if position in self.ids or change == "check" else position._replace(check="")
 

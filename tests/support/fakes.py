@@ -144,7 +144,7 @@ class FakeLog:
     def _add(self, draft: Draft) -> Position:
         offset = self.head + 1
         # Never the same twice in a row: after the log went back, entries have other checks for sure.
-        check = f"{(offset * 7 + self.age * 31) % 100:02}" if self.checks else ""
+        check = f"{(offset * 7 + self.age * 31) % 1_000_000:06}" if self.checks else ""
         self._last = Position(self.lives[-1][0], offset, check)
         entry = Entry(self._last, draft.topic, draft.data, draft.event, draft.retry, draft.end, self.time)
         self.everything.append(entry)

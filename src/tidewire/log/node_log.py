@@ -271,7 +271,8 @@ class NodeLog:
             return not claim.asks_engine
         # A position beyond the head may come from a node that is ahead of this one.
         ahead = self.engine.shared and claim.offset > self.window.head
-        return self.up and not ahead and not self.window.must_search(claim.offset, selector)
+        asks = self.window.must_search(claim.offset, selector) or self.window.must_compare(claim)
+        return self.up and not ahead and not asks
 
     def verdict(
         self, claim: Since | Position | None, selector: Selector, search: Overtaken | None = None

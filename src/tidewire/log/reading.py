@@ -67,6 +67,8 @@ class LogReader:
             if claim.offset > log.window.head:
                 # It may come from a node that is ahead of this one.
                 await self.look(account)
+            if log.window.must_compare(claim):
+                await self._compare(account, claim)
             search = await self.search(account, claim.offset, selector)
             return Prepared(claim, search)
         if claim.kind == "last":
@@ -78,6 +80,13 @@ class LogReader:
         if resets != log.resets:
             return await self.prepare(account, claim, selector, head)
         return Prepared(Since("after", min(offset, head)), None)
+
+    async def _compare(self, account: Account, claim: Position) -> None:
+        """Let the window know the check of the entry at a position. Raises `Unavailable`."""
+        resets = self._log.resets
+        page = await self._ask(account, lambda: self._log.engine.read(claim.offset - 1, 1, None))
+        if resets == self._log.resets and page.entries:
+            self._log.window.learn(page.entries[0].position)
 
     async def look_back(self, account: Account, search: LastEvents, selector: Selector) -> None:
         """Go on with `search` until it is done: first in memory, then in the engine. Raises `Unavailable`."""

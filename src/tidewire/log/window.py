@@ -11,7 +11,7 @@ Rule 3: the window drops only its oldest entries. The engine may still have what
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from operator import attrgetter
@@ -25,6 +25,8 @@ from .records import END, RECORDS, Records, record_of
 
 # Entries that one look back goes through: 2 ms.
 LOOK_BACK = 10_000
+# Checks kept of entries that are no longer in memory.
+CHECKS = 1_000
 # A full window drops this part of it in one step.
 DROP_STEP = 64
 
@@ -54,6 +56,7 @@ class Window:
         self.lives = list(head.lives)
         self.marks = head.marks
         self._head_check = head.position.check
+        self._checks: OrderedDict[int, str] = OrderedDict()  # of entries that the engine was asked for
         self.records = Records(head.records)
         self._entries = list(head.newest)
         self._by_topic: dict[str, list[Entry]] = {}
@@ -198,7 +201,19 @@ class Window:
         # The head's check is known even if its entry is trimmed.
         if position.offset >= min(self.start, self.head) or not self._head_check:
             return self.position(position.offset).check == position.check
-        return True
+        return self._checks.get(position.offset, position.check) == position.check
+
+    def must_compare(self, position: Position) -> bool:
+        """Whether the check of this position can only be compared with an entry that the engine has."""
+        if not (position.check and self._head_check and position.offset not in self._checks):
+            return False
+        return self.floor <= position.offset < min(self.start, self.head)
+
+    def learn(self, position: Position) -> None:
+        """Remember the check of an entry that is not in memory."""
+        self._checks[position.offset] = position.check
+        if len(self._checks) > CHECKS:
+            self._checks.popitem(last=False)
 
     def must_search(self, offset: int, selector: Selector) -> bool:
         """Whether judging a stream at `offset` takes more than one step, for its patterns and the marks."""
