@@ -1,5 +1,5 @@
 """
-A process with a hub on a log file: tests start several of them on one file.
+A process with a hub on a log, by its file or its URL: tests start several of them on one log.
 
 It reads one JSON command per line, and prints one JSON answer for each.
 """
@@ -26,7 +26,7 @@ def claim_of(since: str) -> Since | Position:
 
 class Worker:
     def __init__(self, path: str, settings: dict[str, Any]) -> None:
-        self.hub = Hub(f"sqlite:///{path}", **settings)
+        self.hub = Hub(path if ":" in path else f"sqlite:///{path}", **settings)
         self.wires: dict[str, RecordingWire] = {}
         self.calls: list[str] = []
         self.requests: list[asyncio.Task[None]] = []

@@ -47,7 +47,7 @@ cli.*
 PURE = """
 errors data settings pattern_table topics topic_names position event_stream hub_events items
 log.entries log.runs log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
-log.presence
+log.presence log.trimming
 auth.grants auth.bearer auth.cookies auth.access auth.claims auth.revocations auth.tickets
 delivery.framing delivery.subscriber delivery.arrivals delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission

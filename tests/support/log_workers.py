@@ -1,4 +1,4 @@
-"""Several processes with a hub on one log file."""
+"""Several processes with a hub on one log, given by its file or its URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Refused(Exception):
 class LogWorker:
     """A process of `log_worker.py`. `ask` waits for the answer; `tell` and `answer` do it in two steps."""
 
-    def __init__(self, path: Path, **settings: Any) -> None:
+    def __init__(self, path: Path | str, **settings: Any) -> None:
         command = [sys.executable, str(APP), os.fspath(path), json.dumps(settings)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -70,7 +70,7 @@ class LogWorker:
 
 
 @contextlib.contextmanager
-def log_workers(path: Path, count: int, **settings: Any) -> Iterator[list[LogWorker]]:
+def log_workers(path: Path | str, count: int, **settings: Any) -> Iterator[list[LogWorker]]:
     """Start `count` processes on the log at `path`, wait until it is open in each, and end them."""
     workers = [LogWorker(path, **settings) for _ in range(count)]
     try:

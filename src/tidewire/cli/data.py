@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..engines.by_url import url_of
+from ..engines.by_url import url_of, without_password
 from ..engines.sqlite.engine import path_of
 from ..errors import StartRefused
 
@@ -27,4 +27,4 @@ def place_of(url: str) -> str:
     url = url_of(url)
     if url.startswith("sqlite:"):
         return os.path.abspath(path_of(url))
-    return "in memory" if url == "memory" else url
+    return "in memory" if url == "memory" else without_password(url)

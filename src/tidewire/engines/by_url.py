@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import importlib
 import os.path
+import re
+from types import ModuleType
 
 from ..errors import InvalidInput
 from ..log.engine import Engine
@@ -15,6 +17,8 @@ ENGINES = {
     "memory": "tidewire.engines.memory:MemoryEngine",
     "sqlite": "tidewire.engines.sqlite:SQLiteEngine",
 }
+# What installs the driver that an engine imports: an extra of ours for each top-level module.
+DRIVERS = {"redis": "redis"}
 
 
 def make_engine(url: str, settings: Settings) -> Engine:
@@ -33,8 +37,27 @@ def make_engine(url: str, settings: Settings) -> Engine:
             f"unknown engine {scheme!r}; use {' or '.join(ENGINES)}{hint}", code="invalid_engine"
         )
     module, _, name = path.partition(":")
-    engine: Engine = getattr(importlib.import_module(module), name)(url, settings)
+    engine: Engine = getattr(import_engine(module, scheme), name)(url, settings)
     return engine
+
+
+def import_engine(module: str, scheme: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        extra = DRIVERS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise InvalidInput(
+            f"the engine {scheme!r} needs a driver that is not installed: pip install 'tidewire[{extra}]'",
+            code="invalid_engine",
+        ) from None
+
+
+def without_password(url: str) -> str:
+    """Return the URL of an engine as it may be shown: a password is replaced, wherever it stands."""
+    url = re.sub(r"^([\w+.-]+://[^/?#:@]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*passw[^=&]*)=[^&]*", r"\1=***", url)
 
 
 def url_of(text: str) -> str:

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from .presence import Client, Counts, Held
 from ..topics import Selector, TopicIndex
+from .presence import Client, Counts, Held
 
 # Bytes that the text of one node has at most: every other node reads it again whenever it changes.
 MAX_BYTES = 1024 * 1024
@@ -34,8 +34,8 @@ def encode(counts: Counts, clock: float = 0.0) -> tuple[bytes, bool]:
     """
     Return the text for `counts`, and whether it is complete.
 
-    What is longer than `MAX_BYTES` is left out: the topics, or all but the first line. `clock` is what a clock
-    that all nodes have shows more than the monotonic clock of this machine: 0 if they are on one machine.
+    What is longer than `MAX_BYTES` is left out: the topics, or all but the first line. `clock` is what a
+    clock that all nodes have shows more than the monotonic clock of this machine; 0 on one machine.
     """
     head = [line([counts.accepts, counts.drains])]
     for rows in (

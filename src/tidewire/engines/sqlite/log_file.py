@@ -23,8 +23,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, zip_longest
-from typing import Any, NamedTuple
+from itertools import chain, starmap, zip_longest
+from typing import Any
 
 import orjson
 
@@ -33,6 +33,7 @@ from ...log.clock import LogClock
 from ...log.entries import Draft, Entry, Head, Marks, Record
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.records import Records, record_of
+from ...log.trimming import OldEntry, Trim, plan
 from ...position import Position, new_life
 from ...settings import Settings
 from .database import (
@@ -87,14 +88,6 @@ DELETE FROM records WHERE (kind, name, offset) IN (
 
 class AnotherFailed(sqlite3.OperationalError):
     """Another process had an I/O error: what this one writes now may be lost too."""
-
-
-class Trim(NamedTuple):
-    """Entries to delete: the new floor, the bytes of all entries below it, and each topic's newest one."""
-
-    floor: int
-    total: int
-    marks: Sequence[tuple[str, int]]
 
 
 class LogFile:
@@ -429,30 +422,10 @@ class LogFile:
         if not over and self._time_of_oldest() >= too_old:
             return None
         (oldest,) = self._one(OLDEST, self.floor, step)
-        spared = self.records.spared_from(self.clock()) if spare_runs else math.inf
-        return self._trim_of(orjson.loads(oldest), too_old, settings, spared)
-
-    def _trim_of(
-        self, oldest: Sequence[Any], too_old: float, settings: Settings, spared: float
-    ) -> Trim | None:
-        floor, trimmed = self.floor, self._trimmed_total
-        marks: dict[str, int] = {}
-        for offset, topic, stored, total in oldest:
-            over = self.head - offset >= settings.retention_entries
-            # The newest entry stays whatever its size: its subscribers have not read it yet.
-            over = over or (offset < self.head and self.total - trimmed > settings.retention_bytes)
-            if not over and stored >= too_old:
-                break
-            if offset >= spared and not (
-                self.head - offset >= 2 * settings.retention_entries
-                or self.total - trimmed > 2 * settings.retention_bytes
-                or stored < too_old - settings.retention_age
-            ):
-                break
-            marks.pop(topic, None)  # keeps them in the order of their offsets
-            marks[topic] = offset
-            floor, trimmed = offset + 1, total
-        return Trim(floor, trimmed, list(marks.items())) if marks else None
+        now = self.clock()
+        spared = self.records.spared_from(now) if spare_runs else math.inf
+        entries = starmap(OldEntry, orjson.loads(oldest))
+        return plan(entries, self.head, self.total, self._trimmed_total, now, spared, settings)
 
     def _time_of_oldest(self) -> float:
         if self._oldest_time is None:

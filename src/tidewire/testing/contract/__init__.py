@@ -29,9 +29,9 @@ class EngineContract(
 
     `lasting`: the log is still there when it is opened again. `clocked`: `new_engine`
     accepts the option `clock`, a `HandClock` to use as the log's clock; without it, tests
-    that depend on age are left out. `reborn`: each opening by a node that is alone begins a life. `loop_factory`: the event loop of the tests, a
-    `VirtualLoop` for engines that live in the loop. `deadline`: seconds within which an
-    engine has trimmed what it should.
+    that depend on age are left out. `reborn`: each opening by a node that is alone begins a
+    life. `loop_factory`: the event loop of the tests, a `VirtualLoop` for engines that live
+    in the loop. `deadline`: seconds within which an engine has trimmed what it should.
     """
 
     def __init_subclass__(cls) -> None:
