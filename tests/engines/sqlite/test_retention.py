@@ -15,9 +15,10 @@ from support.fakes import listen, open_node
 from support.sqlite_log import Log, rows, size_of, write_log
 from support.waiting import wait_until_async
 from tidewire.engines.sqlite import SQLiteEngine, log_file, writer
-from tidewire.engines.sqlite.log_file import LogFile, Trim
+from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import TooMany, TopicEnded
 from tidewire.log.entries import Draft, Marks
+from tidewire.log.trimming import Trim
 from tidewire.settings import Settings
 from tidewire.topics import Selector
 

@@ -20,11 +20,12 @@ from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
+from ...log.trimming import Trim
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
 from .following import News
-from .log_file import Clock, LogFile, Trim
+from .log_file import Clock, LogFile
 from .lookout import Lookout
 from .presence import SharedPresence
 from .reader import Reader

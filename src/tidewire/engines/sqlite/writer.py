@@ -30,10 +30,11 @@ from typing import NamedTuple, Protocol
 from ...errors import StoreFull, Unavailable
 from ...log.entries import Draft, Entry, Head, Receipt, Record
 from ...log.judging import Result
+from ...log.trimming import Trim
 from ...settings import Settings
 from .database import busy, is_busy, is_io_error, refusal
 from .following import News
-from .log_file import LogFile, Trim, deadline
+from .log_file import LogFile, deadline
 from .staging import Moved
 from .waiting_line import pause
 
