@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.redis_server import RedisServer, programs, redis_server
 from tidewire.engines.memory import MemoryEngine
+from tidewire.engines.redis import RedisEngine, engine, keeping
 from tidewire.engines.sqlite import SQLiteEngine, writer
 from tidewire.log import judging
 from tidewire.log.engine import Engine
@@ -51,6 +53,32 @@ class TestSQLite(EngineContract):
         shutil.copytree(self.folder, left, ignore=shutil.ignore_patterns("*.nodes"))
         await engine.close()
         self.folder = left
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    program = programs().get(request.param)
+    if program is None:
+        pytest.skip(f"there is no {request.param}-server")
+    # How long its disk takes is no matter here.
+    with redis_server(tmp_path_factory.mktemp("server"), program, appendfsync="no") as server:
+        yield server
+
+
+class TestRedis(EngineContract):
+    clocked = True
+    reborn = False
+
+    @pytest.fixture(autouse=True)
+    def _log(
+        self, server: RedisServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.url = server.log_url(request.node.name.partition("[")[0])
+        monkeypatch.setattr(keeping, "KEEP_EVERY", 0.05)
+        monkeypatch.setattr(engine, "KEEP_EVERY", 0.05)
+
+    async def new_engine(self, settings: Settings, **options: Any) -> Engine:
+        return RedisEngine(self.url, settings, options["clock"])
 
 
 # -- the suite can fail

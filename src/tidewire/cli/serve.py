@@ -36,7 +36,7 @@ Exit codes:
 """
 
 DURABILITY = {
-    "memory": "events are lost when the hub stops",
+    "memory": "events are lost when the process that holds them stops",
     "process": "acknowledged events survive a crash of the process",
     "disk": "acknowledged events survive a power cut",
     "quorum": "acknowledged events survive the loss of a minority of machines",

@@ -16,6 +16,20 @@ from ..settings import Settings
 ENGINES = {
     "memory": "tidewire.engines.memory:MemoryEngine",
     "sqlite": "tidewire.engines.sqlite:SQLiteEngine",
+    **dict.fromkeys(
+        (
+            "redis",
+            "rediss",
+            "redis+unix",
+            "redis+sentinel",
+            "valkey",
+            "valkeys",
+            "valkey+unix",
+            "valkey+sentinel",
+            "unix",
+        ),
+        "tidewire.engines.redis:RedisEngine",
+    ),
 }
 # What installs the driver that an engine imports: an extra of ours for each top-level module.
 DRIVERS = {"redis": "redis"}
