@@ -79,8 +79,8 @@ class RedisServer:
     def answers(self) -> bool:
         try:
             return self.ask("PING") == b"PONG"
-        except OSError:
-            return False
+        except (OSError, ValueError):
+            return False  # it does not listen yet, or reads its files
 
     def ask(self, *command: Any) -> Any:
         """Return the reply to one command: bytes, a number, a list, or None. Raises `OSError`."""

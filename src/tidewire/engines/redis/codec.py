@@ -1,12 +1,13 @@
 """
 What the server holds, as bytes: entries, keys and records.
 
-    entry   <offset>-0  t <topic>  v [data, event, retry, until, trace]  h <check> <previous> <total> <time>
+    entry   <offset>-0  t <topic>  v [data, event, retry, until, trace]
+                        h <check> <previous> <total> <time> <life>
     key     <offset> <check> <time> <digest>
     record  <offset> <check> [value, until]
 
-Rule 1: each entry names the check of the one before it. So a node that has been away knows at the next entry
-        whether the log is still the one it knew.
+Rule 1: each entry names the check of the one before it, and its life. So a node that has been away knows at
+        the next entry whether the log is still the one it knew.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Stored(NamedTuple):
     """An entry with what only the engine needs."""
 
     entry: Entry
+    life: str
+    """The life in which it was stored."""
     previous: str
     """The check of the entry before it."""
     total: int
@@ -57,12 +60,12 @@ def stored_of(item: Any, lives: Lives) -> Stored:
     """Return the entry that the server returned. Raises `ValueError` if it is not one of ours."""
     id, fields = item
     _, topic, _, value, _, head = fields
-    check, previous, total, time = head.decode("ascii").split(" ")
+    check, previous, total, time, life = head.decode("ascii").split(" ")
     offset = int(id[: id.index(b"-")])
     data, event, retry, until, trace = orjson.loads(value)
     position = Position(life_of(lives, offset), offset, check)
     entry = Entry(position, topic.decode(), data, event or "message", retry, until > 0, float(time), trace)
-    return Stored(entry, previous, int(total), until)
+    return Stored(entry, life, previous, int(total), until)
 
 
 def key_tail(key: HeldKey) -> bytes:

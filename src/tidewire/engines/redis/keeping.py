@@ -120,5 +120,5 @@ class Keeping:
 
 def old_entry(item: list[bytes]) -> OldEntry:
     id, topic, head = item
-    _, _, total, time = head.decode("ascii").split(" ")
+    _, _, total, time, _ = head.decode("ascii").split(" ")
     return OldEntry(int(id[: id.index(b"-")]), topic.decode(), float(time), int(total))

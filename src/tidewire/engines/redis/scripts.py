@@ -76,7 +76,7 @@ for i = 1, entries do
   if tonumber(time) < tonumber(newest) then time = newest end
   total = total + tonumber(ARGV[base + 5])
   redis.call('XADD', log, string.format('%.0f-0', head + i), 't', ARGV[base + 1], 'v', ARGV[base + 2],
-    'h', string.format('%s %s %.0f %s', own, previous, total, time))
+    'h', string.format('%s %s %.0f %s %s', own, previous, total, time, ARGV[1]))
   checks[i], previous, newest = own, own, time
 end
 local barrier = tonumber(ARGV[7])
@@ -167,25 +167,22 @@ return 1
 """
 )
 
-# KEYS: log, meta, records. ARGV: epoch and head as they were found ('' if there were none), the new floor,
-# how many ids are to be deleted, how many fields of meta follow; then the ids, the fields and values of meta,
-# the names and values of records. Returns 1, or 0 if another node was first.
+# KEYS: log, meta, records. ARGV: epoch and head as they were found ('' if there were none), the new floor, 1
+# if all entries go, how many fields of meta follow; then the fields and values of meta, the names and values
+# of records. Returns 1, or 0 if another node was first.
 SETTLE = Script(
     """
 local log, meta, records = KEYS[1], KEYS[2], KEYS[3]
 local found = redis.call('HMGET', meta, 'epoch', 'head')
 if (found[1] or '') ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
-local ids, fields = tonumber(ARGV[4]), tonumber(ARGV[5])
-local at = 5
-local head
-for i = at + ids + 1, at + ids + 2 * fields, 2 do
-  if ARGV[i] == 'head' then head = ARGV[i + 1] end
-  redis.call('HSET', meta, ARGV[i], ARGV[i + 1])
+local last = 5 + 2 * tonumber(ARGV[5])
+for i = 6, last, 2 do redis.call('HSET', meta, ARGV[i], ARGV[i + 1]) end
+if ARGV[4] == '1' then
+  redis.call('DEL', log)
+else
+  redis.call('XTRIM', log, 'MINID', '=', ARGV[3] .. '-0')
 end
-for i = at + 1, at + ids do redis.call('XDEL', log, ARGV[i]) end
-if ids > 0 then redis.call('XSETID', log, head .. '-0') end
-redis.call('XTRIM', log, 'MINID', '=', ARGV[3] .. '-0')
-for i = at + ids + 2 * fields + 1, #ARGV, 2 do redis.call('HSET', records, ARGV[i], ARGV[i + 1]) end
+for i = last + 1, #ARGV, 2 do redis.call('HSET', records, ARGV[i], ARGV[i + 1]) end
 return 1
 """
 )

@@ -49,7 +49,8 @@ class Change(NamedTuple):
     """What makes the log right again."""
 
     meta: Meta
-    extra: Sequence[bytes] = ()
+    drop: bool = False
+    """Whether all entries go."""
     records: Sequence[tuple[Record, str]] = ()
     told: str = ""
 
@@ -199,12 +200,11 @@ class Settling:
         kept = meta.head - meta.floor + 1
         if found.length == kept and (not kept or (first, last) == (meta.floor, meta.head)):
             return None
-        if found.length and last != meta.head:
-            extra = await self._beyond(meta.head)
-            if extra:
-                return Change(
-                    meta, extra, told=f"removed {len(extra)} entries that another program has written into it"
-                )
+        if found.length and (last is None or last > meta.head):
+            # A stream never takes an offset again that is below one that it had.
+            changed = meta._replace(floor=meta.head + 1, trimmed=meta.total, dropped=meta.head)
+            told = "another program has written into it, so it begins again at its head"
+            return Change(changed, drop=True, told=f"{told}; streams that are behind are told")
         floor = await self._whole_from(found, meta)
         below = await self._bytes_below(floor, meta)
         changed = meta._replace(floor=floor, trimmed=below, dropped=floor - 1)
@@ -213,11 +213,6 @@ class Settling:
         return Change(
             changed, told="another program has deleted entries of it; streams that miss them are told"
         )
-
-    async def _beyond(self, head: int) -> list[bytes]:
-        """Return the ids of entries that are newer than the head."""
-        items = await self._link.ask(b"XRANGE", self._keys.log, f"({head}-0", b"+", b"COUNT", STEP)
-        return [item[0] for item in items]
 
     async def _whole_from(self, found: Found, meta: Meta) -> int:
         """Return the offset from which on all entries are there, up to the head."""
@@ -276,9 +271,8 @@ class Settling:
             before.epoch if before else "",
             before.head if before else "",
             meta.floor,
-            len(change.extra),
+            int(change.drop),
             len(fields),
-            *change.extra,
             *(part for field in fields.items() for part in field),
             *records,
         )

@@ -107,7 +107,8 @@ class LogState:
             offset = stored.entry.offset
             if offset <= self.head:
                 continue
-            if offset != self.head + 1 or stored.previous != self.check:
+            follows = offset == self.head + 1 and stored.previous == self.check
+            if not follows or stored.life != self.epoch:
                 return new, False
             self.head, self.check = offset, stored.entry.position.check
             self.total, self.time = stored.total, max(self.time, stored.entry.time)

@@ -313,7 +313,7 @@ class Storing:
             entry.position = Position(life, offset + shift, check)
             entry.time = time = max(entry.time, time)
             total += entry.size
-            found.append(Stored(entry, previous, total, until.get(offset, 0.0)))
+            found.append(Stored(entry, life, previous, total, until.get(offset, 0.0)))
             previous = check
         return found
 
