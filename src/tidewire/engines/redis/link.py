@@ -116,8 +116,10 @@ class Link:
 
     async def together(self, *commands: Command) -> list[Any]:
         """Return the replies to commands that are carried out in one step. Raises as `ask`."""
-        replies = await self.call((b"MULTI",), *commands, (b"EXEC",))
-        return [good(reply) for reply in good(replies[-1])]
+        *queued, done = await self.call((b"MULTI",), *commands, (b"EXEC",))
+        for reply in queued:
+            good(reply)
+        return [good(reply) for reply in good(done)]
 
     async def _reply(self, connection: AbstractConnection) -> Any:
         try:

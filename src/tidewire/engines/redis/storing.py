@@ -260,6 +260,8 @@ class Storing:
         return flat
 
     async def _held(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        if not names:
+            return {}
         values = await self._link.ask(b"HMGET", self._keys.keys, *names)
         return {name: value or b"" for name, value in zip(names, values, strict=True)}
 
