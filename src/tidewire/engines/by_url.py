@@ -30,9 +30,10 @@ ENGINES = {
         ),
         "tidewire.engines.redis:RedisEngine",
     ),
+    **dict.fromkeys(("postgresql", "postgres"), "tidewire.engines.postgres:PostgresEngine"),
 }
 # What installs the driver that an engine imports: an extra of ours for each top-level module.
-DRIVERS = {"redis": "redis"}
+DRIVERS = {"redis": "redis", "psycopg": "postgres"}
 
 
 def make_engine(url: str, settings: Settings) -> Engine:

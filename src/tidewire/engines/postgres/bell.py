@@ -1,0 +1,124 @@
+"""
+Waking the other nodes: after a commit, one notification for all that wait for it.
+
+Rule 1: a notification says only that there may be something new: nodes read the log by offset. So a lost one
+        does no harm.
+Rule 2: it is sent in a transaction of its own, which waits for no disk. In the transaction of a commit, it
+        would hold up all other transactions of the server that notify.
+Rule 3: behind a pooler no notification arrives. A node that has not heard its own looks at the log often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ...errors import TidewireError
+from .link import Connection, Link
+from .schema import LOCKS
+
+logger = logging.getLogger("tidewire")
+
+CHANNEL = "tidewire"
+# Seconds between two attempts to listen again.
+RETRY_EVERY = 0.5
+# Seconds for which one call waits for notifications.
+WAIT = 60.0
+# Seconds in which a node hears its own notification, unless it is behind a pooler.
+OWN = 1.0
+
+
+class Bell:
+    """
+    Listens over one link and rings over another. `rung` is called at each notification.
+
+    `hears` is called with whether notifications arrive: with True once this node's session holds the lock
+    number `lock` as well.
+    """
+
+    def __init__(
+        self,
+        listening: Link,
+        ringing: Link,
+        lock: int,
+        rung: Callable[[], None],
+        hears: Callable[[bool], None],
+    ) -> None:
+        self._listening = listening
+        self._ringing = ringing
+        self._lock = lock
+        self._rung = rung
+        self._hears = hears
+        self._due = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._ring())]
+
+    def ring(self) -> None:
+        """Tell the other nodes soon that there is something new."""
+        self._due.set()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    async def _ring(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self._ringing.run(notify)
+            except TidewireError as error:
+                logger.debug("cannot notify the other nodes: %s", error)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                direct = await self._begin()
+                self._hears(direct)
+                self._rung()  # something may have come while nobody listened
+                while direct:
+                    await self._listening.run(self._wait, timeout=2 * WAIT)
+                await asyncio.sleep(WAIT)  # behind a pooler: perhaps it is not there any more
+            except TidewireError as error:
+                logger.debug("cannot listen for notifications: %s", error)
+                await asyncio.sleep(RETRY_EVERY)
+
+    async def _begin(self) -> bool:
+        """Listen, and return whether notifications arrive."""
+        await self._listening.run(listen)
+        self._due.set()
+        heard = await self._listening.run(lambda connection: wait(connection, OWN))
+        if heard:
+            # Several sessions may hold it: the one before may not have ended yet.
+            await self._listening.run(self._take_lock)
+        else:
+            await self._listening.close()
+        return heard
+
+    async def _take_lock(self, connection: Connection) -> None:
+        await connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCKS, self._lock))
+
+    async def _wait(self, connection: Connection) -> None:
+        if await wait(connection, WAIT):
+            self._rung()
+
+
+async def listen(connection: Connection) -> None:
+    await connection.execute(f"LISTEN {CHANNEL}")
+
+
+async def wait(connection: Connection, seconds: float) -> bool:
+    """Return whether a notification arrives in time."""
+    async for _ in connection.notifies(timeout=seconds, stop_after=1):
+        return True
+    return False
+
+
+async def notify(connection: Connection) -> None:
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        await connection.execute("SET LOCAL synchronous_commit = off")
+        await connection.execute(f"NOTIFY {CHANNEL}")
+        await connection.execute("COMMIT")
