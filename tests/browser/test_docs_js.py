@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ import pytest
 
 from support.browser_pages import OpenPage
 from support.documents import ROOT, blocks, serving
+from support.scripted import HOLD, Scripted, answer, stream
 from support.waiting import wait_until
 from tidewire import Hub
 from tidewire.client.sync import publish
@@ -26,6 +28,7 @@ HTMX = "docs/how-to/htmx.md"
 GENERATORS = "docs/how-to/generators.md"
 STATE = "docs/how-to/state.md"
 AUTH = "docs/how-to/auth.md"  # run by test_private_topic.py
+LLM = "docs/how-to/llm.md"
 CLIENTS = "docs/reference/clients.md"  # run by tests/clients/test_pages.py
 
 # Other tests check each browser. These check that the code in the pages runs.
@@ -181,6 +184,46 @@ def test_a_state_and_its_changes(open_page: OpenPage) -> None:
         page.close()
 
 
+@in_a_browser
+def test_the_chat(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = [
+        b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % text for text in (b"The", b" Moon", b".")
+    ]
+    models = Scripted(stream(*tokens, b"data: [DONE]\n\n"), stream(*tokens, HOLD), answer("400 Bad Request"))
+    monkeypatch.chdir(tmp_path)  # the log is there
+    with models as model:
+        monkeypatch.setenv("MODEL_URL", model.url)
+        program: dict[str, Any] = {"__name__": "main"}
+        exec(blocks("python", LLM)[2].text, program)
+        with serving(with_page(program["app"])) as url:
+            page, tab = open_page(url), open_page(url)
+
+            def both_show(text: str) -> None:
+                for one in (page, tab):
+                    wait(one, lambda one=one: text == one.evaluate("document.body.textContent"))
+
+            for one in (page, tab):
+                run(one, url, LLM)
+                wait(one, lambda one=one: one.evaluate("!!globalThis.stop"))  # type: ignore[misc]
+            why = "> why?\nThe Moon. (done)\n"
+            assert [page.evaluate("ask('why?', '1').then(({ status }) => status)") for _ in range(2)] == [
+                202,
+                202,
+            ]
+            both_show(why)
+            page.evaluate("ask('and?')")
+            both_show(f"{why}> and?\nThe Moon.")
+            assert tab.evaluate("ask('busy?').then(({ status }) => status)") == 409
+            tab.evaluate("stop()")
+            both_show(f"{why}> and?\nThe Moon. (cancelled)\n")
+            page.evaluate("ask('what else?')")
+            page.reload()
+            run(page, url, LLM)
+            both_show(f"{why}> and?\nThe Moon. (cancelled)\n> what else?\n (failed)\n")
+            page.close()
+            tab.close()
+
+
 def test_every_script_is_run() -> None:
     assert {block.page for block in blocks("js")} == {
         README,
@@ -190,5 +233,6 @@ def test_every_script_is_run() -> None:
         GENERATORS,
         STATE,
         AUTH,
+        LLM,
         CLIENTS,
     }
