@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.waiting import PATIENCE
 from tidewire import Hub
 
 
@@ -27,7 +28,8 @@ def write_log(
     """Write a log by a hub: it publishes `events`, ends the topics `ends`, and closes the log."""
 
     async def run() -> None:
-        hub = Hub(f"sqlite:///{path}", per_process=True, **settings)
+        # A busy disk may take longer than the 5 s that are the default.
+        hub = Hub(f"sqlite:///{path}", per_process=True, **{"engine_timeout": PATIENCE, **settings})
         async with hub.lifespan():
             waiting = list(events)
             for start in range(0, len(waiting), 1000):
