@@ -62,6 +62,7 @@ def test_help_names_the_exit_codes(words: list[str]) -> None:
         (["listen", "http://a/", "--topic", "b"], "an SSE endpoint must be the only argument"),
         (["listen", "http://a/", "https://b/"], "an SSE endpoint must be the only argument"),
         (["listen", "a", "--raw", "--count", "1"], "cannot be used together"),
+        (["listen", "a", "--raw", "--event", "x"], "--event and --raw cannot be used together"),
         (["listen", "a", "--count", "0"], "Invalid value"),
         (["listen", "a", "-H", "nonsense"], "NAME: VALUE"),
         (["lissen"], "No such command"),
@@ -82,6 +83,15 @@ def test_pretty() -> None:
     assert done.returncode == 0
     assert re.fullmatch(r"\d\d:\d\d:\d\d  1  a\n\d\d:\d\d:\d\d  2  tick  b\n    c\n", done.stdout)
     assert done.stderr == f"connected to {server.url}/some/where\n"
+
+
+@pytest.mark.parametrize(("types", "wanted"), [(["tick"], ["b"]), (["message", "tock"], ["a", "c"])])
+def test_only_events_of_some_types(types: list[str], wanted: list[str]) -> None:
+    three = stream(SOON, b"data: a\n\nevent: tick\ndata: b\n\nevent: tock\ndata: c\n\n", HOLD)
+    options = [word for name in types for word in ("--event", name)]
+    with Scripted(three) as server:
+        done = tidewire("listen", server.url, "--json", *options, "--count", str(len(wanted)))
+    assert [json.loads(line)["data"] for line in done.stdout.splitlines()] == wanted
 
 
 def test_json() -> None:

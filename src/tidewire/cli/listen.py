@@ -49,6 +49,13 @@ Style = Literal["pretty", "json", "raw"]
     "--json", "style", flag_value="json", help="Print each event as a line of JSON: id, topic, event, data."
 )
 @click.option("--raw", "style", flag_value="raw", help="Print the bytes as they arrive.")
+@click.option(
+    "--event",
+    "types",
+    multiple=True,
+    metavar="NAME",
+    help="Print only events of this type; `message` is that of events without one. Repeatable.",
+)
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="Exit after N events.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report on the connection on stderr.")
 def listen(
@@ -59,6 +66,7 @@ def listen(
     last_event_id: str | None,
     headers: tuple[str, ...],
     style: Style | None,
+    types: tuple[str, ...],
     count: int | None,
     quiet: bool,
 ) -> None:
@@ -75,8 +83,8 @@ def listen(
       tidewire listen https://example.org/stream --json | jq .data
       tidewire listen news --count 1 --json     # wait for one event in a script
     """
-    if style == "raw" and count is not None:
-        raise click.UsageError("--count and --raw cannot be used together")
+    if style == "raw" and (types or count is not None):
+        raise click.UsageError(f"{'--event' if types else '--count'} and --raw cannot be used together")
     target, terms = address(topics, named, url)
     status = Status(bool(terms), quiet, colours(sys.stderr))
     stream = connect(
@@ -93,7 +101,7 @@ def listen(
         else:
             topic = only_topic(terms)
             write = as_json(topic) if style == "json" else pretty(colours(sys.stdout))
-            print_events(stream, write, status, count)
+            print_events(stream, write, status, types, count)
 
 
 def address(topics: Sequence[str], named: Sequence[str], url: str) -> tuple[str, list[str]]:
@@ -130,13 +138,21 @@ def print_bytes(stream: Stream) -> None:
         emit(chunk)
 
 
-def print_events(stream: Stream, write: Callable[[Event], bytes], status: Status, count: int | None) -> None:
+def print_events(
+    stream: Stream,
+    write: Callable[[Event], bytes],
+    status: Status,
+    types: Sequence[str],
+    count: int | None,
+) -> None:
     seen = 0
     for event in stream:
         status.hub_event(event)
+        if types and event.event not in types:
+            continue
         emit(write(event))
-        # The hub's own events do not count.
-        seen += not event.event.startswith("hub.")
+        # The hub's own events do not count, unless they were asked for.
+        seen += bool(types) or not event.event.startswith("hub.")
         if seen == count:
             return
     if count is not None:
