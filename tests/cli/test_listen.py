@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -43,7 +44,17 @@ def test_help_imports_no_command() -> None:
 
 def test_version() -> None:
     done = tidewire("--version")
-    assert (done.returncode, done.stdout) == (0, f"tidewire {__version__}\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"tidewire {__version__} (SQLite {sqlite3.sqlite_version}, CPython 3.")
+
+
+def test_a_mistyped_command_or_option() -> None:
+    result = CliRunner().invoke(main, ["lissten"])
+    assert result.exit_code == 2
+    assert "Did you mean 'listen'?" in result.output
+    result = CliRunner().invoke(main, ["listen", "--evnt", "x"])
+    assert result.exit_code == 2
+    assert "Did you mean" in result.output
 
 
 @pytest.mark.parametrize("words", [["--help"], ["listen", "--help"], ["publish", "-h"]])

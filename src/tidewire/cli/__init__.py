@@ -58,6 +58,15 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # click looks for similar names among commands that are imported.
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -80,7 +89,14 @@ class Commands(click.Group):
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="tidewire", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=lambda ctx, param, wanted: print_versions(ctx) if wanted else None,
+    help="Show the versions of Tidewire, SQLite and Python, and exit.",
+)
 def main() -> None:
     """A Server-Sent Events hub that never loses an event silently, and tools to use it."""
 
@@ -94,6 +110,16 @@ url_option = click.option(
     show_envvar=True,
     help="URL of the hub.",
 )
+
+
+def print_versions(ctx: click.Context) -> None:
+    import platform
+    import sqlite3
+
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    click.echo(f"tidewire {__version__} (SQLite {sqlite3.sqlite_version}, {python}, {system})")
+    ctx.exit()
 
 
 def message_of(error: TidewireError) -> str:
