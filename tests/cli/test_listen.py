@@ -57,6 +57,15 @@ def test_a_mistyped_command_or_option() -> None:
     assert "Did you mean" in result.output
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"), [("tidewire lis", "plain,listen\n"), ("tidewire listen --ev", "plain,--event\n")]
+)
+def test_completion(line: str, offered: str) -> None:
+    at = str(len(line.split()) - 1)
+    env = {"_TIDEWIRE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": at}
+    assert tidewire(env=env).stdout == offered
+
+
 @pytest.mark.parametrize("words", [["--help"], ["listen", "--help"], ["publish", "-h"]])
 def test_help_names_the_exit_codes(words: list[str]) -> None:
     result = CliRunner().invoke(main, words)
