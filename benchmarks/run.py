@@ -19,14 +19,15 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from statistics import median
 
-from benchmarks import disk, facts, selectors, systems, workers
+from benchmarks import disk, facts, selectors, systems, tokens, workers
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, PAGE, Bar, Row, figures, markdown, ratio, write_into
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "workers", "decoder", "module"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "workers", "tokens"]
+MEASURES += ["decoder", "module"]
 
 
 def say(text: str) -> None:
@@ -52,6 +53,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield from disk.rows(size, say)
     if "workers" in measures:
         yield from workers.rows(size, say)
+    if "tokens" in measures:
+        yield from tokens.rows(size, say)
     if "decoder" in measures:
         yield from decoder_rows(size)
     if "module" in measures:
