@@ -30,7 +30,7 @@ demo: .venv/.installed
 # The tests of a file run in one process: they share servers and browsers.
 test: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
-	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables || \
+	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server || \
 		echo "without them, tests in browsers and network namespaces are skipped" >&2
 	@echo "Running the tests in $(JOBS) processes: about fifteen minutes on two cores that have nothing else to do"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
@@ -59,7 +59,8 @@ bench: .venv/.installed-bench
 
 # Without root, faults that need it (mounts, network namespaces) are skipped with a message.
 faults: .venv/.installed
-	@scripts/apt-install e2fsprogs faketime iproute2 nftables strace || \
+	@$(PIP) install --editable '.[redis]'
+	@scripts/apt-install e2fsprogs faketime iproute2 nftables redis-server strace || \
 		echo "without them, some faults are skipped" >&2
 	$(BIN)/python -m faults --tier full $(ARGS)
 

@@ -117,6 +117,8 @@ class RedisEngine:
             check_server(self._server)
             self.durability = await durability_of(look, self._server)
             head = await self._adopt()
+            for link in (read, write, listen, tell):
+                await link.ask(b"PING")
         except Unavailable as error:
             await self._close_links()
             raise StartRefused(f"cannot open the log {self._server.place}: {error.detail}") from None
