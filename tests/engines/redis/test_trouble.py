@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.proxy import Proxy
 
 from support.log_workers import LogWorker, Refused, log_workers
 from support.redis_server import RedisServer, redis_server
@@ -222,3 +224,32 @@ def test_the_newest_events_are_lost(tmp_path: Path) -> None:
                 two.ask("subscribe", position, ["t"], position)
                 two.ask("publish", "t", [f"to {position}"])
                 assert len(seen(two, f"to {position}", position)["gaps"]) == gaps
+
+
+def test_a_failover_to_a_replica_without_the_newest_events(tmp_path: Path) -> None:
+    """Fault F14: they are lost, that is told, and no id is used again."""
+    with contextlib.ExitStack() as stack:
+        old = stack.enter_context(redis_server(tmp_path / "old", appendfsync="no"))
+        replica = {"replicaof": f"127.0.0.1 {old.port}", "appendfsync": "no"}
+        new = stack.enter_context(redis_server(tmp_path / "new", **replica))
+        proxy = stack.enter_context(Proxy(("127.0.0.1", old.port)))
+        url = f"redis://127.0.0.1:{proxy.address[1]}/0?prefix=p"
+        pair = stack.enter_context(log_workers(url, 2, engine_timeout=2.0))
+        one, two = pair
+        for worker in pair:
+            worker.ask("subscribe", "all", ["t"], "now")
+        kept = one.ask("publish", "t", ["1", "2", "3"])
+        wait_until(lambda: new.ask("XLEN", "{p}:log") == 3)
+        new.ask("REPLICAOF", "NO", "ONE")
+        lost = one.ask("publish", "t", ["4", "5"], None)
+        for worker in pair:
+            seen(worker, "5")
+        proxy.target = ("127.0.0.1", new.port)
+        old.kill()
+        after = publish(two, "after", "more", "most")
+        for worker in pair:
+            found = seen(worker, "most")
+            assert [(gap["reason"], gap["requested"]) for gap in found["gaps"]] == [("foreign", lost[-1])]
+            assert found["data"] == ["1", "2", "3", "4", "5", "after", "more", "most"]
+        assert not {*after} & {*kept, *lost}
+        assert {id.split(".")[0] for id in after}.isdisjoint(id.split(".")[0] for id in lost)
