@@ -58,14 +58,20 @@ def value_of(entry: Entry, until: float) -> bytes:
 
 def stored_of(item: Any, lives: Lives) -> Stored:
     """Return the entry that the server returned. Raises `ValueError` if it is not one of ours."""
-    id, fields = item
+    _, fields = item
     _, topic, _, value, _, head = fields
     check, previous, total, time, life = head.decode("ascii").split(" ")
-    offset = int(id[: id.index(b"-")])
+    offset = offset_of(item)
     data, event, retry, until, trace = orjson.loads(value)
     position = Position(life_of(lives, offset), offset, check)
     entry = Entry(position, topic.decode(), data, event or "message", retry, until > 0, float(time), trace)
     return Stored(entry, life, previous, int(total), until)
+
+
+def offset_of(item: Any) -> int:
+    """Return the offset of an entry that the server returned."""
+    id = item[0]
+    return int(id[: id.index(b"-")])
 
 
 def key_tail(key: HeldKey) -> bytes:

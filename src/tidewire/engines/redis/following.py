@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ...errors import TidewireError
-from .codec import Stored, stored_of
+from .codec import Stored, offset_of, stored_of
 from .keys import Keys
 from .link import Link
 from .state import LogChanged, LogState
@@ -56,7 +56,9 @@ async def follow(link: Link, keys: Keys, taker: Taker) -> None:
                 timeout=BLOCK / 1000 + PATIENCE,
             )  # fmt: skip
             if reply and state is taker.state:
-                taker.take([stored_of(item, state.lives) for item in reply[0][1]])
+                # What this node has stored itself comes here, too.
+                new = [item for item in reply[0][1] if offset_of(item) > state.head]
+                taker.take([stored_of(item, state.lives) for item in new])
         except (TidewireError, LogChanged, ValueError) as error:
             taker.on_trouble(error)
             await taker.mended()

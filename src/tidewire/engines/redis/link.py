@@ -87,7 +87,7 @@ class Link:
             try:
                 async with asyncio.timeout(timeout or self._timeout):
                     connection = await self._connected()
-                    packed = connection.pack_commands(commands)
+                    packed = b"".join(map(pack, commands))
                     sent = True
                     await connection.send_packed_command(packed, check_health=False)
                     return [await self._reply(connection) for _ in commands]
@@ -139,9 +139,7 @@ class Link:
     async def _recognise(self, connection: AbstractConnection) -> None:
         server = self._server
         before = time.monotonic()
-        await connection.send_packed_command(
-            connection.pack_commands([(b"INFO",), (b"TIME",)]), check_health=False
-        )
+        await connection.send_packed_command(pack((b"INFO",)) + pack((b"TIME",)), check_health=False)
         info, now = await self._reply(connection), await self._reply(connection)
         found = fields_of(info) if isinstance(info, bytes) else {}
         if found.get("role", "master") not in ("master", "primary"):
@@ -161,6 +159,12 @@ class Link:
         if connection is not None:
             # This does not wait for the peer, which may not answer.
             await connection.disconnect(nowait=True)
+
+
+def pack(command: Command) -> bytes:
+    """Return a command as it is sent: redis-py takes four times as long for hundreds of short words."""
+    words = [word if type(word) is bytes else str(word).encode() for word in command]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 def good(reply: Any) -> Any:
