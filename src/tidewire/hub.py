@@ -17,9 +17,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .auth.access import Access, Open
 from .auth.by_callable import Authenticate, ByCallable
@@ -50,8 +51,8 @@ from .http.requests import (
 from .http.responses import NothingResponse
 from .items import Page, page_in
 from .log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
-from .log.engine import Durability
-from .log.entries import Receipt, Since
+from .log.engine import Durability, Engine, Transactional
+from .log.entries import Draft, Receipt, Since
 from .log.runs import Run, record_name
 from .metrics import Metrics
 from .opening import Opening
@@ -191,6 +192,7 @@ class Hub:
 
     # -- publishing
 
+    @overload
     async def publish(
         self,
         topic: str,
@@ -199,7 +201,31 @@ class Hub:
         event: str = "message",
         retry: int | None = None,
         key: str | None = None,
-    ) -> Receipt:
+        connection: None = None,
+    ) -> Receipt: ...
+
+    @overload
+    async def publish(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+        connection: object,
+    ) -> None: ...
+
+    async def publish(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+        connection: object = None,
+    ) -> Receipt | None:
         """
         Publish one event. Return its receipt once the event is in the log.
 
@@ -207,14 +233,26 @@ class Hub:
         dataclasses, pydantic models, dates, UUIDs, `Decimal` (as text), sets, numpy's
         scalars and arrays, and what the hub's `encoder` knows. `retry`:
         milliseconds, 500 to 600,000. `key`: publishing again with the same key
-        within 10 minutes returns the first receipt. Raises `InvalidInput`,
-        `Reserved`, `TooLarge`, `TopicEnded`, `KeyConflict` or `Unavailable` if the
-        event is refused.
+        within 10 minutes returns the first receipt. `connection`: a connection or
+        session of your program to the database of a PostgreSQL hub. Then the event
+        is published when its transaction commits, and never if it does not; there is
+        no receipt. Raises `InvalidInput`, `Reserved`, `TooLarge`, `TopicEnded`,
+        `KeyConflict` or `Unavailable` if the event is refused, and with `connection`
+        what its driver raises.
         """
         limit = self.settings.max_event
         item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit, encoder=self._encoder)
+        if connection is not None:
+            await self.opened()
+            await traced(partial(self._publish_in, connection), [item])
+            return None
         receipts = await traced((await self.opened()).append, [item])
         return receipts[0]
+
+    async def _publish_in(self, connection: object, drafts: Sequence[Draft]) -> list[Receipt]:
+        for item in drafts:
+            await transactional(self._opening.engine).publish_in(connection, item)
+        return []
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
         """Publish all `events` or none. Each has topic and data, and may have event, retry and key."""
@@ -222,6 +260,30 @@ class Hub:
         limit, encoder = self.settings.max_event, self._encoder
         drafts = [draft_of(item, max_event=limit, encoder=encoder) for item in events]
         return await traced((await self.opened()).append, drafts) if drafts else []
+
+    @overload
+    def publish_soon(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+        connection: None = None,
+    ) -> Future[Receipt]: ...
+
+    @overload
+    def publish_soon(
+        self,
+        topic: str,
+        data: Any = "",
+        *,
+        event: str = "message",
+        retry: int | None = None,
+        key: str | None = None,
+        connection: object,
+    ) -> None: ...
 
     def publish_soon(
         self,
@@ -231,13 +293,21 @@ class Hub:
         event: str = "message",
         retry: int | None = None,
         key: str | None = None,
-    ) -> Future[Receipt]:
+        connection: object = None,
+    ) -> Future[Receipt] | None:
         """
         Publish from any thread or from sync code; return a future of the receipt.
 
         Events are stored in the order of the calls. Do not block the event loop by
-        waiting for the future. Raises `StartRefused` if the hub is not open.
+        waiting for the future. `connection`: as for `publish`, such as Django's; then
+        the event is in the transaction when this returns, and there is no future.
+        Raises `StartRefused` if the hub is not open.
         """
+        if connection is not None:
+            limit, encoder = self.settings.max_event, self._encoder
+            item = draft(topic, data, event=event, retry=retry, key=key, max_event=limit, encoder=encoder)
+            transactional(self.node.engine).publish_now(connection, item)
+            return None
         return self._soon(self.publish(topic, data, event=event, retry=retry, key=key))
 
     async def end(self, topic: str, reason: str = "ended") -> Receipt:
@@ -576,3 +646,13 @@ def default_max_streams() -> int:
         return 100_000
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 100_000 if soft == resource.RLIM_INFINITY else soft * 4 // 5
+
+
+def transactional(engine: Engine) -> Transactional:
+    if isinstance(engine, Transactional):
+        return engine
+    raise InvalidInput(
+        'connection= needs a hub with its log in PostgreSQL, such as Hub("postgresql://…"): only there is an'
+        " event stored in the transaction of your data",
+        code="invalid_connection",
+    )

@@ -35,6 +35,7 @@ OPTIONAL = {
     "opentelemetry": "a publish is a span where the extra `otel` is installed",
     "pytest": "it loads the fixtures",
     "starlette": "responses are Starlette's too where Starlette is installed",
+    "sqlalchemy": "a session of a program that publishes within a transaction takes SQLAlchemy's own text",
     "pydantic": "FastAPI has it, and `events_of` is for programs of FastAPI",
 }
 

@@ -9,7 +9,7 @@ page, and one step back, examines a bounded number of entries.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from ..topics import Selector
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
@@ -103,3 +103,18 @@ class Engine(Protocol):
 
         Also called if it was never opened, or if `open` failed or was cancelled.
         """
+
+
+@runtime_checkable
+class Transactional(Protocol):
+    """An engine to which a program can publish within a transaction of its own, in the same database."""
+
+    async def publish_in(self, connection: object, draft: Draft) -> None:
+        """
+        Publish an event that is stored if the transaction of `connection` commits, and never if it does not.
+
+        Raises `InvalidInput` if it is not a connection to the log's database, and as its driver.
+        """
+
+    def publish_now(self, connection: object, draft: Draft) -> None:
+        """As `publish_in`, from any thread, with a connection that is not awaited."""

@@ -21,7 +21,7 @@ from ...log.trimming import Trim
 from ...position import new_life
 from ...settings import Settings
 from ...topics import Selector
-from . import reader
+from . import reader, transactions
 from .bell import Bell
 from .following import News, news_after
 from .link import Connection, Link, Lost, NoLog
@@ -48,6 +48,9 @@ LOADING = 60.0
 POLL_EVERY = 0.05
 # Seconds between two attempts to reach a server that is away.
 RETRY_EVERY = 0.25
+# Seconds between looks at the outbox after this node has put something there. Later, each exchange of what
+# the nodes have is a look.
+OUTBOX_PAUSES = (0.003, 0.005, 0.01, 0.02, *(0.04,) * 25)
 # Seconds for which a node that leaves tries to say so.
 LEAVING = 1.0
 
@@ -91,6 +94,8 @@ class PostgresEngine:
     async def open(self, sink: Sink) -> Head:
         """Open the log, and make it if it is not there. Raises `StartRefused` if that is not possible."""
         self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._outbox_written = asyncio.Event()
         self._reading = asyncio.Semaphore(READERS)
         self._catching = asyncio.Lock()
         self._look = asyncio.Event()
@@ -151,7 +156,7 @@ class PostgresEngine:
             self._forgotten,
             self._look.set,
         )
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._tasks = [self._loop.create_task(self._follow()), self._loop.create_task(self._watch_outbox())]
         self.presence.open(self._nodes, self._base)
 
     def _hears(self, lock: int) -> Callable[[bool], None]:
@@ -170,8 +175,9 @@ class PostgresEngine:
             await self._storing.stop()
             await self._bell.stop()
             await self._housekeeping.stop()
-            self._following.cancel()
-            await asyncio.wait({self._following})
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
             await self.presence.close()
             with contextlib.suppress(TidewireError, TimeoutError):
                 async with asyncio.timeout(LEAVING):
@@ -201,6 +207,28 @@ class PostgresEngine:
             self._storing.put(WaitingBatch(drafts, answer))
         return answer
 
+    # -- publishing within a transaction of the program
+
+    async def publish_in(self, connection: object, draft: Draft) -> None:
+        """Publish within the transaction of `connection`. Raises `InvalidInput`, and as its driver."""
+        await transactions.write(connection, draft)
+        self._outbox_written.set()
+
+    def publish_now(self, connection: object, draft: Draft) -> None:
+        """As `publish_in`, from any thread, with a connection that is not awaited."""
+        transactions.write_now(connection, draft)
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: another node moves it
+            self._loop.call_soon_threadsafe(self._outbox_written.set)
+
+    async def _watch_outbox(self) -> None:
+        """Look for what this node has put there, often at first: it does not know when it is committed."""
+        while True:
+            await self._outbox_written.wait()
+            self._outbox_written.clear()
+            for pause in OUTBOX_PAUSES:
+                await asyncio.sleep(pause)
+                self._storing.move_outbox()
+
     def _unavailable(self) -> Unavailable:
         why = "it is closed" if self._closed else "its server cannot be reached"
         return Unavailable(
@@ -225,6 +253,8 @@ class PostgresEngine:
     # -- following
 
     def _glanced(self, glance: Glance) -> None:
+        if glance.outbox:
+            self._storing.move_outbox()
         state = self._state
         if glance.head != state.head or glance.life != state.life or not glance.same_server:
             self._look.set()

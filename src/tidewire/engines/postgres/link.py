@@ -26,11 +26,12 @@ T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable[T]]
 
-# Seconds after which the server forgets a peer that is gone without a word, and its locks with it.
-KEEPALIVES = (
-    "SELECT set_config('tcp_keepalives_idle', '2', false), set_config('tcp_keepalives_interval', '1', false),"
-    " set_config('tcp_keepalives_count', '3', false)"
-)
+# The server soon forgets a peer that is gone without a word, and its locks with it.
+BEGIN_SESSION = """
+SELECT set_config('tcp_keepalives_idle', '2', false), set_config('tcp_keepalives_interval', '1', false),
+  set_config('tcp_keepalives_count', '3', false), pid, backend_start
+FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
 
 
 class Lost(Unavailable):
@@ -55,6 +56,8 @@ class Link:
         self._timeout = timeout
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
+        self.session: tuple[Any, ...] = ()
+        """What names the session of the newest connection in the server, also after it has ended."""
         self.prepares = True
         """Whether statements that are used often are prepared: behind a pooler they cannot be."""
 
@@ -93,7 +96,8 @@ class Link:
                 self._connection = connection = await AsyncConnection.connect(
                     self._conninfo, autocommit=True, prepare_threshold=5 if self.prepares else None
                 )
-                await connection.execute(KEEPALIVES)
+                begun = await (await connection.execute(BEGIN_SESSION)).fetchone()
+                self.session = tuple(begun[3:]) if begun else ()
         except TimeoutError:
             self.abandon()
             raise Lost("no answer in time", sent=False) from None

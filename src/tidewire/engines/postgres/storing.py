@@ -11,10 +11,12 @@ Rule 3: if the connection breaks while a group is on its way, the log is asked w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import TidewireError, Unavailable, Unknown
 from ...log.entries import Draft, Entry, Receipt
@@ -23,7 +25,9 @@ from ...position import new_checks
 from ...settings import Settings
 from . import keys
 from .link import Connection, Link, Lost
+from .outbox import Waiting, done_with, waiting_in
 from .rows import APPEND, Stored, values_of
+from .settling import rows
 from .state import LogState
 
 logger = logging.getLogger("tidewire")
@@ -37,6 +41,10 @@ GROUP_BYTES = 4 * 1024 * 1024
 # The part of the engine's timeout after which a group is given up.
 PATIENCE = 0.8
 
+# Seconds between two attempts to find out whether a group is stored.
+FIND_EVERY = 0.1
+
+FIND = 'SELECT "offset" FROM tidewire.entries WHERE "offset" > %s AND "check" = %s'
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
@@ -45,6 +53,13 @@ class WaitingBatch(NamedTuple):
 
     drafts: Sequence[Draft]
     answer: asyncio.Future[list[Receipt]]
+
+
+class Again(Enum):
+    """Why a group is judged once more."""
+
+    JUDGE = "the log has grown so that the judgement does not hold any more"
+    OUTBOX = "what is in the outbox comes first"
 
 
 class Storing:
@@ -74,12 +89,17 @@ class Storing:
         self._failed = failed
         self._waiting: deque[WaitingBatch] = deque()
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._outbox_due = False
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
 
     def put(self, waiting: WaitingBatch) -> None:
         self._waiting.append(waiting)
+        self._wake.set()
+
+    def move_outbox(self) -> None:
+        """Move soon what transactions have put into the outbox."""
+        self._outbox_due = True
         self._wake.set()
 
     def refuse_waiting(self, error: TidewireError) -> None:
@@ -96,7 +116,8 @@ class Storing:
     async def _run(self) -> None:
         while True:
             group = self._next_group()
-            if group:
+            if group or self._outbox_due:
+                self._outbox_due = False
                 await self._store(group)
             elif self._stopping:
                 return
@@ -134,37 +155,74 @@ class Storing:
 
     async def _attempts(self, batches: Sequence[Sequence[Draft]]) -> Sequence[Result]:
         until = self._loop.time() + PATIENCE * self._settings.engine_timeout
-        while (results := await self._attempt(batches)) is None:
+        moves = not batches
+        while isinstance(found := await self._attempt(batches, moves), Again):
             if self._loop.time() > until:
                 raise Unavailable(
                     "other nodes store so much that this event could not be judged in time",
                     code="busy",
                     retry_after=1,
                 )
-            await before_storing(self._catch_up())
-        return results
+            if found is Again.OUTBOX:
+                moves = True
+            else:
+                await before_storing(self._catch_up())
+        return found
 
-    async def _attempt(self, batches: Sequence[Sequence[Draft]]) -> Sequence[Result] | None:
-        """Judge and store. None if the judgement does not hold: catch up and try again."""
+    async def _attempt(self, batches: Sequence[Sequence[Draft]], moves: bool) -> Sequence[Result] | Again:
+        """Judge and store; with `moves`, what is in the outbox comes first."""
         state = self._state()
+        waiting, more = await before_storing(self._waiting_rows()) if moves else ([], False)
+        if more:
+            batches = []  # they come after what there was no room for
+        first = [[item] for _, item in waiting if isinstance(item, Draft)]
         keys_head = state.head
-        held = await before_storing(self._held(state, batches))
+        held = await before_storing(self._held(state, [*first, *batches]))
         if state is not self._state() or any(key.offset > keys_head for key in held.values()):
-            return None
+            return Again.JUDGE
         judgement = Judgement(state, max(self._now(), state.time), self._settings, held)
-        results = [judgement.add(drafts) for drafts in batches]
+        results = [judgement.add(drafts) for drafts in (*first, *batches)]
+        moved = done_with(waiting, results)
         entries, head = judgement.entries, state.head
-        if not entries:
+        results = results[len(first) :]
+        if not (entries or moved):
             return results
         for entry, check in zip(entries, new_checks(len(entries)), strict=True):
             entry.position = entry.position._replace(check=check)
-        values = [state.life, head, state.check, bool(judgement.records), False]
-        values += [*values_of(judgement, head, keys_head), None]
-        after = await self._link.run(lambda connection: append(connection, values))
-        if after is None:
-            return None
+        values = [state.life, head, state.check, bool(judgement.records), not moves]
+        values += [*values_of(judgement, head, keys_head), moved or None]
+        try:
+            after = await self._link.run(lambda connection: append(connection, values))
+        except Lost as error:
+            after = await self._find(error, head, entries[0].position.check if entries else "")
+        if after is None or after < 0:
+            return Again.JUDGE if after is None else Again.OUTBOX
         await self._report(state, judgement, after, after - head)
-        return [with_checks(result, entries, head, after - head) for result in results]
+        return (
+            Again.OUTBOX if more else [with_checks(result, entries, head, after - head) for result in results]
+        )
+
+    async def _waiting_rows(self) -> tuple[list[Waiting], bool]:
+        limit = self._settings.max_event
+        return await self._link.run(lambda connection: waiting_in(connection, limit))
+
+    async def _find(self, lost: Lost, head: int, check: str) -> int | None:
+        """
+        Return after which offset a group is stored whose connection broke; None if it is not stored.
+
+        `check` is that of its first entry. Raises `lost` if it cannot be decided in time.
+        """
+        session, until = self._link.session, self._loop.time() + PATIENCE * self._settings.engine_timeout
+        if not (lost.sent and self._link.prepares and session):
+            raise lost
+        self._failed(lost)
+        while self._loop.time() < until:
+            with contextlib.suppress(Lost):
+                ended, offset = await self._link.run(lambda c: find(c, session, head, check))
+                if ended or offset is not None:
+                    return None if offset is None else offset - 1
+            await asyncio.sleep(FIND_EVERY)
+        raise lost
 
     async def _report(self, state: LogState, judgement: Judgement, after: int, shift: int) -> None:
         """The entries are stored after the offset `after`. Return once they are reported."""
@@ -209,6 +267,20 @@ async def append(connection: Connection, values: Sequence[object]) -> int | None
         await connection.execute("COMMIT")
     row = await found.fetchone()
     return row[0] if row else None
+
+
+async def find(
+    connection: Connection, session: Sequence[Any], head: int, check: str
+) -> tuple[bool, int | None]:
+    """Return whether a session has ended, and the offset of the entry after `head` that has this check."""
+    async with connection.transaction():
+        # What it has begun to store is stored by now, or will not be.
+        await connection.execute("SELECT FROM tidewire.meta FOR UPDATE")
+        alive = await rows(
+            connection, "SELECT FROM pg_stat_activity WHERE pid = %s AND backend_start = %s", *session
+        )
+        found = await rows(connection, FIND, head, check)
+    return not alive, found[0][0] if found else None
 
 
 def stored_rows(entries: Sequence[Entry], total: int) -> list[Stored]:
