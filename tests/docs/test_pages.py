@@ -227,6 +227,7 @@ NO_ANSWERS = (
 # Errors of the other modules that no request can cause.
 FOR_PROGRAMS = {
     "invalid_comment",
+    "invalid_connection",
     "invalid_dialect",
     "invalid_engine",
     "invalid_event",

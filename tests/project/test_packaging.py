@@ -35,7 +35,6 @@ OPTIONAL = {
     "opentelemetry": "a publish is a span where the extra `otel` is installed",
     "pytest": "it loads the fixtures",
     "starlette": "responses are Starlette's too where Starlette is installed",
-    "sqlalchemy": "a session of a program that publishes within a transaction takes SQLAlchemy's own text",
     "pydantic": "FastAPI has it, and `events_of` is for programs of FastAPI",
 }
 
@@ -123,7 +122,7 @@ for module in pkgutil.walk_packages(tidewire.__path__, "tidewire."):
             importlib.import_module(module.name)
         except Exception as error:
             # Its driver is an extra. Without it, `make_engine` says what to install.
-            if not module.name.startswith("tidewire.engines.redis"):
+            if not module.name.startswith(("tidewire.engines.redis", "tidewire.engines.postgres")):
                 failed[module.name] = repr(error)
 print(json.dumps([tidewire.__file__, failed]))
 """

