@@ -196,8 +196,8 @@ class Judgement:
     def _add_item(self, draft: Draft, item: RunItem, index: int, time: float) -> Receipt:
         count = self.items.get(item.run)
         if count is None:
-            run = self._run(draft.topic, item.key)
-            if run is None or run.id != item.run or not run.open:
+            run = self._open_run(draft.topic, item)
+            if run is None:
                 raise over(index)
             count = self._log.records.items_of(item.run) or ItemCount(0, run.first)
         if item.number < count.stored:
@@ -238,6 +238,15 @@ class Judgement:
     def _run(self, topic: str, key: str) -> Run | None:
         added = self.records.get((RUN, record_name(topic, key))) if self.records else None
         return self._log.records.run(topic, key) if added is None else run_of(added)
+
+    def _open_run(self, topic: str, item: RunItem) -> Run | None:
+        # Nearly all batches of items have no records: then nothing of theirs has to be parsed, token by token.
+        run = self._run(topic, item.key) if self.records else self._log.records.open_runs.get(item.run)
+        return (
+            run
+            if run and (run.topic, run.key, run.id, run.open) == (topic, item.key, item.run, True)
+            else None
+        )
 
     def _newest_run(self, topic: str) -> Run | None:
         start = record_name(topic, "")
