@@ -12,7 +12,6 @@ from support.processes import Process
 from support.waiting import wait_until
 
 WORKER = Path(__file__).parents[2] / "apps" / "transaction_worker.py"
-# `make faults` does the same with a thousand transactions.
 TRANSACTIONS = 120
 
 
