@@ -69,28 +69,38 @@ class Link:
             return await self._carry_out(work, connection, until)
 
     async def _carry_out(self, work: Work[T], connection: Connection, until: float) -> T:
-        task = asyncio.ensure_future(work(connection))
+        task = asyncio.create_task(run(work, connection))
         try:
             wait = until - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait({task}, timeout=max(wait, 0))
             if not done:
                 raise Lost("no answer in time", sent=True)
-            return task.result()
+            result = task.result()
         except BaseException as error:
             self.abandon()
-            # Without its socket it ends at once.
-            with contextlib.suppress(Exception, asyncio.CancelledError):
+
+            def end(task: asyncio.Task[T]) -> None:
+                task.cancelled() or task.exception()  # retrieved: nobody waits for it any more
+                connection.pgconn.finish()
+
+            if task.done():
+                end(task)
+            else:
+                # Without its socket it ends at once.
+                task.add_done_callback(end)
                 await asyncio.wait({task})
-                task.exception()
-            connection.pgconn.finish()
             if isinstance(error, psycopg.Error | OSError):
                 raise error_of(error, sent=True) from None
             raise
+        if self._connection is not connection:
+            connection.pgconn.finish()  # abandoned in the meantime
+        return result
 
     async def _connected(self, until: float) -> Connection:
         if self._connection is not None and is_open(self._connection):
             return self._connection
         self.abandon()
+        connection: Connection | None = None
         try:
             async with asyncio.timeout_at(until):
                 self._connection = connection = await AsyncConnection.connect(
@@ -98,12 +108,15 @@ class Link:
                 )
                 begun = await (await connection.execute(BEGIN_SESSION)).fetchone()
                 self.session = tuple(begun[3:]) if begun else ()
-        except TimeoutError:
-            self.abandon()
-            raise Lost("no answer in time", sent=False) from None
-        except (psycopg.Error, OSError) as error:
-            self.abandon()
-            raise error_of(error, sent=False) from None
+        except BaseException as error:
+            self._connection = None
+            if connection is not None:
+                connection.pgconn.finish()
+            if isinstance(error, TimeoutError):
+                raise Lost("no answer in time", sent=False) from None
+            if isinstance(error, psycopg.Error | OSError):
+                raise error_of(error, sent=False) from None
+            raise
         return connection
 
     def abandon(self) -> None:
@@ -135,6 +148,10 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.pgconn.finish()
+
+
+async def run(work: Work[T], connection: Connection) -> T:
+    return await work(connection)
 
 
 def is_open(connection: Connection) -> bool:
