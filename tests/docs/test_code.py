@@ -48,6 +48,7 @@ SECOND_PAGE = "docs/tutorials/four-workers.md"
 BACKUP = "docs/how-to/backup.md"
 AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
+FROM_SSE_STARLETTE = "docs/how-to/from-sse-starlette.md"
 
 
 def test_every_language_is_known() -> None:
@@ -266,6 +267,9 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/workers.md#run-several-workers": check_orders,
     "docs/how-to/dialects.md#openais-responses": check_responses,
     "docs/how-to/dialects.md#a-dialect-of-your-own": check_words_dialect,
+    # The programs of others and ours, side by side.
+    f"{FROM_SSE_STARLETTE}#a-generator-for-each-client": check_clock,
+    f"{FROM_SSE_STARLETTE}#one-event-for-many-clients": check_orders,
 }
 
 
