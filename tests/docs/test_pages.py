@@ -174,7 +174,8 @@ def test_every_option_is_in_the_reference(name: str) -> None:
 def test_variables_exist() -> None:
     known = {str(option.envvar) for command in COMMANDS.values() for option in options(command)}
     for page in PAGES:
-        assert set(re.findall(r"TIDEWIRE_[A-Z_]+", (ROOT / page).read_text("utf-8"))) <= known
+        # With an underscore before it, it is one of the completion of click.
+        assert set(re.findall(r"(?<!_)TIDEWIRE_[A-Z_]+", (ROOT / page).read_text("utf-8"))) <= known
 
 
 @pytest.mark.parametrize(
