@@ -19,10 +19,13 @@ from ..errors import MethodNotAllowed, NotFound, TidewireError, Unauthorized, Un
 from ..metrics import CONTENT_TYPE
 from ..topics import check_publish_topic
 from .admission import Admission, is_loopback
+from .answers import content_head
 from .asgi import Receive, Scope, Send, address_in
 from .body import ClientGone, body_of
 from .hub_like import HubLike
 from .hub_stream import HubStream
+from .landing import HEAD as LANDING_HEAD
+from .landing import landing_page, wants_page
 from .managing import describe_run, list_runs, list_streams, read_revocation
 from .openapi import description
 from .origins import VARY_ORIGIN, Cors, check_host
@@ -47,6 +50,7 @@ from .tickets import issue, redeem
 
 NO_STORE = [(b"cache-control", b"no-store")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
 
 
 class HubApp:
@@ -133,7 +137,7 @@ class HubApp:
                 await change(self, request, reply, scope, receive)
             return None
         if found is None:
-            raise NotFound("nothing here; streams are at /events")
+            raise nothing_here()
         allow(request, *READING)
         await found(self, reply, scope)
         return None
@@ -324,6 +328,14 @@ class HubApp:
     async def _openapi(self, reply: Reply, scope: Scope) -> None:
         await reply.send_json(description(self._settings, scope.get("root_path", "").rstrip("/")))
 
+    async def _landing(self, reply: Reply, scope: Scope) -> None:
+        request = Request(scope)
+        if not wants_page(request):
+            raise nothing_here()
+        root = scope.get("root_path", "").rstrip("/")
+        page = landing_page(request, root, self._hub.access.takes_tokens)
+        await reply.send(200, content_head(HTML, len(page)) + LANDING_HEAD, page)
+
     async def _javascript(self, reply: Reply, scope: Scope) -> None:
         content = files("tidewire.web").joinpath("tidewire.js").read_bytes()
         await reply.send_content(JAVASCRIPT, content)
@@ -348,6 +360,7 @@ CHANGING: dict[str, tuple[tuple[str, ...], Change]] = {
 }
 
 FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
+    "/": HubApp._landing,
     "/health/live": HubApp._live,
     "/health/ready": HubApp._ready,
     "/metrics": HubApp._metrics,
@@ -356,6 +369,10 @@ FIXED_PATHS: dict[str, Callable[[HubApp, Reply, Scope], Awaitable[None]]] = {
     "/streams": HubApp._streams,
     "/tidewire.js": HubApp._javascript,
 }
+
+
+def nothing_here() -> NotFound:
+    return NotFound("nothing here; streams are at /events")
 
 
 def allow(request: Request, *methods: str) -> None:

@@ -240,13 +240,11 @@ class Judgement:
         return self._log.records.run(topic, key) if added is None else run_of(added)
 
     def _open_run(self, topic: str, item: RunItem) -> Run | None:
-        # Nearly all batches of items have no records: then nothing of theirs has to be parsed, token by token.
+        # Nearly no batch of items has records too. So the record of the run is not parsed token by token.
         run = self._run(topic, item.key) if self.records else self._log.records.open_runs.get(item.run)
-        return (
-            run
-            if run and (run.topic, run.key, run.id, run.open) == (topic, item.key, item.run, True)
-            else None
-        )
+        if run is None or (run.topic, run.key, run.id) != (topic, item.key, item.run):
+            return None
+        return run if run.open else None
 
     def _newest_run(self, topic: str) -> Run | None:
         start = record_name(topic, "")
