@@ -38,7 +38,8 @@ from tidewire.log.entries import Since
 Program = dict[str, Any]
 
 # Checked here or in tests/browser/test_docs_js.py.
-CHECKED = {"", "console", "html", "http", "js", "json", "python"}
+# The programs of other projects, which the tests do not install, are `py`: they are compiled.
+CHECKED = {"", "console", "html", "http", "js", "json", "py", "python"}
 
 # For programs that the tests do not install: proxies and Docker.
 UNCHECKED = {"nginx", "haproxy", "caddy", "sh"}
@@ -314,6 +315,9 @@ CLIENTS.add(f"{AUTH}#in-python")
 CLIENTS.add(f"{AUTH}#in-the-browser")
 # Run by tests/integrations/test_django.py.
 CLIENTS.add(f"{SESSIONS}#django")
+# Run by tests/integrations/test_moving.py.
+CLIENTS.add("docs/how-to/from-django-eventstream.md#side-by-side")
+CLIENTS.add("docs/how-to/from-flask-sse.md#side-by-side")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +356,9 @@ def test_the_programs_of_the_client_page_print_what_it_says(
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in blocks("python") if is_sketch(block)], ids=lambda block: block.place
+    "block",
+    [*(block for block in blocks("python") if is_sketch(block)), *blocks("py")],
+    ids=lambda block: block.place,
 )
 def test_sketch(block: Block) -> None:
     compile(block.text, block.place, "exec")
