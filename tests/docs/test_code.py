@@ -50,6 +50,7 @@ BACKUP = "docs/how-to/backup.md"
 AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
 FROM_SSE_STARLETTE = "docs/how-to/from-sse-starlette.md"
+FROM_POLLING = "docs/how-to/from-polling.md"
 
 
 def test_every_language_is_known() -> None:
@@ -138,6 +139,26 @@ def check_state(program: Program, url: str) -> None:
     httpx2.put(f"{url}/orders/7", params={"status": "paid"}).raise_for_status()
     with connect(f"{url}/orders/changes", last_event_id=state["position"]) as stream:
         assert next(iter(stream)).json() == {"id": "7", "status": "paid"}
+
+
+def check_polled(program: Program, url: str) -> None:
+    httpx2.put(f"{url}/orders/7", params={"status": "paid"}).raise_for_status()
+    assert httpx2.get(f"{url}/orders").json() == {"orders": {"7": "paid"}}
+
+
+def check_told_when_to_ask(program: Program, url: str) -> None:
+    with connect(f"{url}/orders/changes") as stream:
+        check_polled(program, url)
+        assert next(iter(stream)).data == "changed"
+
+
+def check_room(program: Program, url: str) -> None:
+    with connect(f"{url}/rooms/kitchen/events") as stream:
+        said = {"text": "tea?"}
+        httpx2.post(f"{url}/rooms/kitchen/messages", json=said).raise_for_status()
+        event = next(iter(stream))
+        assert (event.event, event.json()) == ("said", said)
+    assert httpx2.post(f"{url}/rooms/*/messages", json=said).status_code == 400
 
 
 def check_signed_in(program: Program, url: str) -> None:
@@ -271,6 +292,9 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     # The programs of others and ours, side by side.
     f"{FROM_SSE_STARLETTE}#a-generator-for-each-client": check_clock,
     f"{FROM_SSE_STARLETTE}#one-event-for-many-clients": check_orders,
+    f"{FROM_POLLING}#before": check_polled,
+    f"{FROM_POLLING}#first-step-say-when-to-ask": check_told_when_to_ask,
+    "docs/how-to/from-socketio.md#side-by-side": check_room,
 }
 
 
@@ -318,6 +342,7 @@ CLIENTS.add(f"{SESSIONS}#django")
 # Run by tests/integrations/test_moving.py.
 CLIENTS.add("docs/how-to/from-django-eventstream.md#side-by-side")
 CLIENTS.add("docs/how-to/from-flask-sse.md#side-by-side")
+CLIENTS.add(f"{FROM_POLLING}#clients-that-go-on-polling")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The programs of the pages for those who come from Django and Flask publish to a hub beside them."""
+"""The programs of the pages for those who move in that need a hub beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from support.documents import blocks, serving
 from tidewire import Hub
-from tidewire.client.sync import Publisher, history
+from tidewire.client.sync import Publisher, history, publish
 
 # Settings of Django are for a whole process, so this is one of its own.
 DJANGO = """
@@ -68,3 +68,11 @@ def test_a_view_of_flask_publishes() -> None:
             assert view() == "Message sent!"
         events = history(url, "news").events
     assert [(event.event, event.json()) for event in events] == [("greeting", {"message": "Hello!"})]
+
+
+def test_a_program_polls_a_hub(capsys: pytest.CaptureFixture[str]) -> None:
+    *_, block = blocks("python", "docs/how-to/from-polling.md")
+    with serving(Hub(per_process=True).app) as url:
+        receipt = publish(url, "orders", "changed")
+        exec(compile(block.text.replace("http://localhost:8000", url), block.place, "exec"), {})
+    assert capsys.readouterr().out == f"{receipt['id']} changed\n0 None\n"
