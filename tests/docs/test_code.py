@@ -51,6 +51,7 @@ AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
 FROM_SSE_STARLETTE = "docs/how-to/from-sse-starlette.md"
 FROM_POLLING = "docs/how-to/from-polling.md"
+FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md"]
 
 
 def test_every_language_is_known() -> None:
@@ -343,6 +344,8 @@ CLIENTS.add(f"{SESSIONS}#django")
 CLIENTS.add("docs/how-to/from-django-eventstream.md#side-by-side")
 CLIENTS.add("docs/how-to/from-flask-sse.md#side-by-side")
 CLIENTS.add(f"{FROM_POLLING}#clients-that-go-on-polling")
+# Run by tests/integrations/test_frameworks.py, on the servers of their frameworks.
+CLIENTS |= {block.place for block in PROGRAMS if block.page in FRAMEWORK_PAGES}
 
 
 @pytest.mark.parametrize(

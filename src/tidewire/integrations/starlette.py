@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import TidewireError
 from ..http.responses import ProblemResponse
 from ..hub import Hub
+from .refusals import refusal
 
 
 def install(app: Any, hub: Hub) -> None:
@@ -33,7 +34,6 @@ def install(app: Any, hub: Hub) -> None:
 
 async def answer(request: Any, error: TidewireError) -> ProblemResponse:
     """Return the response to a request in which `error` was raised. Raises `error` if it is no refusal."""
-    # A WebSocket has no response, and what has no status of its own belongs into the program's log.
-    if request.scope["type"] != "http" or error.status == TidewireError.status:
+    if request.scope["type"] != "http":  # a WebSocket has no response
         raise error
-    return ProblemResponse(error, publish=request.method not in ("GET", "HEAD"))
+    return refusal(error, request.method)

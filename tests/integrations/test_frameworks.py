@@ -1,0 +1,196 @@
+"""
+The integrations, each on its framework's own server: the example, and the program of the page.
+
+Both are the same program: a stream of a hub, a publish, and a stream from a generator.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.documents import blocks
+from support.ports import free_port
+from support.processes import Process
+from support.waiting import wait_until
+from support.ways import Served
+
+ROOT = Path(__file__).parents[2]
+
+
+class Framework(NamedTuple):
+    """Commands that serve on `{port}`: an app that `{app}` names, and the program of the page, a file."""
+
+    app: str
+    example: str
+    page: str
+    program: str
+
+
+FRAMEWORKS = {
+    "aiohttp": Framework(
+        app="-m aiohttp.web {app} --hostname 127.0.0.1 --port {port}",
+        example="examples.frameworks.aiohttp_orders:main",
+        page="docs/how-to/aiohttp.md",
+        program="main.py",
+    ),
+}
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    if find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return FRAMEWORKS[request.param]
+
+
+@contextmanager
+def running(command: str, port: int, cwd: Path) -> Iterator[Served]:
+    with Process([sys.executable, *command.split()], cwd=cwd) as process:
+        process.wait_port(port)
+        yield Served(port, process, "asgi")
+
+
+@contextmanager
+def example(framework: Framework) -> Iterator[Served]:
+    port = free_port()
+    command = framework.app.format(app=framework.example, port=port)
+    with running(command, port, ROOT) as server:
+        yield server
+
+
+def check(server: Served) -> None:
+    with server.listen("/orders/7/events") as stream, server.listen("/clock") as clock:
+        assert stream.headers["content-type"] == clock.headers["content-type"] == "text/event-stream"
+        assert stream.take(1)[0].event == "hub.position"
+        assert server.ask("POST", "/orders/7/pay").status == 204
+        event = stream.take(1)[0]
+        assert (event.event, json.loads(event.data)) == ("status", {"status": "paid"})
+        assert [item.event for item in clock.take(2)] == ["tick", "tick"]
+
+
+def test_the_example(framework: Framework) -> None:
+    with example(framework) as server:
+        check(server)
+
+
+def test_the_program_of_the_page(framework: Framework, tmp_path: Path) -> None:
+    (block,) = blocks("python", framework.page)
+    port = free_port()
+    (tmp_path / "main.py").write_text(block.text.replace("8000", str(port)))
+    with running(framework.program.format(port=port), port, tmp_path) as server:
+        check(server)
+
+
+def test_a_stream_resumes(framework: Framework) -> None:
+    with example(framework) as server:
+        with server.listen("/orders/7/events") as stream:
+            (begin,) = stream.take(1)
+        server.ask("POST", "/orders/7/pay")
+        with server.listen("/orders/7/events", {"Last-Event-ID": begin.id}) as stream:
+            assert [event.event for event in stream.take(1)] == ["status"]
+
+
+def test_refusals_are_problems(framework: Framework) -> None:
+    with example(framework) as server:
+        refused = server.ask("POST", "/orders/*/pay")
+        assert (refused.status, refused.json()["code"], refused.json()["stored"]) == (
+            400,
+            "invalid_topic",
+            False,
+        )
+        assert refused.headers["content-type"] == "application/problem+json"
+        no_topic = server.ask("GET", "/orders/*/events")
+        assert (no_topic.status, no_topic.json()["code"]) == (404, "no_such_topic")
+        assert "Traceback" not in server.process.output
+
+
+def test_head_opens_no_stream(framework: Framework) -> None:
+    with example(framework) as server:
+        head = server.ask("HEAD", "/orders/7/events")
+        assert (head.status, head.headers["content-type"], head.body) == (200, "text/event-stream", b"")
+
+
+def test_a_stop_ends_the_streams_of_the_hub(framework: Framework) -> None:
+    with example(framework) as server:
+        with server.listen("/orders/7/events") as stream, server.listen("/clock") as clock:
+            stream.take(1)
+            clock.take(1)
+            server.process.stop()
+            assert stream.rest() is not None
+            clock.rest_until_cut()
+        assert "Traceback" not in server.process.output
+
+
+# -- what only one of them has
+
+APP_OF_AIOHTTP = """
+from aiohttp import web
+
+from tidewire import EventStreamResponse, Hub
+from tidewire.integrations.aiohttp import HUB, install, respond, stream
+
+
+async def events(request):
+    try:
+        return await stream(request, "news", control=False)
+    finally:
+        print("over", flush=True)
+
+
+async def fails(request):
+    async def items():
+        yield "one"
+        raise ValueError("broken")
+
+    return await respond(request, EventStreamResponse(items()))
+
+
+async def count(request):
+    return web.Response(text=str(request.config_dict[HUB].subscribers("news")))
+
+
+def main(argv=None):
+    app, inner = web.Application(), web.Application()
+    install(app, Hub())
+    inner.add_routes([web.get("/events", events), web.get("/fails", fails), web.get("/count", count)])
+    app.add_subapp("/inner", inner)
+    return app
+"""
+
+
+@contextmanager
+def aiohttp_app(tmp_path: Path) -> Iterator[Served]:
+    pytest.importorskip("aiohttp")
+    (tmp_path / "app_of_a_test.py").write_text(APP_OF_AIOHTTP)
+    port = free_port()
+    command = FRAMEWORKS["aiohttp"].app.format(app="app_of_a_test:main", port=port)
+    with running(command, port, tmp_path) as server:
+        yield server
+
+
+def test_aiohttp_a_client_that_leaves_is_noticed(tmp_path: Path) -> None:
+    with aiohttp_app(tmp_path) as server:
+        with server.listen("/inner/events"):
+            wait_until(lambda: server.ask("GET", "/inner/count").body == b"1")
+        wait_until(lambda: server.ask("GET", "/inner/count").body == b"0")
+        server.process.wait_line("over")
+
+
+def test_aiohttp_a_plain_stream_is_cut_at_a_stop(tmp_path: Path) -> None:
+    with aiohttp_app(tmp_path) as server, server.listen("/inner/events") as stream:
+        server.process.stop()
+        assert stream.rest_until_cut() == []
+        assert "Traceback" not in server.process.output
+
+
+def test_aiohttp_a_generator_that_fails_is_told_and_cut(tmp_path: Path) -> None:
+    with aiohttp_app(tmp_path) as server, server.listen("/inner/fails") as stream:
+        assert [event.event for event in stream.rest_until_cut()] == ["message", "hub.error"]
