@@ -41,8 +41,8 @@ Program = dict[str, Any]
 # The programs of other projects, which the tests do not install, are `py`: they are compiled.
 CHECKED = {"", "console", "html", "http", "js", "json", "py", "python"}
 
-# For programs that the tests do not install: proxies and Docker.
-UNCHECKED = {"nginx", "haproxy", "caddy", "sh"}
+# For programs that read them by themselves: proxies, Docker, databases.
+UNCHECKED = {"nginx", "haproxy", "caddy", "sh", "sql"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
 SECOND_PAGE = "docs/tutorials/four-workers.md"
