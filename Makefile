@@ -30,8 +30,9 @@ demo: .venv/.installed
 # The tests of a file run in one process: they share servers and browsers.
 test: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
-	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server || \
-		echo "without them, tests in browsers and network namespaces are skipped" >&2
+	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
+		nginx haproxy caddy || \
+		echo "without them, tests in browsers, network namespaces and behind proxies are skipped" >&2
 	@echo "Running the tests in $(JOBS) processes: about fifteen minutes on two cores that have nothing else to do"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 

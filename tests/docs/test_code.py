@@ -41,7 +41,7 @@ Program = dict[str, Any]
 # The programs of other projects, which the tests do not install, are `py`: they are compiled.
 CHECKED = {"", "console", "html", "http", "js", "json", "py", "python"}
 
-# For programs that read them by themselves: proxies, Docker, databases.
+# Proxies, which are tested in tests/browser; what the tests do not install, such as Docker; and SQL.
 UNCHECKED = {"nginx", "haproxy", "caddy", "sh", "sql"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
