@@ -122,7 +122,7 @@ def come_and_go(url: str) -> None:
 
 
 @pytest.mark.parametrize("browser", ["chromium"], indirect=True)
-@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+@pytest.mark.parametrize("name", ["nginx", "haproxy", "caddy"])
 def test_a_rolling_restart(name: str, open_page: OpenPage, tmp_path: Path) -> None:
     program(name)
     with two_nodes(tmp_path) as nodes, proxy(name, tmp_path, [node.port for node in nodes]) as url:

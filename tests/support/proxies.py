@@ -17,7 +17,7 @@ from support.processes import Process
 
 PAGE = "docs/how-to/proxies.md"
 
-# What the page leaves out: files go to the folder, and nothing runs in the background.
+# What the page leaves out: files go to the folder, nothing runs in the background, and to stop takes no time.
 NGINX = """
 daemon off;
 {user}
@@ -37,6 +37,7 @@ CADDY = """
 {{
     admin off
     auto_https off
+    grace_period 1ms
 }}
 {shown}
 """
