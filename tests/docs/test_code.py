@@ -46,6 +46,7 @@ UNCHECKED = {"nginx", "haproxy", "caddy", "sh", "sql"}
 
 TUTORIAL = "docs/tutorials/first-stream.md"
 SECOND_PAGE = "docs/tutorials/four-workers.md"
+THIRD_PAGE = "docs/tutorials/two-nodes.md"
 BACKUP = "docs/how-to/backup.md"
 AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
@@ -468,6 +469,27 @@ def test_four_workers(tmp_path: Path) -> None:
         terminal.stop_server()
 
 
+@needs_curl
+@pytest.mark.skipif(
+    shutil.which("redis-server") is None or shutil.which("nginx") is None,
+    reason="redis-server or nginx is not installed: `make test` as root installs them",
+)
+def test_two_nodes(tmp_path: Path) -> None:
+    """The node that the page tells its reader to stop in a section is stopped first."""
+    stopped = {"stop-a-node": 8001, "stop-the-other-one": 8002}
+    with Terminal(tmp_path, ports=(8000, 8001, 8002, 6400)) as terminal:
+        for block in read(THIRD_PAGE).blocks:
+            if block.language == "nginx":
+                (tmp_path / "nginx.conf").write_text(terminal.as_run(block.text))
+            elif block.language == "console":
+                if node := stopped.pop(block.section, None):
+                    terminal.stop_server(node)
+                terminal.read_out(block.text)
+            else:
+                terminal.expect_printed(block.text)
+    assert not stopped
+
+
 def test_backup(tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
         terminal.read_out("$ tidewire serve &\n$ tidewire publish news one\n$ tidewire publish news two\n")
@@ -513,6 +535,7 @@ def test_every_command_is_run() -> None:
     assert {block.page for block in blocks("console")} == {
         TUTORIAL,
         SECOND_PAGE,
+        THIRD_PAGE,
         BACKUP,
         "examples/README.md",
     }

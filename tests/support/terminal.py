@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,21 +21,24 @@ LIFE, FALSE_LIFE = "q7Zp2K", "AAAAAA"
 ID = re.compile(r"\b([A-Za-z0-9]{6})\.[0-9]")
 CLOCK = re.compile(r"\b[0-9]{2}:[0-9]{2}:[0-9]{2}\b")
 
-SERVERS = ("tidewire serve", "uvicorn ")
+SERVERS = ("tidewire serve", "uvicorn ", "redis-server ", "nginx ")
 STREAMS = ("curl -N ",)
+
+# The port of a page's server, if its command does not say another one.
+PORT = 8000
 
 
 class Terminal:
     """
-    Runs commands in order, with port 8000 replaced by a free one and ids by those of the running hub.
+    Runs commands in order, with the page's ports replaced by free ones and ids by those of the running hub.
 
     `&` puts a command into the background, `kill %1` ends it. A server in the foreground keeps running,
     as in another terminal. A stream in the foreground is ended by Ctrl-C once it has printed what the page
     shows. `pip` must find its packages in this environment; it must not ask an index.
     """
 
-    def __init__(self, folder: Path, cwd: Path | None = None) -> None:
-        self._port = free_port()
+    def __init__(self, folder: Path, cwd: Path | None = None, ports: Sequence[int] = (PORT,)) -> None:
+        self._ports = {port: free_port() for port in ports}
         self._cwd = cwd or folder
         # curl draws a progress meter if it does not write to a terminal.
         (folder / ".curlrc").write_text("silent\nshow-error\n")
@@ -44,15 +47,15 @@ class Terminal:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INDEX": "1",
-            "TIDEWIRE_PORT": str(self._port),
-            "TIDEWIRE_URL": f"http://127.0.0.1:{self._port}",
-            "UVICORN_PORT": str(self._port),
+            "TIDEWIRE_PORT": str(self._ports[PORT]),
+            "TIDEWIRE_URL": f"http://127.0.0.1:{self._ports[PORT]}",
+            "UVICORN_PORT": str(self._ports[PORT]),
             # One directory for the whole page: a hub that is restarted has its log.
             "TIDEWIRE_ENGINE": f"sqlite:///{folder}/tidewire.db",
         }
         self._life = LIFE
         self._jobs: list[Process] = []
-        self._server: Process | None = None
+        self._servers: dict[int, Process] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -77,10 +80,16 @@ class Terminal:
         """Wait until the last command in the background has printed this."""
         self._wait(self._jobs[-1], f"[^…]*{pattern(shown)}[^…]*")
 
-    def stop_server(self) -> None:
-        """Press Ctrl-C in the server's terminal."""
-        assert self._server is not None
-        assert self._server.stop(signal.SIGINT) == 0, self._server.output
+    def stop_server(self, port: int = PORT) -> None:
+        """Press Ctrl-C in the terminal of the server at this port of the page."""
+        server = self._servers[port]
+        assert server.stop(signal.SIGINT) == 0, server.output
+
+    def as_run(self, text: str) -> str:
+        """Return a file or a command of the page with the ports that are used here."""
+        for port, used in self._ports.items():
+            text = re.sub(rf"(localhost:|127\.0\.0\.1:|--port ){port}\b", rf"\g<1>{used}", text)
+        return text
 
     def _type(self, command: str, shown: str) -> None:
         if killed := re.fullmatch(r"kill %([0-9]+)", command):
@@ -89,8 +98,9 @@ class Terminal:
         program = command.removesuffix(" &")
         process = self._start(program)
         if program.startswith(SERVERS):
-            self._server = process
-            process.wait_port(self._port)
+            port = int(named[1]) if (named := re.search(r"--port ([0-9]+)", program)) else PORT
+            self._servers[port] = process
+            process.wait_port(self._ports[port])
         elif program != command:
             self._jobs.append(process)
             wait_until(lambda: process.output or process.returncode is not None)
@@ -100,7 +110,7 @@ class Terminal:
             self._finish(process, program)
 
     def _start(self, program: str) -> Process:
-        typed = program.replace("localhost:8000", f"localhost:{self._port}").replace(LIFE, self._life)
+        typed = self.as_run(program).replace(LIFE, self._life)
         return self._stack.enter_context(Process(["bash", "-c", typed], env=self._env, cwd=self._cwd))
 
     def _finish(self, process: Process, program: str) -> None:
@@ -122,7 +132,9 @@ class Terminal:
         for life in set(ID.findall(output)) - {FALSE_LIFE}:
             self._life = life
             output = output.replace(life, LIFE)
-        return plain(output.replace(f":{self._port}", ":8000"))
+        for port, used in self._ports.items():
+            output = output.replace(f":{used}", f":{port}")
+        return plain(output)
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
