@@ -45,7 +45,11 @@ NEED_MORE = (
     "tidewire.engines.redis",
     "tidewire.engines.postgres",
     "tidewire.integrations.aiohttp",
+    "tidewire.integrations.django",  # only a Django project imports it
 )
+
+# Imported by those alone, and not declared: who needs the module has the package.
+FRAMEWORKS = {"django", "asgiref"}
 
 # Declared and imported by others on our behalf.
 INDIRECT = {
@@ -205,5 +209,6 @@ def test_what_is_declared_is_what_is_imported() -> None:
     found = imports()
     assert {name for name, optional in found.items() if optional} == OPTIONAL.keys()
     homes = packages_distributions()
-    needed = {home for name in found.keys() - OPTIONAL.keys() for home in homes.get(name, [name])}
+    others = found.keys() - OPTIONAL.keys() - FRAMEWORKS
+    needed = {home for name in others for home in homes.get(name, [name])}
     assert {*map(canonicalize_name, needed), *INDIRECT} == declared()

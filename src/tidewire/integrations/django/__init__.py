@@ -1,0 +1,10 @@
+"""
+A hub in a Django project: `await stream(request, "news")` in a view, `publish_on_commit("news", ...)`.
+
+The hub is that of `settings.TIDEWIRE`. Add `tidewire.integrations.django` to `INSTALLED_APPS`.
+"""
+
+from .configured import get_hub
+from .streams import respond, stream, user_stream, user_topics
+
+__all__ = ["get_hub", "respond", "stream", "user_stream", "user_topics"]
