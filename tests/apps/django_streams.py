@@ -36,13 +36,13 @@ app = get_asgi_application()
 from django.contrib.auth import alogin  # noqa: E402
 from django.contrib.auth.models import Group, User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
 from django.http import HttpResponse, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from tidewire import EventStreamResponse  # noqa: E402
-from tidewire.integrations.django import get_hub, respond, stream, user_stream  # noqa: E402
+from tidewire.integrations.django import get_hub, publish_on_commit, respond, stream, user_stream  # noqa: E402
 
 connections: list[Any] = []
 done: list[str] = []
@@ -106,6 +106,34 @@ async def log_in(request: Any, name: str) -> Any:
     return JsonResponse({"user": user.pk, "group": group.pk})
 
 
+def rename(request: Any, name: str) -> Any:
+    """A transaction that publishes: it is committed, or fails after that, or its event is not valid."""
+    outcome = request.GET.get("outcome")
+    try:
+        with transaction.atomic():
+            User.objects.create(username=name)
+            data = {"name": name}
+            publish_on_commit("*" if outcome == "invalid" else "names", data, event="name")
+            data["name"] = "changed later"
+            if outcome == "rollback":
+                raise LookupError
+    except (LookupError, ValueError) as error:
+        return HttpResponse(repr(error), status=409)
+    page = get_hub().history_soon("names", since="last:1").result()
+    return JsonResponse({"newest": [event.data for event in page.events]})
+
+
+async def in_async_code(request: Any) -> Any:
+    try:
+        publish_on_commit("names", "x")
+    except Exception as error:
+        return HttpResponse(type(error).__name__)
+
+
+async def exists(request: Any, name: str) -> Any:
+    return JsonResponse(await User.objects.filter(username=name).aexists(), safe=False)
+
+
 async def state(request: Any) -> Any:
     open_ = sum(connection.connection is not None for connection in connections)
     return JsonResponse(
@@ -127,6 +155,9 @@ urlpatterns = [
     path("kick/<name>", kick),
     path("login/<name>", log_in),
     path("state", state),
+    path("rename/<name>", rename),
+    path("async", in_async_code),
+    path("exists/<name>", exists),
 ]
 call_command("migrate", verbosity=0)
 connection.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,7 +16,7 @@ import pytest
 from support.ports import free_port
 from support.processes import Process
 from support.waiting import wait_until
-from support.ways import APPS, WAYS, Served, tracebacks
+from support.ways import APPS, WAYS, Served, served, tracebacks
 
 pytest.importorskip("django", reason="django is not installed")
 
@@ -142,9 +144,90 @@ def test_a_stream_keeps_no_connection_to_the_database(django: Served) -> None:
         wait_until(lambda: state(django)["connections"] == 0)
 
 
+# -- transactions
+
+
+def test_what_is_rolled_back_is_not_published(django: Served) -> None:
+    with django.listen("/news/names") as listener:
+        listener.take(1)
+        assert django.ask("POST", "/rename/one?outcome=rollback").status == 409
+        assert "InvalidInput" in django.ask("POST", "/rename/two?outcome=invalid").body.decode()
+        # The log has the event before the response is sent.
+        assert django.ask("POST", "/rename/three").json() == {"newest": ['{"name":"three"}']}
+        (event,) = listener.take(1)
+        assert (event.event, event.json()) == ("name", {"name": "three"})
+    names = [django.ask("GET", f"/exists/{name}").json() for name in ("one", "two", "three")]
+    assert names == [False, False, True]
+
+
+def test_a_publish_that_fails_after_the_commit_is_logged(django: Served) -> None:
+    before = tracebacks(django.process.output)
+    django.ask("POST", "/end/names")
+    assert django.ask("POST", "/rename/four").status == 200
+    assert django.ask("GET", "/exists/four").json() is True
+    django.process.wait_line("TopicEnded: ")
+    assert tracebacks(django.process.output) == before + 1
+
+
+def test_async_code_is_told(django: Served) -> None:
+    assert django.ask("GET", "/async").body == b"SynchronousOnlyOperation"
+
+
 def test_nothing_went_wrong(django: Served) -> None:
     """Last in the file: what the servers logged in all tests above."""
     django.process.stop()
     output = django.process.output
     assert "never retrieved" not in output
     assert "was destroyed but it is pending" not in output
+
+
+# -- processes without an ASGI server
+
+
+def worker(hub: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "TIDEWIRE": json.dumps(hub)}
+    command = [sys.executable, str(APPS / "django_worker.py"), *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_a_command_publishes_to_the_log_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    for way in server("uvicorn", tmp_path, url=url):
+        with way.listen("/news/news") as listener:
+            listener.take(1)
+            done = worker({"url": url}, "publish")
+            assert (done.returncode, done.stderr) == (0, "")
+            heard = [event.data for event in listener.take(6)]
+        assert heard[:2] == ["one", "one too"]
+        assert {*heard[2:]} == {"two", "two too", "three", "three too"}
+
+
+def test_a_wsgi_program_publishes_to_a_hub_beside() -> None:
+    with served("uvicorn") as hub, hub.listen("/events/news") as listener:
+        listener.take(1)
+        done = worker({"url": f"http://127.0.0.1:{hub.port}"}, "publish")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [event.data for event in listener.take(2)] == ["one", "one too"]
+
+
+def test_a_log_in_memory_of_a_process_without_a_server() -> None:
+    done = worker({}, "publish")
+    assert done.returncode == 1
+    assert "StartRefused: the log of this hub is in memory, and no ASGI server runs" in done.stderr
+
+
+def test_wsgi_holds_no_streams() -> None:
+    assert "ImproperlyConfigured: streams need ASGI" in worker({}, "stream").stderr
+
+
+@pytest.mark.parametrize(
+    ("hub", "message"),
+    [
+        ({"url": "oracle://x"}, "ImproperlyConfigured: TIDEWIRE: "),
+        ({"heartbeats": 1}, "ImproperlyConfigured: TIDEWIRE: "),
+        (["sqlite:///events.db"], "ImproperlyConfigured: TIDEWIRE must be a dict"),
+        ({"url": "http://127.0.0.1:1", "heartbeat": 1}, "ImproperlyConfigured: TIDEWIRE: "),
+    ],
+)
+def test_a_setting_that_is_wrong(hub: Any, message: str) -> None:
+    assert message in worker(hub, "publish").stderr
