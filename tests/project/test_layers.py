@@ -42,6 +42,7 @@ testing.*
 pytest_plugin
 demo.*
 cli.*
+integrations.django.management.*
 """
 
 PURE = """
