@@ -52,7 +52,7 @@ AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
 FROM_SSE_STARLETTE = "docs/how-to/from-sse-starlette.md"
 FROM_POLLING = "docs/how-to/from-polling.md"
-FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md"]
+FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md", "docs/how-to/quart.md"]
 
 
 def test_every_language_is_known() -> None:
