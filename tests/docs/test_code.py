@@ -52,7 +52,7 @@ AUTH = "docs/how-to/auth.md"
 SESSIONS = "docs/how-to/sessions.md"
 FROM_SSE_STARLETTE = "docs/how-to/from-sse-starlette.md"
 FROM_POLLING = "docs/how-to/from-polling.md"
-FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md", "docs/how-to/quart.md"]
+FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md", "docs/how-to/quart.md", "docs/how-to/litestar.md"]
 
 
 def test_every_language_is_known() -> None:
@@ -110,12 +110,6 @@ def check_mounted(program: Program, url: str) -> None:
         assert next(iter(stream)).data == "paid"
     origin = {"Origin": "https://app.example.com"}
     assert httpx2.post(f"{url}/hub/events/orders/7", content="paid", headers=origin).status_code == 200
-
-
-def check_litestar(program: Program, url: str) -> None:
-    with connect(f"{url}/hub/events/orders/7") as stream:
-        httpx2.post(f"{url}/hub/events/orders/7", content="paid").raise_for_status()
-        assert next(iter(stream)).data == "paid"
 
 
 def check_other_framework(program: Program, url: str) -> None:
@@ -280,7 +274,6 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#describe-it-in-openapi": check_described,
     "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
-    "docs/how-to/fastapi.md#litestar": check_litestar,
     "docs/how-to/ending-streams.md#end-streams-when-a-user-logs-out": check_logout,
     f"{SESSIONS}#fastapi-and-a-database": check_database,
     f"{SESSIONS}#starlettes-session-cookie": check_starlette_session,

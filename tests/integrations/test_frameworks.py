@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 
@@ -49,6 +50,13 @@ FRAMEWORKS = {
         example="examples.frameworks.quart_orders:app",
         page="docs/how-to/quart.md",
         program="-m hypercorn main:app --bind 127.0.0.1:{port}",
+        stops="-m uvicorn {app} --port {port}",
+    ),
+    "litestar": Framework(
+        app="-m uvicorn {app} --port {port}",
+        example="examples.frameworks.litestar_orders:app",
+        page="docs/how-to/litestar.md",
+        program="-m uvicorn main:app --port {port}",
         stops="-m uvicorn {app} --port {port}",
     ),
 }
@@ -122,6 +130,7 @@ def test_refusals_are_problems(framework: Framework) -> None:
         assert "Traceback" not in server.process.output
 
 
+@pytest.mark.parametrize("framework", ["aiohttp", "quart"], indirect=True)  # for Litestar a `get` is no HEAD
 def test_head_opens_no_stream(framework: Framework) -> None:
     with example(framework) as server:
         head = server.ask("HEAD", "/orders/7/events")
@@ -284,3 +293,11 @@ def test_quart_a_stream_that_the_view_does_not_return_is_not_sent(quart_app: Ser
 def test_quart_a_generator_that_fails_is_told_and_cut(quart_app: Served) -> None:
     with quart_app.listen("/fails") as stream:
         assert [event.event for event in stream.rest_until_cut()] == ["message", "hub.error"]
+
+
+@pytest.mark.parametrize("topic", ["a//b", "//a", "a/", "a//", "a%20b", "a%2Fb"])
+def test_litestar_a_topic_of_the_mount_is_what_the_client_sent(topic: str) -> None:
+    with example(FRAMEWORKS["litestar"]) as server:
+        assert server.ask("POST", f"/hub/events/{topic}", "x").status == 200
+        page = server.ask("GET", "/hub/events?topic=**", headers={"Accept": "application/json"})
+        assert [event["topic"] for event in page.json()["events"]] == [unquote(topic)]

@@ -34,6 +34,7 @@ SRC = ROOT / "src"
 OPTIONAL = {
     "opentelemetry": "a publish is a span where the extra `otel` is installed",
     "pytest": "it loads the fixtures",
+    "litestar": "its integration is for programs that have it",
     "quart": "its integration is for programs that have it",
     "aiohttp": "its integration is for programs that have it",
     "starlette": "responses are Starlette's too where Starlette is installed",
@@ -48,6 +49,7 @@ NEED_MORE = (
     "tidewire.integrations.aiohttp",
     "tidewire.integrations.django",  # only a Django project imports it
     "tidewire.integrations.quart",
+    "tidewire.integrations.litestar",
 )
 
 # Imported by those alone, and not declared: who needs the module has the package.
