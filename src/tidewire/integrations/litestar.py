@@ -4,7 +4,7 @@ A hub in a Litestar program: `HubPlugin(hub)` opens it, and a handler returns `r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import TidewireError
@@ -14,14 +14,11 @@ from ..hub import Hub
 from .refusals import refusal
 
 try:
-    from litestar import Response, asgi
+    from litestar import Request, Response, asgi
+    from litestar.config.app import AppConfig
     from litestar.plugins import InitPlugin
 except ImportError:
     raise ImportError("tidewire.integrations.litestar needs Litestar: pip install litestar") from None
-
-if TYPE_CHECKING:
-    from litestar import Request
-    from litestar.config.app import AppConfig
 
 
 class HubPlugin(InitPlugin):
