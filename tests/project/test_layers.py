@@ -42,7 +42,6 @@ testing.*
 pytest_plugin
 demo.*
 cli.*
-integrations.django.management.*
 """
 
 PURE = """
