@@ -230,7 +230,7 @@ def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> No
             )
         )
     assert [name for name, _ in reached] == [
-        "Skip", "Tidewire", "Random", "Broadcast", "Twelve",
+        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "Surviving",
         "hub", "native", "Stop", "Drop", "Silent", "Refuse",
     ]  # fmt: skip
     assert all(shows for _, shows in reached), reached

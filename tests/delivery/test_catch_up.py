@@ -194,7 +194,8 @@ async def test_an_engine_that_fails_unexpectedly_ends_the_stream(caplog: pytest.
     async with open_node(Broken(), window_entries=2) as node:
         made = await publish(node, "a", *numbers(1, 20))
         with caplog.at_level(logging.ERROR, "tidewire"):
-            wire = await listen(node, "a", since=made[0])
+            # With its check, the position would have to be compared first.
+            wire = await listen(node, "a", since=made[0]._replace(check=""))
             await quiet()
         assert wire.ended
         assert "cannot read a page of the log" in caplog.text

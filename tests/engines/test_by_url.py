@@ -13,7 +13,7 @@ from tidewire.settings import Settings
 
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.setitem(ENGINES, "other", "redis.client:Engine")
+    monkeypatch.setitem(ENGINES, "other", "redis.not_imported_yet:Engine")
     with pytest.raises(InvalidInput) as refusal:
         make_engine("other://localhost", Settings())
     assert refusal.value.code == "invalid_engine"

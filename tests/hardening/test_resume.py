@@ -26,7 +26,7 @@ def test_b01_a_last_event_id_that_is_too_long(hub: Served) -> None:
         ("{life}.01", "invalid"),
         ("{life}.9999999999999999999", "invalid"),
         ("othery.1", "foreign"),
-        ("{life}.1.zz", "foreign"),
+        ("{life}.1.zzzzzz", "foreign"),
         ("{life}.123456789", "future"),
         ("AbCdEf.0", "foreign"),
     ],

@@ -121,7 +121,7 @@ def test_the_header_wins_over_the_query(hub: Served, topic: str) -> None:
         ("zzzzzz.1", "foreign"),
         ("{life}.999999999", "future"),
         # This engine writes no checks, so a position with a check is from another log.
-        ("{life}.1.ab", "foreign"),
+        ("{life}.1.abcdef", "foreign"),
     ],
 )
 def test_a_position_that_cannot_be_used_gets_a_gap_first(

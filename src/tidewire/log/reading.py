@@ -7,11 +7,12 @@ Everything here is done in turns, so what one client asks for does not hold up t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from ..errors import Unavailable
+from ..errors import TidewireError, Unavailable
 from ..position import Position
 from ..topics import Selector
 from .entries import Page, Since
@@ -19,6 +20,8 @@ from .last_events import LastEvents
 from .node_log import NodeLog
 from .overtaken import Overtaken
 from .turns import Account, Turns
+
+logger = logging.getLogger("tidewire")
 
 T = TypeVar("T")
 
@@ -84,7 +87,13 @@ class LogReader:
     async def _compare(self, account: Account, claim: Position) -> None:
         """Let the window know the check of the entry at a position. Raises `Unavailable`."""
         resets = self._log.resets
-        page = await self._ask(account, lambda: self._log.engine.read(claim.offset - 1, 1, None))
+        try:
+            page = await self._ask(account, lambda: self._log.engine.read(claim.offset - 1, 1, None))
+        except TidewireError:
+            raise
+        except Exception:
+            logger.exception("cannot read a page of the log")
+            raise Unavailable("the log cannot be read", code="engine_failed", retry_after=1) from None
         if resets == self._log.resets and page.entries:
             self._log.window.learn(page.entries[0].position)
 

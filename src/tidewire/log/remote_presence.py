@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from ..errors import TidewireError
 from .count_text import MAX_BYTES, Neighbour, encode
 from .presence import Client, Reporter
+from .tasks import start
 
 logger = logging.getLogger("tidewire")
 
@@ -83,7 +84,7 @@ class RemotePresence:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._clock = clock
-        self._task = self._loop.create_task(self._run())
+        self._task = start(self._run())
 
     async def close(self) -> None:
         self._store = None

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 
 from ...errors import TidewireError
+from ...log.tasks import start
 from .link import Connection, Link
 from .schema import LOCKS
 
@@ -51,8 +52,7 @@ class Bell:
         self._rung = rung
         self._hears = hears
         self._due = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._ring())]
+        self._tasks = [start(self._listen()), start(self._ring())]
 
     def ring(self) -> None:
         """Tell the other nodes soon that there is something new."""

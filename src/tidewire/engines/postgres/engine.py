@@ -17,6 +17,7 @@ from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Judgement
 from ...log.remote_presence import RemotePresence
+from ...log.tasks import start
 from ...log.trimming import Trim
 from ...position import new_life
 from ...settings import Settings
@@ -156,7 +157,7 @@ class PostgresEngine:
             self._forgotten,
             self._look.set,
         )
-        self._tasks = [self._loop.create_task(self._follow()), self._loop.create_task(self._watch_outbox())]
+        self._tasks = [start(self._follow()), start(self._watch_outbox())]
         self.presence.open(self._nodes, self._base)
 
     def _hears(self, lock: int) -> Callable[[bool], None]:

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import AsyncConnection, errors
 
 from ...errors import StoreFull, TidewireError, Unavailable
+from ...log.tasks import start
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Link:
             return await self._carry_out(work, connection, until)
 
     async def _carry_out(self, work: Work[T], connection: Connection, until: float) -> T:
-        task = asyncio.create_task(run(work, connection))
+        task = start(run(work, connection))
         try:
             wait = until - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait({task}, timeout=max(wait, 0))

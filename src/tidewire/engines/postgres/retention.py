@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import TidewireError
 from ...log.entries import Record
+from ...log.tasks import start
 from ...log.trimming import OldEntry, Trim, plan
 from ...settings import Settings
 from . import keys
@@ -70,7 +71,7 @@ class Housekeeping:
         self._untrimmed = 0
         self._oldest: tuple[int, float] | None = None  # its offset and time
         self._wake = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = start(self._run())
 
     def added(self, count: int) -> None:
         """The log has as many more entries."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from ...errors import TidewireError, Unavailable, Unknown
 from ...log.entries import Draft, Entry, Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
+from ...log.tasks import start
 from ...position import new_checks
 from ...settings import Settings
 from . import keys
@@ -91,7 +92,7 @@ class Storing:
         self._wake = asyncio.Event()
         self._stopping = self._outbox_due = False
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
+        self._task = start(self._run())
 
     def put(self, waiting: WaitingBatch) -> None:
         self._waiting.append(waiting)

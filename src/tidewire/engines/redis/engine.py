@@ -25,6 +25,7 @@ from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Head, Page, Receipt, Record, Since
 from ...log.presence import Presence
 from ...log.remote_presence import RemotePresence
+from ...log.tasks import start
 from ...log.trimming import Trim
 from ...settings import Settings
 from ...topics import Selector
@@ -131,10 +132,10 @@ class RedisEngine:
         # A server whose clock is not the log's has one anyway.
         self._presence.open(self._store, self._server.clock)
         self._tasks = [
-            self._loop.create_task(follow(listen, self._keys, self)),
-            self._loop.create_task(self._watch()),
-            self._loop.create_task(self._keep()),
-            self._loop.create_task(self._mend()),
+            start(follow(listen, self._keys, self)),
+            start(self._watch()),
+            start(self._keep()),
+            start(self._mend()),
         ]
         return head
 

@@ -26,6 +26,7 @@ from ...errors import StoreFull, TidewireError, Unavailable, Unknown
 from ...log.entries import Draft, Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.records import END, RUN, TICKET
+from ...log.tasks import start
 from ...position import Position, new_checks
 from ...settings import Settings
 from .codec import Stored, key_of, key_tail, record_name, record_tail, stored_of, value_of
@@ -104,7 +105,7 @@ class Storing:
         """Entries stored since retention was last looked at."""
         self._idle = asyncio.Event()
         self._idle.set()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = start(self._run())
 
     def put(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
