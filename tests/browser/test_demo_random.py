@@ -217,7 +217,7 @@ def test_without_event_source_a_classic_stream_ends(open_page: OpenPage, quick_d
 def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     reached = []
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(

@@ -70,7 +70,7 @@ def test_each_fault_is_found_and_nothing_else(endpoints: str, path: str, found: 
 def test_events_that_a_proxy_passes_on_once_a_second(endpoints: str) -> None:
     report = report_of(f"{endpoints}/batched", "--wait", "4")
     assert codes(report) == ["held_back"]
-    assert "10 events came together that were made 0.9 s apart" in report["findings"][0]["what"]
+    assert report["findings"][0]["what"].startswith("10 events came together that were made ")
 
 
 def test_the_proxy_is_named(endpoints: str) -> None:
