@@ -61,7 +61,8 @@ def program(name: str) -> str:
 
 def configuration(name: str, nodes: Sequence[int], port: int) -> str:
     """Return the page's configuration for these ports."""
-    (block,) = blocks(name, PAGE)
+    # The first one is the whole server; another shows what to add to it.
+    block, *_ = blocks(name, PAGE)
     shown, wanted = (text.format(port=port) for text in LISTENS[name])
     changes = [(shown, wanted), *((f":{8001 + index}", f":{node}") for index, node in enumerate(nodes))]
     text = block.text
