@@ -19,6 +19,7 @@ from ...log.judging import Judgement
 from ...log.remote_presence import RemotePresence
 from ...log.tasks import start
 from ...log.trimming import Trim
+from ...log.waiting_batch import WaitingBatch
 from ...position import new_life
 from ...settings import Settings
 from ...topics import Selector
@@ -32,7 +33,7 @@ from .rows import Stored
 from .schema import prepare
 from .settling import load, row, settle
 from .state import LogChanged, LogState
-from .storing import Storing, WaitingBatch
+from .storing import Storing
 from .url import conninfo_of, place_of
 
 logger = logging.getLogger("tidewire")

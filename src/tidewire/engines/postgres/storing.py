@@ -16,12 +16,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ...errors import TidewireError, Unavailable, Unknown
-from ...log.entries import Draft, Entry, Receipt
+from ...log.entries import Draft, Entry
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.tasks import start
+from ...log.waiting_batch import WaitingBatch, resolve
 from ...position import new_checks
 from ...settings import Settings
 from . import keys
@@ -47,13 +48,6 @@ FIND_EVERY = 0.1
 
 FIND = 'SELECT "offset" FROM tidewire.entries WHERE "offset" > %s AND "check" = %s'
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
-
-class WaitingBatch(NamedTuple):
-    """A batch that waits for its group. If its answer was cancelled, it is not stored."""
-
-    drafts: Sequence[Draft]
-    answer: asyncio.Future[list[Receipt]]
 
 
 class Again(Enum):
@@ -304,12 +298,3 @@ def with_checks(result: Result, entries: Sequence[Entry], head: int, shift: int)
             receipt = receipt._replace(position=position._replace(offset=position.offset + shift))
         receipts.append(receipt)
     return receipts
-
-
-def resolve(answer: asyncio.Future[list[Receipt]], result: Result) -> None:
-    if answer.done():
-        return  # cancelled: the caller no longer waits
-    if isinstance(result, TidewireError):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)

@@ -27,6 +27,7 @@ from ...log.presence import Presence
 from ...log.remote_presence import RemotePresence
 from ...log.tasks import start
 from ...log.trimming import Trim
+from ...log.waiting_batch import WaitingBatch
 from ...settings import Settings
 from ...topics import Selector
 from ..by_url import without_password
@@ -40,7 +41,7 @@ from .presence_store import RedisPresence
 from .reading import Reading, Retention
 from .settling import Settling
 from .state import LogChanged, LogState, Point
-from .storing import Storing, Waiting
+from .storing import Storing
 from .url import make_pool, place_of
 
 logger = logging.getLogger("tidewire")
@@ -312,7 +313,7 @@ class RedisEngine:
         if self._closed:
             answer.set_exception(Unavailable("the log is closed", code="engine_unavailable"))
         else:
-            self._storing.put(Waiting(drafts, answer))
+            self._storing.put(WaitingBatch(drafts, answer))
         return answer
 
     async def read(self, after: int, limit: int, selector: Selector | None) -> Page:

@@ -23,10 +23,11 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import StoreFull, TidewireError, Unavailable, Unknown
-from ...log.entries import Draft, Receipt
+from ...log.entries import Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.records import END, RUN, TICKET
 from ...log.tasks import start
+from ...log.waiting_batch import WaitingBatch, resolve
 from ...position import Position, new_checks
 from ...settings import Settings
 from .codec import Stored, key_of, key_tail, record_name, record_tail, stored_of, value_of
@@ -53,13 +54,6 @@ MOST = 1_000
 ASK = 5
 # Records that later judgements depend on, beside the ends of topics.
 DECISIVE = (END, RUN, TICKET)
-
-
-class Waiting(NamedTuple):
-    """A batch that waits for its call. If its answer was cancelled, it is not stored."""
-
-    drafts: Sequence[Draft]
-    answer: asyncio.Future[list[Receipt]]
 
 
 class Owner(Protocol):
@@ -99,7 +93,7 @@ class Storing:
         self._settings = settings
         self._name = name
         self._owner = owner
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[WaitingBatch] = deque()
         self._wake = asyncio.Event()
         self.untrimmed = 0
         """Entries stored since retention was last looked at."""
@@ -107,7 +101,7 @@ class Storing:
         self._idle.set()
         self._task = start(self._run())
 
-    def put(self, waiting: Waiting) -> None:
+    def put(self, waiting: WaitingBatch) -> None:
         self._waiting.append(waiting)
         self._idle.clear()
         self._wake.set()
@@ -131,8 +125,8 @@ class Storing:
             if group := self._next_group():
                 await self._store(group)
 
-    def _next_group(self) -> list[Waiting]:
-        group: list[Waiting] = []
+    def _next_group(self) -> list[WaitingBatch]:
+        group: list[WaitingBatch] = []
         count = 0
         while self._waiting and (not group or count + len(self._waiting[0].drafts) <= GROUP):
             waiting = self._waiting.popleft()
@@ -141,7 +135,7 @@ class Storing:
                 count += len(waiting.drafts)
         return group
 
-    async def _store(self, group: list[Waiting]) -> None:
+    async def _store(self, group: list[WaitingBatch]) -> None:
         until = asyncio.get_running_loop().time() + PATIENCE * self._settings.engine_timeout
         results: list[Result] = [unknown()] * len(group)
         try:
@@ -154,7 +148,7 @@ class Storing:
             for waiting, result in zip(group, results, strict=True):
                 resolve(waiting.answer, result)
 
-    async def _store_until(self, group: Sequence[Waiting], until: float) -> list[Result]:
+    async def _store_until(self, group: Sequence[WaitingBatch], until: float) -> list[Result]:
         clock = asyncio.get_running_loop().time
         held: dict[bytes, bytes] = {}
         late = 0
@@ -204,7 +198,7 @@ class Storing:
 
     # -- judging
 
-    async def _judge(self, group: Sequence[Waiting], held: dict[bytes, bytes]) -> Attempt:
+    async def _judge(self, group: Sequence[WaitingBatch], held: dict[bytes, bytes]) -> Attempt:
         names = self._names(group)
         settings, state = self._settings, self._owner.state
         if names and state.keys_held + len(names) > settings.max_keys:
@@ -221,12 +215,14 @@ class Storing:
             return await self._judge(group, held)
         return attempt
 
-    def _names(self, group: Sequence[Waiting]) -> list[bytes]:
+    def _names(self, group: Sequence[WaitingBatch]) -> list[bytes]:
         """Return the names of all keys of a group."""
         drafts = [draft for waiting in group for draft in waiting.drafts if draft.key is not None]
         return [name_of(draft.topic, draft.key) for draft in drafts if draft.key is not None]
 
-    def _judged(self, group: Sequence[Waiting], held: dict[bytes, bytes], names: Sequence[bytes]) -> Attempt:
+    def _judged(
+        self, group: Sequence[WaitingBatch], held: dict[bytes, bytes], names: Sequence[bytes]
+    ) -> Attempt:
         state = self._owner.state
         known: dict[bytes, HeldKey] = {}
         state.key_checks.clear()
@@ -362,7 +358,7 @@ class Storing:
         found = [stored_of(reply[0], lives) for reply in replies if isinstance(reply, list) and reply]
         return {stored.entry.offset: stored.entry.position.check for stored in found}
 
-    async def _after_loss(self, group: Sequence[Waiting], attempt: Attempt, lost: Lost) -> list[Result]:
+    async def _after_loss(self, group: Sequence[WaitingBatch], attempt: Attempt, lost: Lost) -> list[Result]:
         self._owner.on_trouble(lost)
         if not lost.sent:
             return refused(attempt, lost)
@@ -396,12 +392,3 @@ def unknown() -> Unknown:
 def touched(result: Result, head: int) -> bool:
     """Whether an answer is of something that would be new after `head`."""
     return not isinstance(result, TidewireError) and any(r.position.offset > head for r in result)
-
-
-def resolve(answer: asyncio.Future[list[Receipt]], result: Result) -> None:
-    if answer.done():
-        return  # cancelled: the caller no longer waits
-    if isinstance(result, TidewireError):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)

@@ -15,12 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from ...errors import InvalidInput, TidewireError, Unavailable, Unknown
+from ...errors import InvalidInput, Unavailable, Unknown
 from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
 from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
 from ...log.trimming import Trim
+from ...log.waiting_batch import WaitingBatch, resolve
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
@@ -31,7 +32,7 @@ from .presence import SharedPresence
 from .reader import Reader
 from .retention import Retention
 from .watch import version_of
-from .writer import WaitingBatch, Writer
+from .writer import Writer
 
 logger = logging.getLogger("tidewire")
 
@@ -303,15 +304,6 @@ class LoopListener:
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self._call(self._engine.on_failure, group, error)
-
-
-def resolve(answer: asyncio.Future[list[Receipt]], result: Result) -> None:
-    if answer.done():
-        return  # cancelled: the caller no longer waits
-    if isinstance(result, TidewireError):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)
 
 
 def path_of(url: str) -> str:

@@ -17,7 +17,6 @@ Rule 4: after an error that leaves the disk's state unknown, nothing more is wri
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import sqlite3
@@ -25,12 +24,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ...errors import StoreFull, Unavailable
-from ...log.entries import Draft, Entry, Head, Receipt, Record
+from ...log.entries import Draft, Entry, Head, Record
 from ...log.judging import Result
 from ...log.trimming import Trim
+from ...log.waiting_batch import WaitingBatch
 from ...settings import Settings
 from .database import busy, is_busy, is_io_error, refusal
 from .following import News
@@ -50,13 +50,6 @@ TRIM_EVERY = 1.0
 CHECKPOINT = 4 * 1024 * 1024
 # Bytes a commit writes besides its entries: pages are written whole.
 COMMIT_BYTES = 16 * 1024
-
-
-class WaitingBatch(NamedTuple):
-    """A batch that waits for its transaction. If its answer was cancelled, it is not stored."""
-
-    drafts: Sequence[Draft]
-    answer: asyncio.Future[list[Receipt]]
 
 
 class Look:
