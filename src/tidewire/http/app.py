@@ -190,9 +190,8 @@ class HubApp:
         ticket = read_ticket(request)
         node = await self._open()
         try:
-            permit = (
-                await self._permit(scope) if ticket is None else await self._redeem(node, ticket, request)
-            )
+            granted = self._hub.access.grant(scope) if ticket is None else redeem(node, ticket, request)
+            permit = self._permit_of(node, await granted)
         except Unavailable as error:
             if ticket is None or isinstance(wanted, HistoryRequest):
                 raise
@@ -206,10 +205,6 @@ class HubApp:
             await reply.send_json(page)
             return None
         return await self._stream(request, wanted, reply, permit.grant).begin(scope, receive, send)
-
-    async def _redeem(self, node: Node, ticket: str, request: Request) -> Permit:
-        """Spend a ticket. Return what its bearer may do. Raises `Unauthorized`."""
-        return self._permit_of(node, await redeem(node, ticket, request))
 
     def _stream(
         self, request: Request, wanted: SubscribeRequest, reply: Reply, grant: Grant | None = None
