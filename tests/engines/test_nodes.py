@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from support.log_workers import LogWorker, Refused, at_once, log_workers
+from support.postgres_server import VERSIONS, postgres_server
+from support.redis_server import RedisServer, redis_server
 from support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a log of each test's own."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis")
+        return server.log_url(request.node.name.partition("[")[0])
+    pytest.importorskip("psycopg")
+    if not VERSIONS:
+        pytest.skip("PostgreSQL is not installed")
+    postgres = postgres_server(VERSIONS[-1])
+    return postgres.url(postgres.new_database())
 
 
 def numbers(count: int, prefix: str = "") -> list[str]:

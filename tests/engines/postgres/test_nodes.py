@@ -1,11 +1,9 @@
-"""Several nodes on one log: the tests of nodes on Redis with a database, and what only PostgreSQL has."""
+"""Several nodes on one log: what only PostgreSQL has. For the rest see tests/engines/test_nodes.py."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,6 @@ from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.engines.postgres import bell
 from tidewire.testing.wire import listen
-
-# The same promises, with the `url` of this folder.
-SHARED = Path(__file__).parents[1] / "redis" / "test_nodes.py"
-spec = importlib.util.spec_from_file_location("nodes_on_a_server", SHARED)
-assert spec is not None
-assert spec.loader is not None
-shared = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(shared)
-globals().update({name: test for name, test in vars(shared).items() if name.startswith("test_")})
 
 
 @contextlib.asynccontextmanager
