@@ -25,7 +25,7 @@ Deed = Callable[[RedisServer, Proxy], object]
 def cluster(context: Context) -> Iterator[tuple[RedisServer, Proxy, Workload]]:
     """A server, a proxy in front of it, and two hubs under load that reach it through the proxy."""
     if program() is None:
-        raise NotPossible("there is no redis-server")
+        raise NotPossible("redis-server is not installed")
     scale = scale_of(context)
     folder = context.folder / "redis"
     folder.mkdir()
