@@ -65,7 +65,8 @@ def test_of_too_many_ended_topics_the_oldest_are_forgotten(monkeypatch: pytest.M
     monkeypatch.setitem(records.LIMITS, END, 2)
     held = Records(record(str(n), 1000, n, END) for n in range(5))
     held.set(record("0", 2000, 9, END))
-    assert [r.name for r in held.excess()] == ["1", "2", "3"]
+    assert [r.name for r in held.excess(floor=1_000)] == ["1", "2", "3"]
+    assert [r.name for r in held.excess(floor=3)] == ["1", "2"], "the entry of 3 is kept"
 
 
 def test_an_entry_that_sets_a_record_tells_it() -> None:

@@ -128,7 +128,7 @@ class MemoryEngine:
 
     def _forget_records(self) -> None:
         gone = self.records.overdue(self._clock(), self._floor, TRIM_STEP)
-        if excess := self.records.excess():
+        if excess := self.records.excess(self._floor):
             logger.warning("forgot %d ended topics or runs, the oldest of too many", len(excess))
         for record in (*gone, *excess):
             self.records.forget(record.kind, record.name)

@@ -174,14 +174,18 @@ class Records:
         for record in records:
             heappush(self._by_time, (record.until, record.kind, record.name))
 
-    def excess(self) -> list[Record]:
-        """Return the oldest ended topics and the oldest runs that are over, as far as there are too many."""
+    def excess(self, floor: int) -> list[Record]:
+        """
+        Return the oldest ended topics and the oldest runs that are over, as far as there are too many.
+
+        Those whose entry is kept are left out: they come back once it is trimmed.
+        """
         found: list[Record] = []
         for kind in (END, RUN):
             over = self.count(kind) - limit_of(kind)
             if over > 0:
                 ended = (item for item in self._kinds[kind].values() if kind == END or not run_of(item).open)
-                found += islice(ended, over)
+                found += [record for record in islice(ended, over) if record.offset < floor]
         return found
 
 

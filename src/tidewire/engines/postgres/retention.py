@@ -165,7 +165,7 @@ class Housekeeping:
             until = now - self._settings.key_age
             forgotten = await self._run_on(lambda connection: keys.forget(connection, until))
             state.keys_held = max(state.keys_held - forgotten, 0)
-        excess = state.records.excess()
+        excess = state.records.excess(state.floor)
         if excess:
             logger.warning("forgot %d ended topics or runs, the oldest of too many", len(excess))
         overdue = state.records.overdue(now, state.floor, FORGET_STEP)

@@ -98,7 +98,7 @@ class Keeping:
         """Forget records whose time is over, and ended topics and runs that are too many."""
         state = self._owner.state
         overdue = state.records.overdue(self._owner.now(), state.floor, FORGET_STEP)
-        excess = state.records.excess()
+        excess = state.records.excess(state.floor)
         if excess:
             logger.warning("forgot %d ended topics or runs, the oldest of too many", len(excess))
         gone = [*overdue, *excess[:FORGET_STEP]]

@@ -385,7 +385,7 @@ class LogFile:
 
     def forget_records(self) -> list[Record]:
         """Forget some records whose time is over, and topics and runs that are too many. Return them."""
-        excess = self.records.excess()
+        excess = self.records.excess(self.floor)
         if excess:
             logger.warning(
                 "forgot %d ended topics or runs of %s, the oldest of too many", len(excess), self.path
