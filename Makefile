@@ -33,7 +33,7 @@ test: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
 		nginx haproxy caddy || \
 		echo "without them, tests in browsers, network namespaces and behind proxies are skipped" >&2
-	@echo "Running the tests in $(JOBS) processes: about fifteen minutes on two cores that have nothing else to do"
+	@echo "Running the tests in $(JOBS) processes: about twenty-five minutes on two cores that have nothing else to do"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 # The report is written even if tests fail. The exit code is that of the tests.
