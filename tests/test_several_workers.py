@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="on Windows a hu
 # A worker that a test has stopped for a moment does not answer, and is not to be replaced for that.
 UVICORN = (
     "uvicorn several_workers:app --port {port} --workers 4 --no-access-log"
-    " --timeout-keep-alive 120 --timeout-worker-healthcheck 120"
+    " --timeout-keep-alive 120 --timeout-worker-healthcheck 30"
 )
 GUNICORN = (
     "gunicorn several_workers:app --bind 127.0.0.1:{port} --workers 4 --no-control-socket"
@@ -224,7 +224,8 @@ def test_each_event_arrives_once_and_in_order_at_every_worker_and_a_killed_one_l
 
         # The server has replaced it, and the new one has the same log.
         living = {worker.pid for worker in others}
-        wait_until(lambda: {*group_members(program.process.pid)} - before)
+        # If it was killed while uvicorn asked for its health, uvicorn waits that long before it looks again.
+        wait_until(lambda: {*group_members(program.process.pid)} - before, 2 * PATIENCE)
         pid = program.find_worker(living)
         assert pid != killed.pid
         with closing(program.worker(pid, living)) as new:

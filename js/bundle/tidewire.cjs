@@ -550,7 +550,7 @@ function joinTabs(name, topics, callbacks) {
     await navigator.locks.request(name, steal ? { steal } : { signal }, () => lead(steal)).catch(() => {
     });
     if (signal.aborted) return;
-    stepDown();
+    if (self.leading) stepDown();
     acquireLock();
   }
   function lead(stolen) {
@@ -573,6 +573,7 @@ function joinTabs(name, topics, callbacks) {
   }
   function follow(message) {
     if (message.epoch < epoch) return;
+    if (self.leading) releaseLock();
     stepDown();
     ({ epoch, topicsByTab, from: leader } = message);
     silence.timeout = 1.2 * message.timeout;

@@ -106,7 +106,7 @@ export function joinTabs(name, topics, callbacks) {
     // It fails for a tab that leaves the queue, and for one whose lock is stolen.
     await navigator.locks.request(name, steal ? { steal } : { signal }, () => lead(steal)).catch(() => {});
     if (signal.aborted) return;
-    stepDown();
+    if (self.leading) stepDown();
     acquireLock();
   }
 
@@ -134,6 +134,8 @@ export function joinTabs(name, topics, callbacks) {
   /** @param {any} message */
   function follow(message) {
     if (message.epoch < epoch) return;
+    // It may have lost its lock, or two began in the same millisecond: let the next one in the queue lead.
+    if (self.leading) releaseLock();
     stepDown();
     ({ epoch, topicsByTab, from: leader } = message);
     // A little longer than the leader waits, since the leader reports a silent server.

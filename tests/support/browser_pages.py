@@ -74,6 +74,14 @@ def wait_until(predicate: Callable[[], T], timeout: float = waiting.PATIENCE) ->
     return waiting.wait_until(asked, timeout)
 
 
+def wait_until_equal(ask: Callable[[], T], expected: T) -> None:
+    """Wait until `ask` returns `expected`; fail with what it returned last."""
+    deadline = time.monotonic() + waiting.PATIENCE
+    while (found := ask()) != expected:
+        assert time.monotonic() < deadline, f"still {found!r}, not {expected!r}"
+        time.sleep(0.05)
+
+
 def get_json(url: str) -> Any:
     with urlopen(url) as answer:
         return json.load(answer)
