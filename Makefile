@@ -1,7 +1,8 @@
 # On a fresh machine with Python 3.11 or newer:
 #
 #   make demo      serve the demo and print its URL
-#   make test      run all tests, including those in real browsers
+#   make test      run the tests, including those in real browsers
+#   make slow      run the tests that make test leaves out
 #   make coverage  run the tests without browsers and report which lines of src they reach
 #   make lint      run ruff and mypy --strict
 #   make format    fix what ruff can fix
@@ -15,33 +16,37 @@
 # ARGS is passed to the command: make test ARGS="tests/test_hub.py -k resume"
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-# Most tests wait for servers and browsers, so use one job more than two cores.
-JOBS ?= 3
+# Most tests wait for servers and browsers, so use twice as many jobs as two cores.
+JOBS ?= 4
 BIN := .venv/bin
 # npm's own record of what it has installed.
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage lint format bench faults fuzz soak clean
+.PHONY: demo test slow coverage lint format bench faults fuzz soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
 
 # The tests of a file run in one process: they share servers and browsers.
-test: .venv/.installed-dev
+test slow: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
 		nginx haproxy caddy || \
 		echo "without them, tests in browsers, network namespaces and behind proxies are skipped" >&2
-	@echo "Running the tests in $(JOBS) processes: about twenty-five minutes on two cores that have nothing else to do"
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@echo "Running the tests in $(JOBS) processes: about twenty minutes on two cores that have nothing else to do"
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "$(WHICH)" $(ARGS)
+
+# Slow is what shows nothing new most of the time: a page of the demo in a second browser, an older PostgreSQL.
+test: WHICH := not slow
+slow: WHICH := slow
 
 # The report is written even if tests fail. The exit code is that of the tests.
 coverage: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@$(BIN)/coverage erase
 	@status=0; \
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -m "not browser" $(ARGS) || status=$$?; \
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -m "not browser and not slow" $(ARGS) || status=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; \
 	exit $$status
 

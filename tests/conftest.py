@@ -62,10 +62,13 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what drives a browser, so that `-m "not browser"` leaves it out."""
+    """Mark what drives a browser, and what `make test` leaves to `make slow`: `slow_in` names browsers."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+        slow_in = item.get_closest_marker("slow_in")
+        if slow_in and item.callspec.params["browser"] in slow_in.args:  # type: ignore[attr-defined]
+            item.add_marker("slow")
 
 
 # Per module, and for synchronous tests: while Playwright's synchronous interface is

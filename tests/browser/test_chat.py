@@ -151,6 +151,7 @@ def test_an_answer_is_lost_in_both_tabs_when_its_worker_is_killed(open_page: Ope
     end_in_both([page, tab], "cancelled")
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("width", [320, 1280])
 def test_the_page_fits_its_window(open_page: OpenPage, chat: str, width: int) -> None:
     page = open_page(chat, viewport={"width": width, "height": 640})

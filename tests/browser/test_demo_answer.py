@@ -58,6 +58,7 @@ def test_it_survives_a_reload_and_is_seen_twice(page: Page) -> None:
     wait_until(lambda: text(page, "listening") == "2")
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize(
     ("button", "state"),
     [("Stop the answer", "cancelled"), ("Kill the producer", "failed")],

@@ -52,6 +52,7 @@ def test_each_generated_event_reaches_all_current_listeners(
     wait_until(lambda: facts(first)[-1] == third["text"])
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_page_generates_events_too(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo/broadcast")
     wait_until(lambda: text(page, "listening") == "1")
@@ -61,6 +62,7 @@ def test_the_page_generates_events_too(open_page: OpenPage, quick_demo: str) -> 
     assert {"generateEvent", "catFact"} <= {row["type"] for row in rows(page)}
 
 
+@pytest.mark.slow_in("firefox")
 def test_another_tab_is_one_more_listener(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo/broadcast")
     wait_until(lambda: text(page, "listening") == "1")

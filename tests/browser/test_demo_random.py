@@ -50,6 +50,7 @@ def test_thirty_events_of_four_types_arrive_as_the_seed_determines(
     assert (text(page, "missed"), text(page, "repeated")) == ("0", "0")
 
 
+@pytest.mark.slow_in("firefox")
 def test_each_type_has_an_area_that_shows_its_newest_event(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo?client=native")
     ended(page)
@@ -69,6 +70,7 @@ def test_each_type_has_an_area_that_shows_its_newest_event(open_page: OpenPage, 
     wait_until(lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 480)
 
 
+@pytest.mark.slow_in("firefox")
 def test_one_listener_per_type(open_page: OpenPage, quick_demo: str) -> None:
     count = """
     globalThis.listeners = {};
@@ -88,6 +90,7 @@ def test_one_listener_per_type(open_page: OpenPage, quick_demo: str) -> None:
     }
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_log_is_at_the_bottom_and_also_in_the_console(open_page: OpenPage, quick_demo: str) -> None:
     console: list[str] = []
     page = open_page(f"{quick_demo}/demo?client=native", console=console)
@@ -132,6 +135,7 @@ def test_stop_closes_the_stream_and_the_server_stops_the_generator(
     assert (text(page, "made"), text(page, "received")) == (made, received)
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_classic_stream_ends_by_an_id_and_a_close(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{quick_demo}/demo?client=native#classic", streams=streams)
@@ -142,6 +146,7 @@ def test_a_classic_stream_ends_by_an_id_and_a_close(open_page: OpenPage, quick_d
     assert len(streams) == 1
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_hub_stream_ends_with_an_event_and_a_204_and_the_page_does_nothing(
     open_page: OpenPage, quick_demo: str
 ) -> None:
@@ -173,6 +178,7 @@ def test_start_again_opens_a_new_stream(open_page: OpenPage, quick_demo: str) ->
     assert len(set(streams)) == 2
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_page_view_has_its_own_events(open_page: OpenPage, quick_demo: str, mode: str) -> None:
     first = open_page(f"{quick_demo}/demo?client=native#{mode}")
@@ -183,6 +189,7 @@ def test_each_page_view_has_its_own_events(open_page: OpenPage, quick_demo: str,
         assert [row["number"] for row in events(page)] == list(range(1, 31))
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_mode_can_be_chosen(open_page: OpenPage, slow_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{slow_demo}/demo?client=native", streams=streams)
@@ -196,6 +203,7 @@ def test_the_mode_can_be_chosen(open_page: OpenPage, slow_demo: str) -> None:
 # -- other browsers, keyboard, screens
 
 
+@pytest.mark.slow_in("firefox")
 def test_without_event_source_a_hub_stream_ends_with_a_204(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo", script=NO_EVENT_SOURCE)
     ended(page)
@@ -205,6 +213,7 @@ def test_without_event_source_a_hub_stream_ends_with_a_204(open_page: OpenPage, 
     wait_until(lambda: "204" in rows(page)[-1]["text"])
 
 
+@pytest.mark.slow_in("firefox")
 def test_without_event_source_a_classic_stream_ends(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{quick_demo}/demo#classic", script=NO_EVENT_SOURCE, streams=streams)
@@ -248,6 +257,7 @@ def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> No
     page.locator("#fault-note").wait_for()
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"])
 def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}", viewport={"width": 320, "height": 640})
@@ -264,6 +274,7 @@ def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, pa
         assert box["height"] >= 24
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("path", ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"])
 def test_it_is_dark_if_the_user_prefers_dark(open_page: OpenPage, quick_demo: str, path: str) -> None:
     page = open_page(f"{quick_demo}{path}")

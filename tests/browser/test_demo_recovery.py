@@ -6,6 +6,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from support.browser_pages import NO_EVENT_SOURCE, OpenPage, events, rows, text, wait_state, wait_until
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow
     complete(page)
 
 
+@pytest.mark.slow_in("firefox")
 def test_refuse_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)
@@ -71,6 +74,7 @@ def test_refuse_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
     complete(page)
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_classic_stream_cannot_replay_and_the_page_says_so(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo?client=native#classic")
     for name in ("Drop", "Silent", "Refuse"):
@@ -78,6 +82,7 @@ def test_a_classic_stream_cannot_replay_and_the_page_says_so(open_page: OpenPage
     assert page.get_by_text("Choose “Hub topic” to break things").is_visible()
 
 
+@pytest.mark.slow_in("firefox")
 def test_our_client_recovers_without_event_source(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo", script=NO_EVENT_SOURCE)
     assert page.evaluate("typeof EventSource") == "undefined"

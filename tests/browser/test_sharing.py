@@ -197,11 +197,12 @@ def test_of_two_that_lead_at_once_one_stays(tabs: Tabs, hub: Hub) -> None:
           const { held } = await navigator.locks.query();
           const another = new BroadcastChannel(held[0].name);
           another.onmessage = ({ data }) => {
-            // The time that the leader's connection may be silent is long, so that nobody looks after it soon.
+            // The leader's connection may be silent for long, so no tab looks after it soon.
             const changed = (v) => (v > 1e12 ? v + 10 : v > 100 ? 600_000 : v > 0 && v < 1 ? v / 2 : v);
             if (!Object.values(data).some((value) => value > 1e12)) return;
             another.onmessage = undefined;
-            another.postMessage(Object.fromEntries(Object.entries(data).map(([name, v]) => [name, changed(v)])));
+            const fields = Object.entries(data).map(([name, value]) => [name, changed(value)]);
+            another.postMessage(Object.fromEntries(fields));
           };
         }"""
     )

@@ -24,6 +24,7 @@ def benchmarks(*options: str) -> list[list[str]]:
     return [line[2:-2].split(" | ") for line in run.stdout.splitlines() if line.startswith("|")]
 
 
+@pytest.mark.slow
 def test_the_table_has_every_measure_and_every_bar() -> None:
     header, _, *rows = benchmarks("--only", "floor,takeover,portable")
     assert header == ["measure", "tidewire", "others in the same run", "bar", "measured", "met"]

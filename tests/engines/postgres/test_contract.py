@@ -43,6 +43,7 @@ class TestPostgres18(OnPostgres, EngineContract):
     version = 18
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(15 not in VERSIONS, reason="PostgreSQL 15 is not installed")
 class TestPostgres15(OnPostgres, EngineContract):
     version = 15
