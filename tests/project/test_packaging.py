@@ -34,6 +34,7 @@ SRC = ROOT / "src"
 OPTIONAL = {
     "opentelemetry": "a publish is a span where the extra `otel` is installed",
     "pytest": "it loads the fixtures",
+    "flask": "its integration is for programs that have it",
     "litestar": "its integration is for programs that have it",
     "quart": "its integration is for programs that have it",
     "aiohttp": "its integration is for programs that have it",
@@ -48,6 +49,7 @@ NEED_MORE = (
     "tidewire.engines.postgres",
     "tidewire.integrations.aiohttp",
     "tidewire.integrations.django",  # only a Django project imports it
+    "tidewire.integrations.flask",
     "tidewire.integrations.quart",
     "tidewire.integrations.litestar",
 )
