@@ -18,6 +18,7 @@ settings.configure(
 import_module("django").setup()
 
 from asgiref.sync import async_to_sync  # noqa: E402
+from django.core.management import execute_from_command_line  # noqa: E402
 from django.db import transaction  # noqa: E402
 
 from tidewire.integrations.django import publish_on_commit, stream  # noqa: E402
@@ -39,3 +40,5 @@ match sys.argv[1:]:
             thread.join()
     case ["stream"]:
         async_to_sync(stream)(RequestFactory().get("/"), "news")
+    case words:
+        execute_from_command_line(["manage.py", "tidewire", *words])

@@ -338,6 +338,8 @@ CLIENTS.add(f"{SESSIONS}#django")
 CLIENTS.add("docs/how-to/from-django-eventstream.md#side-by-side")
 CLIENTS.add("docs/how-to/from-flask-sse.md#side-by-side")
 CLIENTS.add(f"{FROM_POLLING}#clients-that-go-on-polling")
+# Run by tests/integrations/test_django_page.py.
+CLIENTS |= {block.place for block in PROGRAMS if block.page == "docs/how-to/django.md"}
 # Run by tests/integrations/test_flask.py.
 CLIENTS |= {block.place for block in PROGRAMS if block.page == "docs/how-to/flask.md"}
 # Run by tests/integrations/test_frameworks.py, on the servers of their frameworks.

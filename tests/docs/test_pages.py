@@ -205,7 +205,7 @@ def test_every_example_is_in_the_list() -> None:
 
 # -- errors
 
-# Modules whose errors are not answers of a hub: clients, start-up, programs beside one, and the demo with its own routes.
+# Modules whose errors are not answers of a hub: clients, start-up, programs beside it, and the demo.
 NO_ANSWERS = (
     "integrations/",
     "cli/",

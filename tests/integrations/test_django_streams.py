@@ -17,6 +17,7 @@ from support.ports import free_port
 from support.processes import Process
 from support.waiting import wait_until
 from support.ways import APPS, WAYS, Served, served, tracebacks
+from tidewire.client.sync import connect
 
 pytest.importorskip("django", reason="django is not installed")
 
@@ -208,6 +209,22 @@ def test_a_wsgi_program_publishes_to_a_hub_beside() -> None:
         done = worker({"url": f"http://127.0.0.1:{hub.port}"}, "publish")
         assert (done.returncode, done.stderr) == (0, "")
         assert [event.data for event in listener.take(2)] == ["one", "one too"]
+
+
+def test_the_command_has_the_hub_of_the_settings(tmp_path: Path) -> None:
+    hub = {"url": f"sqlite:///{tmp_path}/own.db", "heartbeat": 7}
+    command = [sys.executable, APPS / "django_worker.py", "serve", "--port", "0"]
+    with Process(command, env={"TIDEWIRE": json.dumps(hub), "TIDEWIRE_ENGINE": None}) as process:
+        url = process.wait_line(r"http://[^ /]+").group()
+        assert (tmp_path / "own.db").exists()
+        with connect(f"{url}/events/news") as stream:
+            done = worker({"url": url}, "publish", "news", "hello")
+            assert done.returncode == 0, done.stderr
+            assert next(iter(stream)).data == "hello"
+        port = int(url.rpartition(":")[2])
+        with Served(port, process, "").listen("/events/news") as listener:
+            assert listener.headers["tidewire-heartbeat"] == "7"
+        assert process.stop() == 0
 
 
 def test_a_log_in_memory_of_a_process_without_a_server() -> None:
