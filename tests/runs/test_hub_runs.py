@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +13,10 @@ from support.fakes import listen, until, virtual
 from support.slow_engine import SlowEngine, slow_engines
 from support.waiting import wait_until_async
 from tidewire import Event, Hub, Run
-from tidewire.errors import InvalidInput, RunConflict, Unknown
-from tidewire.runs.dialects import AiSdk
+from tidewire.engines.memory import MemoryEngine
+from tidewire.errors import InvalidInput, RunConflict, StoreFull, Unknown
+from tidewire.log.entries import Draft
+from tidewire.runs.dialects import AiSdk, ai_sdk
 
 
 async def state(hub: Hub, topic: str) -> str:
@@ -151,6 +153,76 @@ async def test_a_batch_whose_answer_was_lost_is_stored_once(monkeypatch: pytest.
             await ended(hub, "a", "done")
             assert lost
             assert await output(hub, "a") == [str(number) for number in range(1, 901)]
+
+
+@virtual
+async def test_what_comes_in_one_step_is_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    append, batches = MemoryEngine.append, []
+
+    def count(self: MemoryEngine, drafts: Sequence[Draft]) -> Any:
+        batches.append(len(drafts))
+        return append(self, drafts)
+
+    hub = Hub()
+    async with hub.lifespan():
+        monkeypatch.setattr(MemoryEngine, "append", count)
+        await hub.run("a", Told(900), key="k")
+        await ended(hub, "a", "done")
+        # Its start, at most as many items as may wait, and its end.
+        assert batches == [1, 256, 256, 256, 132, 1]
+        assert await output(hub, "a") == [str(number) for number in range(1, 901)]
+
+
+@pytest.mark.parametrize("later", [True, False], ids=["the engine answers", "at once"])
+@virtual
+async def test_a_log_that_cannot_be_written_for_a_while(later: bool) -> None:
+    producer = Told(100, pause=0.1)
+    with slow_engines() as opened:
+        hub = Hub("slow")
+        async with hub.lifespan():
+            (engine,) = opened
+            await hub.run("a", producer, key="k")
+            await until(lambda: producer.yielded == 10, 0.01)
+            engine.fault = StoreFull("the disk is full")
+            if not later:
+                hub.node.log.available(False)
+            await until(lambda: producer.yielded == 50, 0.01)
+            assert await state(hub, "a") == "running"
+            engine.fault = None
+            hub.node.log.available(True)
+            await ended(hub, "a", "done")
+            assert await output(hub, "a") == [str(number) for number in range(1, 101)]
+
+
+@virtual
+async def test_a_log_that_cannot_be_written_for_long() -> None:
+    producer = Told(pause=0.1)
+    with slow_engines() as opened:
+        hub = Hub("slow")
+        async with hub.lifespan():
+            (engine,) = opened
+            await hub.run("a", producer, key="k")
+            await until(lambda: producer.yielded == 10, 0.01)
+            engine.fault = StoreFull("the disk is full")
+            # The producer has to wait for room at last, and is cancelled when the log is given up.
+            await until(lambda: producer.error is not None, 0.01)
+            assert isinstance(producer.error, asyncio.CancelledError)
+            engine.fault = None
+            await ended(hub, "a", "lost")
+            stored = await output(hub, "a")
+            assert stored == [str(number) for number in range(1, len(stored) + 1)]
+
+
+@virtual
+async def test_an_item_is_stored_whole_or_not_at_all() -> None:
+    async def items() -> AsyncIterator[Any]:
+        yield {"type": "data-x", "data": object()}
+
+    hub = Hub()
+    async with hub.lifespan():
+        await hub.run("a", items, key="k", dialect=ai_sdk)
+        await ended(hub, "a", "failed")
+        assert not [event.data for event in await hub.history("a") if '"start"' in event.data]
 
 
 @virtual

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,8 @@ async def fought_over(folder: Path) -> Found:
 def an_item_is_dropped(patch: pytest.MonkeyPatch) -> None:
     real = Making._put
 
-    async def put(self: Making, item: Any) -> None:
-        if item != ITEMS[3]:
-            await real(self, item)
+    def put(self: Making, item: Any) -> Awaitable[None] | None:
+        return real(self, item) if item != ITEMS[3] else None
 
     patch.setattr(Making, "_put", put)
 

@@ -1,8 +1,9 @@
 """
-A run that this process makes: one task iterates its producer, another stores what it yields.
+A run that this process makes: one task iterates its producer, another follows what becomes of the run.
 
 Rule 1: the producer never waits for the log, unless MOST items or MOST_BYTES wait to be stored.
-Rule 2: a batch is stored at once if none is on its way; what comes meanwhile is the next batch.
+Rule 2: a batch is stored at once if none is on its way; what comes meanwhile is the next batch. No task does
+        that, since waking one for each token would be a third of its cost.
 Rule 3: items are numbered, so a batch whose answer was lost is sent again and stored once.
 Rule 4: whoever stops the run stores the end. This process sees it in the log, and ends its producer.
 """
@@ -11,14 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..delivery.node import Node
 from ..delivery.tasks import start
 from ..errors import StoreFull, TidewireError, Unavailable
-from ..log.drafts import draft
-from ..log.entries import Draft, RunItem, RunStop
+from ..event_stream import check_publish_type
+from ..log.drafts import check_data
+from ..log.entries import Draft, Receipt, RunItem, RunStop
 from ..log.runs import CANCELLED, DONE, FAILED, Run
 from .dialects import Dialect, Speaker, Spelled
 from .producing import Producer, produce
@@ -54,9 +57,12 @@ class Making:
         self._dialect = dialect
         self._speaker = speaker
         self._ended = ended
+        self._limit = node.settings.max_event
         self._waiting: list[Draft] = []
         self._size = 0  # bytes, or nearly
         self._number = 0
+        self._busy = False  # a batch is on its way, or about to be
+        self._failed: list[Draft] = []  # the batch on its way, if its first attempt failed
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._complete = False  # the producer has ended
@@ -82,26 +88,43 @@ class Making:
     async def _produce(self, producer: Producer) -> None:
         try:
             await produce(producer, self._put, f"the run {self.run.key!r} of {self.run.topic!r}")
-            await self._add(list(self._speaker.last()))
+            self._add(self._speaker.last())
         except BaseException as error:  # `SystemExit` too: raised out of a task it would end the server
             self._error = error
         finally:
             self._complete = True
             self._news.set()
 
-    async def _put(self, item: Any) -> None:
-        await self._add(list(self._speaker.item(item)))
+    def _put(self, item: Any) -> Awaitable[None] | None:
+        """Take an item, all of it or nothing. Return what to wait for if too much waits to be stored."""
+        self._add(self._speaker.item(item))
+        if self._over:
+            raise asyncio.CancelledError
+        return self._wait_for_room() if self._is_full else None
 
-    async def _add(self, spelled: list[Spelled]) -> None:
-        limit = self._node.settings.max_event
+    def _add(self, spelled: Iterable[Spelled]) -> None:
+        topic, key, id, *_ = self.run
+        limit, number, size = self._limit, self._number, self._size
+        drafts = []
         for event, data in spelled:
-            item = draft(self.run.topic, data, event=event, max_event=limit)
-            step = RunItem(self.run.key, self.run.id, self._number)
-            self._number += 1
-            self._size += len(data)
-            self._waiting.append(item._replace(record=step))
-        self._news.set()
-        while not self._over and (len(self._waiting) >= MOST or self._size >= MOST_BYTES):
+            item = RunItem(key, id, number)
+            # The topic was checked when the run was started.
+            drafts.append(Draft(topic, check_data(data, limit), check_publish_type(event), record=item))
+            number += 1
+            size += len(data)
+        self._waiting += drafts
+        self._number, self._size = number, size
+        if drafts and not self._busy:
+            self._busy = True
+            # Not in this step of the event loop: a producer that never waits would keep it for itself.
+            self._node.loop.call_soon(self._send)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MOST or self._size >= MOST_BYTES
+
+    async def _wait_for_room(self) -> None:
+        while self._is_full and not self._over:
             self._room.clear()
             await self._room.wait()
         if self._over:
@@ -109,9 +132,43 @@ class Making:
 
     # -- the log's side
 
+    def _send(self) -> None:
+        """Start to store what waits. If that fails, the task takes over."""
+        batch, self._waiting, self._size = self._waiting, [], 0
+        self._room.set()
+        try:
+            # The log's, not the node's: a run goes on while the node drains.
+            outcome = self._node.log.submit(batch)
+        except Exception:
+            self._fail(batch)
+        else:
+            if outcome.done():
+                self._sent(batch, outcome)
+            else:
+                outcome.add_done_callback(partial(self._sent, batch))
+
+    def _sent(self, batch: list[Draft], outcome: asyncio.Future[list[Receipt]]) -> None:
+        if outcome.cancelled() or outcome.exception() is not None:
+            self._fail(batch)
+        else:
+            self._go_on()
+
+    def _fail(self, batch: list[Draft]) -> None:
+        self._failed = batch
+        self._news.set()
+
+    def _go_on(self) -> None:
+        """A batch is stored: store what has come in the meantime."""
+        if self._waiting:
+            self._send()
+            return
+        self._busy = False
+        if self._complete:
+            self._news.set()
+
     async def _make(self) -> None:
         try:
-            refusal = await self._flush()
+            refusal = await self._follow()
             if not self._over:
                 await self._stop(*self._outcome(refusal))
             await self._end_producer()
@@ -120,22 +177,18 @@ class Making:
         finally:
             self._ended(self)
 
-    async def _flush(self) -> TidewireError | None:
-        """Store what the producer yields until it has ended or the run is over. Return why, if it failed."""
-        while not self._over:
+    async def _follow(self) -> TidewireError | None:
+        """Wait until all is stored, or the run is over. Return why, if it is refused."""
+        while not (self._over or (self._complete and not self._busy)):
             await self._news.wait()
             self._news.clear()
-            if self._waiting and not self._over:
-                batch, self._waiting, self._size = self._waiting, [], 0
-                self._room.set()
+            if self._failed:
                 try:
-                    await self._store(batch)
+                    await self._store(self._failed)
                 except TidewireError as error:
                     return error
-            if self._waiting or self._over:
-                self._news.set()
-            elif self._complete:
-                return None
+                self._failed = []
+                self._go_on()
         return None
 
     async def _store(self, drafts: list[Draft]) -> None:

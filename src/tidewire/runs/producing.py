@@ -27,9 +27,11 @@ Source = AsyncIterable[Any] | Iterable[Any]
 Producer = Callable[[], Source] | Source
 
 
-async def produce(producer: Producer, put: Callable[[Any], Awaitable[None]], name: str) -> None:
+async def produce(producer: Producer, put: Callable[[Any], Awaitable[None] | None], name: str) -> None:
     """
-    Pass each item of `producer` to `put`, one after the other. `name` is for the log.
+    Pass each item of `producer` to `put`, one after the other, and wait for what it returns, if anything.
+
+    `name` is for the log.
 
     Cancelling this cancels the producer. Raises what the producer raises, and `TypeError` if it is not one.
     """
@@ -43,7 +45,8 @@ async def produce(producer: Producer, put: Callable[[Any], Awaitable[None]], nam
         except Failed as failed:  # of a sync generator, in its thread
             raise failed.error from None
         try:
-            await put(item)
+            if (room := put(item)) is not None:
+                await room
         except BaseException as error:
             await throw(iterator, error)
             raise

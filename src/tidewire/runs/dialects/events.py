@@ -36,8 +36,9 @@ class EventSpeaker(NamedTuple):
 
     def item(self, item: Any) -> Iterator[Spelled]:
         if isinstance(item, str):
-            item = Event(item)
-        elif isinstance(item, Mapping) and item.keys() <= FIELDS:
+            yield "message", item
+            return
+        if isinstance(item, Mapping) and item.keys() <= FIELDS:
             item = Event(**item)
         if not isinstance(item, Event):
             raise InvalidInput(
