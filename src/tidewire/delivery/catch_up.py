@@ -127,6 +127,7 @@ class CatchUp:
         subscriber.offset = verdict.offset
         if verdict.reason is not None:
             subscriber.announced = verdict.offset
+            subscriber.timeline.note(self._loop.time(), "gap", verdict.offset, verdict.reason, stood.offset)
             self.write(subscriber, self._log.gap(verdict, stood))
 
     def _cut(self, subscriber: Subscriber, gap: Gone) -> None:
@@ -169,6 +170,8 @@ class CatchUp:
         if subscriber.wants_hub_open:
             subscriber.wants_hub_open = False
             first = hub_events.opened(self._heartbeat, resume, at) + first
+        how = verdict.reason or ("fresh" if isinstance(claim, Since) else "complete")
+        subscriber.timeline.note(self._loop.time(), "judged", verdict.offset, how)
         return first
 
     def _settle_open(self, subscriber: Subscriber, search: Overtaken | None = None) -> None:

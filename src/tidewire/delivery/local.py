@@ -52,6 +52,7 @@ class LocalWire:
     def begin(self, first: bytes) -> None:
         """Start with `first`, the bytes that come with the head of a response."""
         self._add(first)
+        self._subscriber.agent = "hub.subscribe"
         self._subscriber.attach(self, "raw")
         self._subscriber.until += AGELESS
         self._pause_if_full()

@@ -10,6 +10,7 @@ Everything here runs on one event loop.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import random
@@ -40,6 +41,7 @@ from .open_streams import OpenStream, describe
 from .rounds import Rounds
 from .stopping import drains_of_loop
 from .stream_lines import log_ended
+from .stream_states import EndedStreams, StreamState, state_of
 from .subscriber import END_TIMEOUT, Subscriber
 from .tally import Tally
 from .tasks import Tasks, start
@@ -100,11 +102,14 @@ class Node:
         self.rounds = Rounds(self.log.window, settings.heartbeat, metrics, self._deadlines)
         self.catch_up = CatchUp(self.log, self.reader, self.rounds, self._tasks, settings.heartbeat)
         self.bearers = Bearers(self.log, self._tasks, self._end_access)
+        self.memory_share = memory
         self._memory = MemoryWatch(memory, self._deadlines, self._end_slow_readers)
         self.stopping = asyncio.Event()
         self.companion: Companion | None = None
         self._drain: asyncio.Task[None] | None = None
         self._ending: set[Subscriber] = set()  # their last bytes are being sent
+        self._numbers = itertools.count(1)
+        self.ended = EndedStreams()
         metrics.gauge("open_streams", "Streams open now.", lambda: self.streams_open)
         if memory() is not None:
             metrics.gauge("memory_share", "The part of the memory that is used.", lambda: memory() or 0.0)
@@ -174,6 +179,8 @@ class Node:
         for subscriber in self.rounds.cohorts.subscribers():
             if subscriber.live and subscriber.cohort:
                 subscriber.cohort.leave(subscriber)
+            stood = self.window.position(subscriber.offset)
+            subscriber.timeline.note(self.loop.time(), "reset", None, str(stood))
             # The new log judges what the client has: the last id that it brought or was sent.
             # Nothing for it came after that id, so what the log lost after it makes no gap.
             if subscriber.claim is None:
@@ -278,6 +285,7 @@ class Node:
         if subscriber.bearer is not None:
             subscriber.until = min(subscriber.until, subscriber.bearer.expires)
         subscriber.opened = subscriber.silent_since = now
+        subscriber.number = next(self._numbers)
         self.metrics.opened.inc()
         self.tally.add(subscriber)
         if self.draining:
@@ -294,6 +302,7 @@ class Node:
         assert subscriber.wire
         now = self.loop.time()
         subscriber.paused_at = now
+        subscriber.timeline.note(now, "paused", offset_of(subscriber))
         subscriber.acknowledged = subscriber.wire.acknowledged()
         self._deadlines.watch(subscriber, now + PROGRESS_EVERY)
 
@@ -301,7 +310,8 @@ class Node:
         if subscriber.open:
             assert subscriber.wire
             subscriber.wire.tolerate_stalls(True)  # slow, but alive
-            subscriber.silent_since = self.loop.time()
+            subscriber.silent_since = now = self.loop.time()
+            subscriber.timeline.note(now, "resumed", offset_of(subscriber))
             self.rounds.wake(subscriber)
 
     def lost(self, subscriber: Subscriber) -> None:
@@ -382,16 +392,22 @@ class Node:
         self.finish(subscriber, why, b"" if subscriber.plain else hub_events.auth(reason))
 
     def _forget(self, subscriber: Subscriber, reason: str) -> None:
+        if subscriber.live and subscriber.cohort is not None:
+            subscriber.cohort.leave(subscriber)  # so that it says where it stood
+        now, state = self.loop.time(), state_of(subscriber, self.log.resets)
         subscriber.open = False
         if subscriber.cohort is None:
             return
         self.catch_up.stop(subscriber)
         self.rounds.remove(subscriber)
+        subscriber.timeline.note(now, "ended", offset_of(subscriber), reason)
+        if state is not None:
+            self.ended.add(state._replace(state="ended", ended=now, reason=reason))
         self._deadlines.unwatch(subscriber)
         self.bearers.remove(subscriber)
         self.metrics.ended.labels(reason).inc()
         self.tally.remove(subscriber)
-        log_ended(subscriber, reason, self.loop.time() - subscriber.opened)
+        log_ended(subscriber, reason, now - subscriber.opened)
 
     def _farewell(self) -> bytes:
         # Without another node, no client can reconnect until the process is back. So the
@@ -464,6 +480,20 @@ class Node:
             if subscriber.open:
                 yield describe(subscriber, self.window, now, wall)
 
+    def states(self) -> Iterator[StreamState]:
+        """As `streams`, with all there is to know."""
+        for subscriber in self.rounds.cohorts.subscribers():
+            if (state := state_of(subscriber, self.log.resets)) is not None:
+                yield state
+
+    def end_stream(self, number: int, reason: str) -> bool:
+        """End one open stream of this node; a normal one is told the reason. Return whether there is one."""
+        for subscriber in self.rounds.cohorts.subscribers():
+            if subscriber.open and subscriber.number == number:
+                self._end_access(subscriber, "kicked", reason)
+                return True
+        return False
+
     def subscribers_of(self, topic: str) -> list[Subscriber]:
         return [
             item
@@ -474,6 +504,11 @@ class Node:
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
         self.tally.add_hook(hook)
+
+
+def offset_of(subscriber: Subscriber) -> int | None:
+    """Return where a stream that is behind stands; None while that is not known."""
+    return subscriber.offset if subscriber.claim is None else None
 
 
 def not_judged() -> Unavailable:

@@ -102,6 +102,7 @@ class Rounds:
         """Make a subscriber that has caught up a member of its cohort."""
         assert subscriber.wire
         subscriber.wire.tolerate_stalls(False)
+        subscriber.timeline.note(self._loop.time(), "live", subscriber.offset)
         cohort.join(subscriber)
         if not cohort.behind:
             # Only those that are behind compare topics with patterns.
@@ -255,6 +256,7 @@ class Rounds:
             if cohort.overtaken(start):
                 # Publishing is faster than writing to this cohort: its members read on at their own speed.
                 for subscriber in cohort.fall_behind():
+                    subscriber.timeline.note(self._loop.time(), "behind", subscriber.offset, "overtaken")
                     self.wake(subscriber)
             following = cohort.next_join(horizon)
             if following is None or not following.data:

@@ -16,6 +16,7 @@ from ..log.entries import Since
 from ..position import Position
 from ..topics import Selector
 from .framing import Framing
+from .timeline import Timeline
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,8 +79,10 @@ class Subscriber:
         "acknowledged",
         "address",
         "after",
+        "agent",
         "announced",
         "bearer",
+        "brought",
         "claim",
         "client",
         "cohort",
@@ -90,6 +93,7 @@ class Subscriber:
         "life",
         "live",
         "node",
+        "number",
         "offset",
         "open",
         "opened",
@@ -100,6 +104,7 @@ class Subscriber:
         "run",
         "selector",
         "silent_since",
+        "timeline",
         "until",
         "wants_hub_open",
         "wire",
@@ -115,8 +120,9 @@ class Subscriber:
         run: str | None = None,
     ) -> None:
         self.node = node
+        self.number = 0  # its name within the process, from when it is attached
         self.selector = selector
-        self.claim = claim
+        self.claim = self.brought = claim
         self.offset = offset
         self.announced = offset
         self.plain = plain
@@ -124,6 +130,7 @@ class Subscriber:
         self.life = ""  # the life of `announced` when the claim was judged
         self.address: str | None = None
         self.client: str | None = None  # the address as the server shows it, also where it is not counted
+        self.agent: str | None = None  # the program that its client is, as it says
         self.bearer: Bearer | None = None  # whose stream it is, if it has a grant
         self.after: Callable[[], Awaitable[None]] | None = None  # runs once the connection is gone
         self.cohort: Cohort | None = None
@@ -135,6 +142,7 @@ class Subscriber:
         self.joined = 0  # the cohort's `announcements` when it joined
         self.open = True
         self.opened = 0.0
+        self.timeline = Timeline()
         self.reading: asyncio.Future[None] | None = None  # the task that reads pages for it
         self.paused = False
         self.paused_at = 0.0

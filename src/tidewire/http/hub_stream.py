@@ -5,6 +5,7 @@ One subscription as an HTTP response, on both ways to the socket.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -29,6 +30,9 @@ TAKEOVER_TIMEOUT = 1.0
 
 # Where a plain stream starts: it has no hub.position.
 POSITION_HEADER = b"tidewire-position"
+
+# Characters that are kept of the name of a client's program.
+MAX_AGENT = 200
 
 
 class HubStream(AsgiResponse):
@@ -115,6 +119,7 @@ class HubStream(AsgiResponse):
             await send({"type": "http.response.body", "body": b""})
             return None
         subscriber, first = opening
+        subscriber.agent = agent_of(self._request)
         if wanted.plain:
             at = str(node.window.position(subscriber.offset)).encode()
             self.raw_headers.append((POSITION_HEADER, at))
@@ -163,6 +168,12 @@ class HubStream(AsgiResponse):
             headers += self._common
             await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def agent_of(request: Request) -> str | None:
+    """Return the program that the client is, as it says. Many streams share one text."""
+    agent = request.header(b"user-agent")
+    return None if agent is None else sys.intern(agent[:MAX_AGENT])
 
 
 class RefusedStream(HubStream):
