@@ -49,6 +49,7 @@ from .http.requests import (
     read_since,
 )
 from .http.responses import NothingResponse
+from .inspect.inspector import Inspector
 from .items import Page, page_in
 from .log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
 from .log.engine import Durability, Engine, Transactional
@@ -113,7 +114,8 @@ class Hub:
         self._access = access_of(auth, self.settings.max_token_life)
         self._opening = Opening(url, self.settings, per_process)
         self._admission = Admission(self.settings, self.settings.max_streams or default_max_streams())
-        self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts)
+        inspector = Inspector(self, lambda: self._opening.sampler)
+        self._app = HubApp(self, Cors(allowed_origins), self._admission, allowed_hosts, inspector)
 
     @property
     def app(self) -> HubApp:

@@ -24,6 +24,7 @@ from .delivery.tasks import start
 from .delivery.topic_hooks import TopicHook
 from .engines.by_url import make_engine
 from .errors import StartRefused
+from .inspect.sampling import Sampler
 from .log.engine import Engine
 from .metrics import Metrics
 from .runs.node_runs import NodeRuns
@@ -58,6 +59,7 @@ class Opening:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._node: Node | None = None
         self._runs: NodeRuns | None = None
+        self.sampler: Sampler | None = None
 
     @property
     def runs(self) -> NodeRuns | None:
@@ -118,7 +120,7 @@ class Opening:
             raise
         for hook in self.hooks:
             node.add_hook(hook)
-        self._node, self._runs = node, NodeRuns(node)
+        self._node, self._runs, self.sampler = node, NodeRuns(node), Sampler(node)
         return node
 
     async def release(self) -> None:
@@ -135,6 +137,8 @@ class Opening:
             return
         # The node is kept until it is closed, so requests in the meantime are refused as draining.
         await node.close()
+        if self.sampler is not None:
+            self.sampler.stop()
         if self._node is node:
             self._begin()
 

@@ -183,6 +183,13 @@ class Settings:
         "After a day no token from before the revocation is left.",
         least=60,
     )
+    # -- the inspector
+    inspect_data: int = row(
+        64 * KIB,
+        "Bytes of an event's data that the inspector shows; longer data is cut there.",
+        "A page of it stays quick, and hardly any event is longer.",
+        off="data is hidden",
+    )
     # -- requests
     head_timeout: float = row(
         10.0,

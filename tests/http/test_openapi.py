@@ -11,6 +11,7 @@ from typing import Any
 from tidewire import Hub
 from tidewire.http import app
 from tidewire.http.openapi import REASONS, description
+from tidewire.inspect import inspector
 from tidewire.settings import Settings
 
 PATHS = description(Settings(), "")["paths"]
@@ -42,12 +43,13 @@ async def ask(hub: Hub, method: str, path: str, root: str = "") -> tuple[int, di
 
 
 def served_paths() -> set[str]:
-    """Return every path that is named in app.py."""
+    """Return every path that is named in app.py, and those of the inspector."""
     words = (
         node.value for node in ast.walk(ast.parse(inspect.getsource(app))) if isinstance(node, ast.Constant)
     )
     found = {word for word in words if isinstance(word, str) and re.fullmatch(r"/[a-z./]+", word)}
-    return {"/events/{topic}" if path == "/events/" else path for path in found}
+    found = {"/events/{topic}" if path == "/events/" else path for path in found}
+    return found | inspector.READING | {inspector.STREAMS + "{stream}"}
 
 
 def test_every_route_is_described() -> None:

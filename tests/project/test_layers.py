@@ -32,6 +32,7 @@ auth.*
 delivery.*
 http.*
 runs.*
+inspect.*
 workers opening hub
 server.*
 client.core.*
@@ -49,8 +50,10 @@ errors data settings pattern_table topics topic_names position event_stream hub_
 log.entries log.runs log.records log.overtaken log.window log.drafts log.json_text log.judging log.last_events
 log.presence log.trimming
 auth.grants auth.bearer auth.cookies auth.access auth.claims auth.revocations auth.tickets
-delivery.framing delivery.timeline delivery.subscriber delivery.stream_states delivery.arrivals delivery.joins delivery.round delivery.cohort
+delivery.framing delivery.timeline delivery.subscriber delivery.stream_states delivery.arrivals
+delivery.joins delivery.round delivery.cohort
 http.asgi http.requests http.origins http.answers http.admission
+inspect.asking inspect.outcomes
 client.core.reconnect client.core.session
 doctor.seen doctor.blocks doctor.checks doctor.clients doctor.findings doctor.timestamps
 """

@@ -22,7 +22,7 @@ from .admission import Admission, is_loopback
 from .answers import content_head
 from .asgi import Receive, Scope, Send, address_in
 from .body import ClientGone, body_of
-from .hub_like import HubLike
+from .hub_like import HubLike, InspectorLike
 from .hub_stream import HubStream
 from .landing import HEAD as LANDING_HEAD
 from .landing import landing_page, wants_page
@@ -50,6 +50,7 @@ from .tickets import issue, redeem
 
 NO_STORE = [(b"cache-control", b"no-store")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
+INSPECT = "/inspect"
 HTML = b"text/html; charset=utf-8"
 
 
@@ -61,9 +62,15 @@ class HubApp:
     """
 
     def __init__(
-        self, hub: HubLike, cors: Cors, admission: Admission, allowed_hosts: Iterable[str] | None
+        self,
+        hub: HubLike,
+        cors: Cors,
+        admission: Admission,
+        allowed_hosts: Iterable[str] | None,
+        inspector: InspectorLike,
     ) -> None:
         self._hub = hub
+        self._inspector = inspector
         self._open = hub.opened
         self._settings = hub.settings
         self._cors = cors
@@ -126,6 +133,9 @@ class HubApp:
         self._check(request)
         if request.path == "/events" or request.path.startswith("/events/"):
             return await self._events(request, reply, scope, receive, send)
+        if request.path == INSPECT or request.path.startswith(INSPECT + "/"):
+            await self._inspect(request, reply, scope, receive, send)
+            return None
         found, changing = FIXED_PATHS.get(request.path), CHANGING.get(request.path)
         if changing and not (found and request.method in READING):
             methods, change = changing
@@ -304,6 +314,23 @@ class HubApp:
             raise NotFound("no run of this topic is known")
         await reply.send_json(describe_run(run))
 
+    async def _inspect(
+        self, request: Request, reply: Reply, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # No page of another origin is to read this.
+        reply.common = VARY_ORIGIN
+        allow(request, *self._inspector.methods(request.path))
+        permit = None
+        if isinstance(self._hub.access, Open):
+            if not from_loopback(scope) or came_through_proxy(request):
+                raise self._hub.access.refusal(Open.GRANT, "admin")
+        elif not (self._hub.access.takes_tokens and self._inspector.is_shell(request.path)):
+            permit = await self._permit(scope)
+            permit.check_admin()
+        if request.method not in READING:
+            self._check_page(request, scope)
+        await self._inspector.answer(request, reply, scope, receive, send, permit)
+
     # -- the rest
 
     async def _live(self, reply: Reply, scope: Scope) -> None:
@@ -340,6 +367,11 @@ def from_loopback(scope: Scope) -> bool:
     """Whether the client is on this machine; a client without an address has a Unix socket."""
     client = scope.get("client")
     return not client or is_loopback(client[0])
+
+
+def came_through_proxy(request: Request) -> bool:
+    """Whether a proxy, which may be on this machine, says that it passes the request on."""
+    return any(name in request.headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip"))
 
 
 Change = Callable[[HubApp, Request, Reply, Scope, Receive], Awaitable[None]]

@@ -7,11 +7,14 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from ..auth.access import Access
+from ..auth.access import Access, Permit
 from ..delivery.node import Node
 from ..log.runs import Run
 from ..metrics import Metrics
 from ..settings import Settings
+from .asgi import Receive, Scope, Send
+from .reply import Reply
+from .requests import Request
 
 
 class HubLike(Protocol):
@@ -47,3 +50,28 @@ class HubLike(Protocol):
         """Cancel the open run of a topic. Return its newest one, None if none is known."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...
+
+
+class InspectorLike(Protocol):
+    """What answers below `/inspect`. Implemented by `Inspector`."""
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Return the methods of a path. Raises `NotFound` if there is nothing."""
+
+    def is_shell(self, path: str) -> bool:
+        """Whether the path is that of the page or one of its files, which have nothing of the hub."""
+
+    async def answer(
+        self,
+        request: Request,
+        reply: Reply,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        permit: Permit | None,
+    ) -> None:
+        """
+        Answer a client that may see everything.
+
+        `permit`: what says that it may; None if that is where it is.
+        """

@@ -25,7 +25,7 @@ REASONS = {
     400: "The request breaks a rule; `code` says which.",
     401: "A valid token is needed.",
     403: "The token does not allow this, the name belongs to the hub, or a page of another origin asks.",
-    404: "This hub takes no tokens, so it has no sessions; or no run of the topic is known.",
+    404: "This hub takes no tokens, so it has no sessions; or the run, stream or event is not known.",
     406: "The client accepts neither an event stream nor JSON.",
     408: "The request took too long.",
     409: "The topic has ended.",
@@ -95,6 +95,7 @@ def paths(settings: Settings) -> Json:
             "delete": cancel_run(),
         },
         "/streams": {"get": get("List the open streams of this process. For admins.", "Streams", 401, 503)},
+        **inspector(),
         "/metrics": {
             "get": operation(
                 "Metrics for Prometheus. For clients on the same machine, and for admins.",
@@ -268,6 +269,62 @@ def cancel_run() -> Json:
     )
 
 
+def inspector() -> Json:
+    """Describe what is below `/inspect`. The values may change between minor versions."""
+    find, most = parameter("q", "Text to look for."), parameter("limit", "The most items.", whole(1, 1_000))
+    topic = parameter("topic", "A topic.", ref("Topic"))
+    sort, state = parameter("sort", "The order."), parameter("state", "`open`, `slow` or `ended`.")
+    live = {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    number = {"name": "stream", "in": "path", "required": True, "schema": {"type": "integer"}}
+    return {
+        "/inspect": {
+            "get": operation(
+                "The page of the inspector. For clients on the same machine, and for admins.",
+                {200: text("text/html"), **refusals(401)},
+            )
+        },
+        "/inspect/stream": {
+            "get": operation(
+                "The overview, once a second, and a view. For admins.",
+                {200: live, **refusals(401, 503)},
+                [
+                    parameter(
+                        "view", "What to send besides.", one_of("topics", "topic", "streams", "stream")
+                    ),
+                    parameter("stream", "The number of a stream."),
+                    *(find, topic, state, sort, most),
+                ],
+            )
+        },
+        "/inspect/overview": seen(
+            "What the process does, and did.", parameter("span", "How long.", one_of("minute", "hour", "day"))
+        ),
+        "/inspect/topics": seen("Topics.", find, sort, most),
+        "/inspect/topic": seen("A topic and its last events.", {**topic, "required": True}, most),
+        "/inspect/streams": seen("Streams, open or ended.", find, topic, state, sort, most),
+        "/inspect/streams/{stream}": {
+            **seen("A stream and its timeline.", number, missing=True),
+            "delete": operation(
+                "End a stream. For admins.",
+                {204: {"description": "It has ended."}, **refusals(401, 404, 413, 503)},
+                [number, parameter("reason", "What its client is told.")],
+            ),
+        },
+        "/inspect/event": seen(
+            "An event, and which streams it was written to.",
+            parameter("id", "Its id.", required=True),
+            parameter("outcome", "Only streams with this outcome."),
+            most,
+            missing=True,
+        ),
+    }
+
+
+def seen(summary: str, *parameters: Json, missing: bool = False) -> Json:
+    found = {200: content("The answer.", "Inspection"), **refusals(401, *([404] if missing else []), 503)}
+    return {"get": operation(f"{summary} For admins.", found, list(parameters))}
+
+
 # -- the values
 
 
@@ -340,6 +397,7 @@ def schemas(settings: Settings) -> Json:
             started={"type": "string", "format": "date-time"},
             stopped={"type": ["string", "null"], "format": "date-time"},
         ),
+        "Inspection": {"type": "object", "description": "See docs/reference/inspector.md."},
         "Status": closed(["status"], status={"type": "string"}),
         "Problem": {
             "type": "object",

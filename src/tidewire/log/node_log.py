@@ -46,6 +46,9 @@ class LogFollower(Protocol):
 
 Outcome = asyncio.Future[list[Receipt]]
 
+# Publishes whose time is kept until it is taken.
+MOST_TIMES = 100
+
 
 class PendingPublish(NamedTuple):
     """A publish in progress: the engine's answer, and until when it is waited for."""
@@ -73,6 +76,7 @@ class NodeLog:
         # By the outcome for the caller, the oldest first.
         self._pending: dict[Outcome, PendingPublish] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._times: list[float] = []
 
     async def open(self, follower: LogFollower) -> None:
         """Open the engine, and notify `follower` from now on. Raises `StartRefused` if that fails."""
@@ -150,6 +154,8 @@ class NodeLog:
         answer = asyncio.ensure_future(self.engine.append(drafts))
         if answer.done() and self._is_stored(answer, resets):
             self._count(answer.result())
+            if len(self._times) < MOST_TIMES:
+                self._times.append(0.0)
             return answer
         return self._wait_for(answer, resets)
 
@@ -198,8 +204,20 @@ class NodeLog:
             return
         del self._pending[outcome]
         self._count(receipts)
+        if len(self._times) < MOST_TIMES:
+            began = publish.deadline - self._settings.engine_timeout
+            self._times.append(asyncio.get_running_loop().time() - began)
         if not outcome.done():
             outcome.set_result(receipts)
+
+    def take_times(self) -> list[float]:
+        """
+        Return how many seconds the engine took to store publishes, of the first 100 since the last call.
+
+        Of one that it stored at once that is 0.
+        """
+        times, self._times = self._times, []
+        return times
 
     def _count(self, receipts: Sequence[Receipt]) -> None:
         duplicates = [receipt for receipt in receipts if receipt.duplicate]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -239,6 +239,15 @@ class Window:
         return oldest
 
     # -- reading
+
+    @property
+    def by_topic(self) -> Mapping[str, Sequence[Entry]]:
+        """The entries in memory, by topic."""
+        return self._by_topic
+
+    def entry(self, offset: int) -> Entry | None:
+        """Return the entry at an offset, if it is in memory."""
+        return self._entries[offset - self.start] if self.start <= offset <= self.head else None
 
     def holds(self, after: int) -> bool:
         """Whether everything after `after` is in memory."""
