@@ -1,0 +1,102 @@
+// @ts-check
+// The requests to this hub. Their answers are described in docs/reference/inspector.md.
+
+/** The hub's mount point, which ends with a slash. */
+export const ROOT = new URL("../", import.meta.url).href;
+
+/** A request that the hub refused. `message` is for people. */
+export class Refused extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} detail
+   */
+  constructor(status, code, detail) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The admin's token, which is kept in this page only. */
+let token = "";
+
+export const api = {
+  /** Use a token from now on. @param {string} value */
+  useToken(value) {
+    token = value.trim();
+  },
+
+  /** @returns {Record<string, string>} */
+  headers: () => (token ? { Authorization: `Bearer ${token}` } : {}),
+
+  /**
+   * The URL of a path below the mount point.
+   *
+   * @param {string} path
+   * @param {Record<string, string | number | undefined>} [query]
+   */
+  url(path, query = {}) {
+    const url = new URL(path, ROOT);
+    for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, String(value));
+    return url.href;
+  },
+
+  /**
+   * @param {string} path
+   * @param {Record<string, string | number | undefined>} [query]
+   * @returns {Promise<any>}
+   */
+  get: (path, query) => send("GET", api.url(path, query)),
+
+  /** The URL of the stream of some topics and patterns. @param {string[]} topics */
+  eventsUrl: (topics) => `${ROOT}events?${topics.map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`,
+
+  /** Publish an event. Returns its receipt. @type {(topic: string, type: string, data: string) => Promise<{ id: string }>} */
+  publish: (topic, type, data) => send("POST", publishUrl(topic, type), data),
+
+  /** @param {string} topic */
+  end: (topic) => send("DELETE", publishUrl(topic)),
+
+  /** @param {number} stream */
+  kick: (stream) => send("DELETE", api.url(`inspect/streams/${stream}`)),
+
+  /** The command that publishes an event. @type {(topic: string, type: string, data: string) => string} */
+  curl(topic, type, data) {
+    // curl reads a file where the data begins with @, but not with --data-raw.
+    const option = data.startsWith("@") ? "--data-raw" : "-d";
+    const auth = token ? ' -H "Authorization: Bearer $TOKEN"' : "";
+    return `curl ${option} ${quoted(data)}${auth} ${quoted(publishUrl(topic, type))}`;
+  },
+};
+
+/** @type {(topic: string, type?: string) => string} */
+function publishUrl(topic, type = "") {
+  const levels = topic.split("/");
+  // Programs on the way rewrite paths with empty levels and dots.
+  const plain = levels.every((level) => level && level !== "." && level !== "..");
+  const url = plain ? `${ROOT}events/${levels.map(encodeURIComponent).join("/")}` : api.eventsUrl([topic]);
+  return type ? `${url}${plain ? "?" : "&"}event=${encodeURIComponent(type)}` : url;
+}
+
+/** A word for a shell. @param {string} text */
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+/** @type {(method: string, url: string, body?: string) => Promise<any>} */
+async function send(method, url, body) {
+  const response = await fetch(url, { method, headers: api.headers(), cache: "no-store", ...(body !== undefined && { body }) });
+  const text = await response.text();
+  /** @type {any} */
+  let answer = null;
+  try {
+    answer = text && JSON.parse(text);
+  } catch {
+    // A proxy may answer with a page of its own.
+  }
+  if (response.ok) return answer;
+  throw new Refused(response.status, answer?.code ?? "", answer?.detail ?? `${response.status} ${response.statusText}`);
+}
+
+/** What a failed request says to people. @param {unknown} error */
+export const reason = (error) =>
+  error instanceof Refused ? `${error.message}${error.code && ` (${error.code})`}` : "The hub does not answer.";
