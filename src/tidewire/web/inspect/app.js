@@ -60,7 +60,7 @@ async function signIn(why) {
 /** @param {string} state */
 function showState(state) {
   const element = $("state");
-  element.dataset.state = state;
+  if (element.dataset.state !== state) element.dataset.state = state;
   put(element, state);
 }
 

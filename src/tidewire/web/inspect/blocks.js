@@ -36,6 +36,7 @@ export function splitter(lastEventId = "", retry = undefined) {
   let block = [];
   let held = 0;
   let afterCR = false;
+  let first = true;
   /** The newest item, to which a line end may still belong. @type {Item | undefined} */
   let last;
 
@@ -87,15 +88,18 @@ export function splitter(lastEventId = "", retry = undefined) {
 
   /** @type {(line: Uint8Array, blank: boolean, items: Item[]) => void} */
   function line(line, blank, items) {
+    // The standard ignores a byte order mark at the very beginning, as TextDecoder does.
+    const start = first && line[0] === 0xef && line[1] === 0xbb && line[2] === 0xbf ? line.subarray(3) : line;
+    first = false;
     if (blank) {
       if (block.length) items.push(end([...block, line]));
       else endsWith(line);
       block = [];
       held = 0;
-    } else if (!block.length && (line[0] === COLON || isRetry(line))) {
+    } else if (!block.length && (start[0] === COLON || isRetry(start))) {
       // Between the blocks: it counts at once, and is shown at once.
       decode.feed(line);
-      const kind = line[0] === COLON ? "comment" : "retry";
+      const kind = start[0] === COLON ? "comment" : "retry";
       const text = utf8.decode(line).replace(/[\r\n]+$/, "").replace(/^(retry)?: ?/, "");
       items.push((last = { kind, type: kind, topic: "", id: "", text, raw: line }));
     } else {
