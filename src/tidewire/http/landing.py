@@ -63,6 +63,7 @@ events.onmessage = (event) =&gt; console.log(event.lastEventId, event.data);</pr
 $access
 <h2>Also here</h2>
 <ul>
+<li><a href="inspect">inspect</a>: what flows through it, for this machine or for admins</li>
 <li><a href="health/ready">health/ready</a>: whether it takes streams and publishes</li>
 <li><a href="openapi.json">openapi.json</a>: every request it answers</li>
 <li><a href="tidewire.js">tidewire.js</a>: the client for browsers, which survives restarts and shares one
