@@ -250,6 +250,8 @@ def test_a_hub_with_keys_asks_for_the_token_of_an_admin(open_page: OpenPage) -> 
         wait_until(lambda: [row["Topic"] for row in table(page, "topics-table")] == ["news"])
         assert "$TOKEN" in text(page, "publish-curl")
         assert admin not in page.content()
+        page.goto(f"{hub.url}/inspect#/try/news")
+        wait_until(lambda: text(page, "try-state") == "open")
 
 
 def test_the_head_says_when_the_hub_is_gone_and_when_it_is_back(open_page: OpenPage, hub: RunningHub) -> None:

@@ -119,6 +119,7 @@ def test_a_paused_view_loses_nothing(open_page: OpenPage, hub: RunningHub) -> No
     wait_until(lambda: rows(page) == [])
     publish(page, "news", "four")
     wait_until(lambda: events(page) == ["four"])
+    assert text(page, "try-kept") == "1 rows kept"
 
 
 def test_the_rows_are_exported(open_page: OpenPage, hub: RunningHub, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ export const api = {
    */
   get: (path, query) => send("GET", api.url(path, query)),
 
-  /** The URL of the stream of some topics and patterns. @param {string[]} topics */
-  eventsUrl: (topics) => `${ROOT}events?${topics.map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`,
+  /** The URL of the stream of a topic or pattern. @param {string} topic */
+  eventsUrl: (topic) => `${ROOT}events?topic=${encodeURIComponent(topic)}`,
 
   /** Publish an event. Returns its receipt. @type {(topic: string, type: string, data: string) => Promise<{ id: string }>} */
   publish: (topic, type, data) => send("POST", publishUrl(topic, type), data),
@@ -75,7 +75,7 @@ function publishUrl(topic, type = "") {
   const levels = topic.split("/");
   // Programs on the way rewrite paths with empty levels and dots.
   const plain = levels.every((level) => level && level !== "." && level !== "..");
-  const url = plain ? `${ROOT}events/${levels.map(encodeURIComponent).join("/")}` : api.eventsUrl([topic]);
+  const url = plain ? `${ROOT}events/${levels.map(encodeURIComponent).join("/")}` : api.eventsUrl(topic);
   return type ? `${url}${plain ? "?" : "&"}event=${encodeURIComponent(type)}` : url;
 }
 

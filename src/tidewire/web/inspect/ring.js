@@ -31,8 +31,10 @@ const MOST_BYTES = 64 * 1024 * 1024;
 export class Ring {
   /** @type {Deque<Row>} */
   rows = new Deque();
-  /** Rows that ever came. */
+  /** The number of the newest row that came. */
   total = 0;
+  /** Rows that came since the ring was last cleared. */
+  came = 0;
   #bytes = 0;
 
   /** The number of the oldest row that is kept. */
@@ -43,6 +45,7 @@ export class Ring {
   /** @param {Row} row */
   push(row) {
     this.total = row.n;
+    this.came += 1;
     this.rows.push(row);
     this.#bytes += cost(row);
     while (this.rows.length > MOST_ROWS || (this.#bytes > MOST_BYTES && this.rows.length > 1)) {
@@ -53,6 +56,7 @@ export class Ring {
 
   clear() {
     this.rows.clear();
+    this.came = 0;
     this.#bytes = 0;
   }
 }

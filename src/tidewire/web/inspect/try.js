@@ -117,8 +117,8 @@ export function tryView() {
     put($("try-pause"), paused ? `Resume (${count(waiting)} waiting)` : "Pause");
     const filtered = shown.length !== ring.rows.length && !paused ? `${count(shown.length)} shown · ` : "";
     const first = ring.rows.at(0);
-    const all = ring.rows.length === ring.total ? "" : ` of ${count(ring.total)}; the oldest is from ${clock(first?.at ?? 0)}`;
-    put($("try-kept"), ring.total ? `${filtered}${count(ring.rows.length)} rows kept${all}` : "no rows");
+    const all = ring.rows.length === ring.came ? "" : ` of ${count(ring.came)}; the oldest is from ${clock(first?.at ?? 0)}`;
+    put($("try-kept"), ring.came ? `${filtered}${count(ring.rows.length)} rows kept${all}` : "no rows");
     const below = taken - seen;
     const pill = $("try-newest");
     pill.hidden = table.follow || below <= 0;
@@ -159,9 +159,10 @@ export function tryView() {
   function connect() {
     reader?.stop();
     const text = target.value.trim();
-    const url = /^https?:\/\//i.test(text) ? text : api.eventsUrl(text.split(/[\s,]+/));
+    const own = !/^https?:\/\//i.test(text);
+    const headers = { ...(own && api.headers()), ...headersFrom(value("try-headers")) };
     reader = new Reader(
-      { url, headers: headersFrom(value("try-headers")), body: value("try-body") },
+      { url: own ? api.eventsUrl(text) : text, headers, body: value("try-body") },
       add,
       (state) => showState(state),
     );
