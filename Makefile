@@ -4,7 +4,7 @@
 #   make test      run the tests, including those in real browsers
 #   make slow      run the tests that make test leaves out
 #   make coverage  run the tests without browsers and report which lines of src they reach
-#   make lint      run ruff and mypy --strict
+#   make lint      run ruff, mypy --strict, and pyright on the examples
 #   make format    fix what ruff can fix
 #   make bench     benchmark Tidewire and other servers
 #   make faults    kill the hub, fill and stall its disk, cut its network, and count lost events
@@ -54,6 +54,8 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict --explicit-package-bases examples
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
@@ -11,8 +12,8 @@ app = FastAPI()
 
 
 @app.get("/clock")
-async def clock():
-    async def ticks():
+async def clock() -> EventStreamResponse:
+    async def ticks() -> AsyncIterator[Event]:
         while True:
             yield Event(data=time.ctime(), event="tick")
             await asyncio.sleep(1)

@@ -1,10 +1,11 @@
 """A state, then its changes: GET /state, then EventSource("/changes?last_event_id=" + state.position)."""
 
 import asyncio
+from typing import Any
 
 from fastapi import FastAPI, Request
 
-from tidewire import Hub
+from tidewire import Hub, HubStream
 
 hub = Hub()
 app = FastAPI(lifespan=hub.lifespan)
@@ -12,7 +13,7 @@ state = {"visitors": 0}
 
 
 @hub.on_first("dashboard")  # without viewers nothing is produced
-async def produce(topic: str):
+async def produce(topic: str) -> None:
     while hub.subscribers(topic):
         state["visitors"] += 1
         await hub.publish(topic, state)
@@ -20,11 +21,11 @@ async def produce(topic: str):
 
 
 @app.get("/state")
-async def read():
+async def read() -> dict[str, Any]:
     # First the position, then the state: a change in between is in both, so none is missed.
     return {"position": str(await hub.head()), "state": state}
 
 
 @app.get("/changes")
-async def changes(request: Request):
+async def changes(request: Request) -> HubStream:
     return hub.stream(request, "dashboard")

@@ -6,17 +6,17 @@ curl -X POST localhost:8000/orders/7/pay
 
 from fastapi import FastAPI, Request
 
-from tidewire import Hub
+from tidewire import Hub, HubStream
 
 hub = Hub()
 app = FastAPI(lifespan=hub.lifespan)
 
 
 @app.get("/orders/{id}/events")
-async def events(request: Request, id: int):
+async def events(request: Request, id: int) -> HubStream:
     return hub.stream(request, f"orders/{id}")
 
 
 @app.post("/orders/{id}/pay")
-async def pay(id: int):
+async def pay(id: int) -> None:
     await hub.publish(f"orders/{id}", {"status": "paid"}, event="status")

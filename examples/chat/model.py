@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 PAUSE = float(os.environ.get("MODEL_PAUSE", "0.12"))
 
@@ -23,7 +24,7 @@ def text(question: str) -> str:
     return LONG if "long" in question.lower() else SHORT
 
 
-async def tokens(question: str):
+async def tokens(question: str) -> AsyncIterator[str]:
     for count, word in enumerate(text(question).split(" ")):
         if count == 20 and "fail" in question.lower():
             raise RuntimeError("the model is overloaded")  # users do not see this text

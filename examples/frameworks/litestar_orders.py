@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 from litestar import Litestar, Request, Response, get, post
 
@@ -12,7 +14,7 @@ hub = Hub()
 
 
 @get("/orders/{id:str}/events")
-async def events(request: Request, id: str) -> Response:
+async def events(request: Request[Any, Any, Any], id: str) -> Response[None]:
     return respond(hub.stream(request, f"orders/{id}"))
 
 
@@ -22,8 +24,8 @@ async def pay(id: str) -> None:
 
 
 @get("/clock")
-async def clock() -> Response:
-    async def ticks():
+async def clock() -> Response[None]:
+    async def ticks() -> AsyncIterator[Event]:
         while True:
             yield Event(time.ctime(), event="tick")
             await asyncio.sleep(1)

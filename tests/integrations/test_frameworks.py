@@ -38,6 +38,20 @@ class Framework(NamedTuple):
 
 
 FRAMEWORKS = {
+    "fastapi": Framework(
+        app="-m uvicorn {app} --port {port}",
+        example="examples.frameworks.fastapi_orders:app",
+        page="docs/how-to/fastapi.md",
+        program="",  # many blocks, run by tests/docs/test_code.py
+        stops="-m uvicorn {app} --port {port}",
+    ),
+    "starlette": Framework(
+        app="-m uvicorn {app} --port {port}",
+        example="examples.frameworks.starlette_orders:app",
+        page="docs/how-to/fastapi.md",
+        program="",
+        stops="-m uvicorn {app} --port {port}",
+    ),
     "aiohttp": Framework(
         app="-m aiohttp.web {app} --hostname 127.0.0.1 --port {port}",
         example="examples.frameworks.aiohttp_orders:main",
@@ -99,6 +113,7 @@ def test_the_example(framework: Framework) -> None:
         check(server)
 
 
+@pytest.mark.parametrize("framework", ["aiohttp", "quart", "litestar"], indirect=True)
 def test_the_program_of_the_page(framework: Framework, tmp_path: Path) -> None:
     (block,) = blocks("python", framework.page)
     port = free_port()
