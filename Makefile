@@ -3,6 +3,7 @@
 #   make demo      serve the demo and print its URL
 #   make test      run the tests, including those in real browsers
 #   make slow      run the tests that make test leaves out
+#   make examples  run the example of each framework in a virtual environment of its own
 #   make coverage  run the tests without browsers and report which lines of src they reach
 #   make lint      run ruff, mypy --strict, and pyright on the examples
 #   make format    fix what ruff can fix
@@ -23,7 +24,7 @@ BIN := .venv/bin
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow coverage lint format bench faults fuzz soak clean
+.PHONY: demo test slow examples coverage lint format bench faults fuzz soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
@@ -40,6 +41,11 @@ test slow: .venv/.installed-dev
 # Slow is what shows nothing new most of the time: a page of the demo in a second browser, an older PostgreSQL.
 test: WHICH := not slow
 slow: WHICH := slow
+
+# It downloads each framework and its server.
+examples: .venv/.installed-dev
+	@echo "Making a virtual environment for each example: two to six minutes"
+	@$(BIN)/pytest tests/docs/examples_alone.py $(ARGS)
 
 # The report is written even if tests fail. The exit code is that of the tests.
 coverage: .venv/.installed-dev
