@@ -40,6 +40,11 @@ def check_clock(url: str) -> None:
         assert next(iter(stream)).event == "tick"
 
 
+def check_foreign(url: str) -> None:
+    with connect(f"{url}/ticks") as stream:
+        assert next(iter(stream)).event == "tick"
+
+
 def check_tokens(url: str) -> None:
     with connect(f"{url}/answer?question=why", reconnect=False) as stream:
         events = list(stream)
@@ -66,6 +71,7 @@ def check_dashboard(url: str) -> None:
 CHECKS: dict[str, Callable[[str], None]] = {
     "clock": check_clock,
     "dashboard": check_dashboard,
+    "foreign": check_foreign,
     "orders": check_orders,
     "progress": check_progress,
     "tokens": check_tokens,
