@@ -50,8 +50,9 @@ writeFileSync(join(bundle, "tidewire.d.cts"), oneDeclaration());
 function oneDeclaration() {
   const read = (name) => readFileSync(join(types, name), "utf8");
   const entry = "tidewire.d.ts";
+  const hooks = ["react.d.ts", "vue.d.ts", "watch.d.ts"];
   const exported = [...read(entry).matchAll(/^export (?:\{ |type )(\w+)/gm)].map(([, name]) => name);
   const imports = /^(import|export \{).* from ".*";\n/gm;
-  const parts = readdirSync(types).filter((name) => name !== entry).sort().map((name) => read(name).replaceAll(imports, ""));
+  const parts = readdirSync(types).filter((name) => name !== entry && !hooks.includes(name)).sort().map((name) => read(name).replaceAll(imports, ""));
   return `${parts.join("").replaceAll(/^export (?=const|function|class|type)/gm, "declare ")}export { ${exported.join(", ")} };\n`;
 }

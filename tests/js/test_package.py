@@ -79,5 +79,10 @@ def test_jest_in_jsdom_requires_it(program: Path) -> None:
 
 def test_are_the_types_wrong(tmp_path: Path) -> None:
     # It reads the package itself. The profile skips Node 10, which knows no `exports`.
-    command = ("attw", str(packed(tmp_path)), "--profile", "node16")
-    run_npm("exec", "--yes", f"--package={ATTW}", "--", *command)
+    package = str(packed(tmp_path))
+    # The hooks are for bundlers: they are ES modules only.
+    for options in (
+        ("--profile", "node16", "--exclude-entrypoints", "react", "vue"),
+        ("--profile", "esm-only", "--entrypoints", "react", "vue"),
+    ):
+        run_npm("exec", "--yes", f"--package={ATTW}", "--", "attw", package, *options)
