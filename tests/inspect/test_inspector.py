@@ -399,6 +399,33 @@ async def test_records_are_no_events() -> None:
         assert (answer.status, answer.json()["code"]) == (404, "no_such_event")
 
 
+# -- many streams
+
+
+async def test_other_work_goes_on_while_many_streams_are_gone_through() -> None:
+    hub = Hub(per_process=True)
+    async with hub.lifespan():
+        wires = [await listen(hub.node, f"t/{number}") for number in range(3_000)]
+        event = await hub.publish("t/7", "x")
+        await quiet()
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.ensure_future(turn())
+        for path, query in (("streams", ""), ("topics", "sort=streams"), ("event", f"id={event.position}")):
+            before = turns
+            assert (await ask(hub, f"/inspect/{path}", query)).status == 200
+            assert turns - before > 3, path
+        turning.cancel()
+        for wire in wires:
+            wire.leave()
+
+
 # -- live
 
 

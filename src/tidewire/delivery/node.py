@@ -481,10 +481,11 @@ class Node:
                 yield describe(subscriber, self.window, now, wall)
 
     def states(self) -> Iterator[StreamState]:
-        """As `streams`, with all there is to know."""
-        for subscriber in self.rounds.cohorts.subscribers():
-            if (state := state_of(subscriber, self.log.resets)) is not None:
-                yield state
+        """As `streams`, with all there is to know; a caller may do other work in between."""
+        for cohort in list(self.rounds.cohorts):
+            for subscriber in (*cohort.members, *cohort.behind):
+                if (state := state_of(subscriber, self.log.resets)) is not None:
+                    yield state
 
     def end_stream(self, number: int, reason: str) -> bool:
         """End one open stream of this node; a normal one is told the reason. Return whether there is one."""

@@ -4,6 +4,7 @@ What a viewer is sent: the overview once a second, and the view that it looks at
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..event_stream import Event
 from .sampling import Sampler
 
 Show = Callable[[], Awaitable[Any]]
+
+# A view that takes long to make is made less often: it is at rest for this many times as long.
+REST = 50
 
 
 class LiveView:
@@ -36,10 +40,14 @@ class LiveView:
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield events until the viewer may not look any more."""
+        now, due = asyncio.get_running_loop().time, 0.0
         while self._may_look():
             yield event("overview", self._overview())
-            if self._view is not None:
-                yield await self._show(*self._view)
+            if self._view is not None and now() >= due:
+                began = now()
+                shown = await self._show(*self._view)
+                due = began + (now() - began) * REST
+                yield shown
             await self._sampler.next()
 
     async def _show(self, name: str, show: Show) -> Event:

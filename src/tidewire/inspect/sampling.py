@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -87,6 +87,19 @@ class Ring:
         return sample
 
 
+def rings() -> dict[str, Ring]:
+    """Return the ring of each span: an hour is made of minutes, a day of quarters of an hour."""
+    return {"minute": Ring(1, 60), "hour": Ring(60, 60), "day": Ring(15, 96)}
+
+
+def add(rings: Mapping[str, Ring], sample: Sample) -> None:
+    """Add the sample of a second to the rings."""
+    made: Sample | None = sample
+    for ring in rings.values():
+        if made is not None:
+            made = ring.add(made)
+
+
 def joined(parts: Sequence[Sample]) -> Sample:
     """Make one sample of several: the means of the rates, the largest of the others."""
     if len(parts) == 1:
@@ -119,8 +132,7 @@ class Sampler:
         self._node = node
         self._deadlines = deadlines_of_loop()
         self._waiting: set[asyncio.Future[None]] = set()
-        # An hour is made of minutes, a day of quarters of an hour.
-        self._rings = {"minute": Ring(1, 60), "hour": Ring(60, 60), "day": Ring(15, 96)}
+        self._rings = rings()
         self._counted, self._at = self._count(), node.loop.time()
         self.now = self._sample(self._counted, 0.0)
         self._deadlines.watch(self, self._at + EVERY)
@@ -145,10 +157,7 @@ class Sampler:
         counted, seconds = self._count(), now - self._at
         self.now = self._sample(counted, seconds)
         self._counted, self._at = counted, now
-        made: Sample | None = self.now
-        for ring in self._rings.values():
-            if made is not None:
-                made = ring.add(made)
+        add(self._rings, self.now)
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)

@@ -5,6 +5,7 @@ to which of them an event was written.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,8 +43,11 @@ async def list_streams(node: Node, wanted: StreamsWanted) -> dict[str, Any]:
     async for stream in paced(states(node, wanted.state)):
         if matches(stream, wanted):
             found.append(stream)
+    await asyncio.sleep(0)
+    shown = first_of(node, found, wanted)
+    await asyncio.sleep(0)
     return {
-        "streams": [describe_stream(node, stream) for stream in first_of(node, found, wanted)],
+        "streams": [describe_stream(node, stream) async for stream in paced(shown)],
         "matching": len(found),
         "known": len(node.ended) if wanted.state == "ended" else node.streams_open,
         "forgotten": node.ended.forgotten,

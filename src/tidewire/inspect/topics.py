@@ -4,6 +4,7 @@ Topics as the inspector shows them: those with entries in memory, and those that
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -35,22 +36,18 @@ class Topic(NamedTuple):
 
 async def list_topics(node: Node, wanted: TopicsWanted) -> dict[str, Any]:
     """Return the topics that match, sorted, and how many there are."""
-    names = [*node.window.by_topic]
-    known = set(names)
+    names = dict.fromkeys(node.window.by_topic)
     async for cohort in paced(list(node.rounds.cohorts)):
-        for name in cohort.selector.topics:
-            if name not in known:
-                known.add(name)
-                names.append(name)
-    now, found = time.time(), []
+        names.update(dict.fromkeys(cohort.selector.topics))
+    now, known, found = time.time(), 0, []
     async for name in paced(names):
-        if wanted.text in name.lower() and not name.startswith(RESERVED):
-            found.append(describe_topic(node, name, now))
-    return {
-        "topics": [topic._asdict() for topic in first_of(found, wanted)],
-        "matching": len(found),
-        "known": sum(not name.startswith(RESERVED) for name in names),
-    }
+        if not name.startswith(RESERVED):
+            known += 1
+            if wanted.text in name.lower():
+                found.append(describe_topic(node, name, now))
+    await asyncio.sleep(0)
+    shown = first_of(found, wanted)
+    return {"topics": [topic._asdict() for topic in shown], "matching": len(found), "known": known}
 
 
 def first_of(found: list[Topic], wanted: TopicsWanted) -> list[Topic]:
