@@ -42,6 +42,9 @@ export class Table {
   #rows = element("div", "rows");
   #heads;
   #height = 0;
+  #count = -1;
+  #view = 0;
+  #top = 0;
 
   /**
    * @param {HTMLElement} root an empty element with the class `table`
@@ -73,7 +76,13 @@ export class Table {
       this.draw();
     });
     root.addEventListener("keydown", (event) => this.#key(event));
-    new ResizeObserver(this.draw).observe(root);
+    // What is read from the layout is read here only: reading it in each frame would lay the page out twice.
+    new ResizeObserver(() => {
+      this.#height = parseFloat(getComputedStyle(root).getPropertyValue("--row")) || 26;
+      this.#view = root.clientHeight;
+      this.#top = top.offsetHeight;
+      this.draw();
+    }).observe(root);
   }
 
   /** Whether the end of the table is in view. */
@@ -185,32 +194,39 @@ export class Table {
 
   #draw() {
     const root = this.#root;
-    if (!root.clientHeight) return; // in a hidden view
+    if (!this.#view) return; // in a hidden view
     const { key, tone } = this.#options;
-    this.#height = parseFloat(getComputedStyle(root).getPropertyValue("--row")) || 26;
     const count = this.source.length;
-    this.#rows.style.blockSize = `${count * this.#height}px`;
-    root.ariaRowCount = String(count + 1);
-    if (this.follow) this.toEnd();
-    const first = Math.max(0, Math.floor(root.scrollTop / this.#height) - SPARE);
-    const shown = Math.ceil(root.clientHeight / this.#height) + 2 * SPARE;
+    if (count !== this.#count) {
+      this.#count = count;
+      this.#rows.style.blockSize = `${count * this.#height}px`;
+      root.ariaRowCount = String(count + 1);
+    }
+    const end = Math.max(0, count * this.#height + this.#top - this.#view);
+    const from = this.follow ? end : root.scrollTop;
+    const first = Math.max(0, Math.floor(from / this.#height) - SPARE);
+    const shown = Math.ceil(this.#view / this.#height) + 2 * SPARE;
     while (this.#pool.length < shown) this.#grow();
     let active = "";
     for (let index = first; index < first + this.#pool.length; index += 1) {
       // A row that stays in view keeps its element.
       const line = /** @type {HTMLElement} */ (this.#pool[index % this.#pool.length]);
       const row = index < count ? this.source.at(index) : undefined;
-      line.hidden = row === undefined;
+      if (line.hidden !== (row === undefined)) line.hidden = row === undefined;
       if (row === undefined) continue;
       const selected = this.selected !== undefined && key(row) === this.selected;
       if (selected) active = line.id;
-      line.style.transform = `translateY(${index * this.#height}px)`;
-      line.className = `row ${tone?.(row) ?? ""}`;
-      line.ariaRowIndex = String(index + 2);
-      line.ariaSelected = String(selected);
-      line.dataset.index = String(index);
+      const tones = `row ${tone?.(row) ?? ""}`;
+      if (line.className !== tones) line.className = tones;
+      if (line.ariaSelected !== String(selected)) line.ariaSelected = String(selected);
+      if (line.dataset.index !== String(index)) {
+        line.dataset.index = String(index);
+        line.ariaRowIndex = String(index + 2);
+        line.style.transform = `translateY(${index * this.#height}px)`;
+      }
       for (const [at, column] of this.#columns.entries()) put(/** @type {Element} */ (line.children[at]), column.text(row));
     }
+    if (this.follow) this.toEnd();
     if (active) root.setAttribute("aria-activedescendant", active);
     else root.removeAttribute("aria-activedescendant");
   }
