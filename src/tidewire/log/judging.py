@@ -111,12 +111,12 @@ class Judgement:
 
     def _add(self, draft: Draft, index: int, time: float) -> Receipt:
         match draft.record:
+            case RunItem() as item:  # first: there are hundreds to one of the others
+                return self._add_item(draft, item, index, time)
             case NewRecord() as new:
                 return self._add_record(new, index, time)
             case RunStart() as start:
                 return self._start_run(draft.topic, start, index, time)
-            case RunItem() as item:
-                return self._add_item(draft, item, index, time)
             case RunStop() as stop:
                 return self._stop_run(draft.topic, stop, index, time)
         name = b"" if draft.key is None else name_of(draft.topic, draft.key)
@@ -194,21 +194,22 @@ class Judgement:
         return self._tell(Run(topic, start.key, start.run, start.node, start.dialect, first, self._now), time)
 
     def _add_item(self, draft: Draft, item: RunItem, index: int, time: float) -> Receipt:
-        count = self.items.get(item.run)
+        topic, (_, id, number) = draft.topic, item
+        count = self.items.get(id)
         if count is None:
-            run = self._open_run(draft.topic, item)
+            run = self._open_run(topic, item)
             if run is None:
                 raise over(index)
-            count = self._log.records.items_of(item.run) or ItemCount(0, run.first)
-        if item.number < count.stored:
+            count = self._log.records.items_of(id) or ItemCount(0, run.first)
+        if number != count.stored:
+            if number > count.stored:
+                raise over(index)
             return self._repeat(count.newest)
-        if item.number > count.stored:
-            raise over(index)
-        if draft.topic not in self._open_topics and not self._is_open(draft.topic):
-            raise TopicEnded(f"the topic {draft.topic[:80]!r} has ended", index=index)
+        if topic not in self._open_topics and not self._is_open(topic):
+            raise TopicEnded(f"the topic {topic[:80]!r} has ended", index=index)
         receipt = self._append(draft, time)
         offset = receipt.position.offset
-        self._set_items(item.run, ItemCount(item.number + 1, offset), offset)
+        self._set_items(id, ItemCount(number + 1, offset), offset)
         return receipt
 
     def _stop_run(self, topic: str, stop: RunStop, index: int, time: float) -> Receipt:

@@ -151,7 +151,9 @@ class NodeLog:
         if len(self._pending) >= self._settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
         resets = self.resets
-        answer = asyncio.ensure_future(self.engine.append(drafts))
+        awaitable = self.engine.append(drafts)
+        # Asyncio asks the same in three steps.
+        answer = awaitable if isinstance(awaitable, asyncio.Future) else asyncio.ensure_future(awaitable)
         if answer.done() and self._is_stored(answer, resets):
             self._count(answer.result())
             if len(self._times) < MOST_TIMES:

@@ -115,8 +115,9 @@ class Records:
 
     def count_items(self, items: Mapping[str, ItemCount], shift: int = 0) -> None:
         """Note the items that were stored, `shift` offsets later than they were judged."""
-        for run, (stored, newest) in items.items():
-            self._items[run] = ItemCount(stored, newest + shift)
+        if shift:
+            items = {run: ItemCount(stored, newest + shift) for run, (stored, newest) in items.items()}
+        self._items.update(items)
 
     def take_items(self, before: Records) -> None:
         """Know the items of open runs that were known `before` the log was read again."""
