@@ -34,7 +34,7 @@ def rows(size: Size, say: Say) -> Iterator[Row]:
 
 
 def cost_row(size: Size, say: Say) -> Row:
-    loop, threads, texts, commits = {}, {}, [], []
+    loop, threads, texts, commits, bare = {}, {}, [], [], []
     for name, log in LOGS.items():
         say(f"cost of a token, {name}")
         with tempfile.TemporaryDirectory() as folder:
@@ -42,11 +42,13 @@ def cost_row(size: Size, say: Say) -> Row:
             loop[name], threads[name] = (
                 median(made[which] - alone[which] for alone, made in found) * 1e6 for which in (0, 1)
             )
+            bare += [alone[0] for alone, _ in found]
             commits = [cpu for _, cpu in bare_commits(folder, size.delays)]
         texts.append(f"{name} {loop[name]:.0f} us on the event loop, {threads[name]:.0f} us with all threads")
     return Row(
         "a run of 100 tokens a second: CPU per token, beyond that of the producer",
         "; ".join(texts),
+        f"the producer alone {median(bare) * 1e6:.0f} us; "
         f"SQLite alone, a commit of one row {median(commits) * 1e6:.0f} us",
         [
             Bar(f"{name} <= 1 % of a core", us * 100 / 1e6 * 100, 1, "%")
