@@ -7,6 +7,7 @@
 #   make coverage  run the tests without browsers and report which lines of src they reach
 #   make lint      run ruff, mypy --strict, and pyright on the examples
 #   make format    fix what ruff can fix
+#   make docs      build the site of the documentation in build/docs
 #   make bench     benchmark Tidewire and other servers
 #   make faults    kill the hub, fill and stall its disk, cut its network, and count lost events
 #   make fuzz      look for inputs that break a parser, a minute for each
@@ -24,7 +25,7 @@ BIN := .venv/bin
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test slow examples coverage lint format bench faults fuzz soak clean
+.PHONY: demo test slow examples coverage lint format docs bench faults fuzz soak clean
 
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
@@ -67,6 +68,12 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# The variable turns off an advertisement for the theme's successor.
+docs: .venv/.installed
+	@$(PIP) install --group docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file website/mkdocs.yml
+	@echo "Open build/docs/index.html"
+
 bench: .venv/.installed-bench
 	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them, Nchan is skipped" >&2
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -107,7 +114,7 @@ clean:
 
 .venv/.installed-dev: .venv/.made pyproject.toml
 	@echo "Installing Tidewire and what its tests need into .venv: a minute or two"
-	@$(PIP) install --editable . --group lint --group test --group clients
+	@$(PIP) install --editable . --group lint --group test --group clients --group docs
 	@touch $@ .venv/.installed
 
 $(NODE_CLIENTS): tests/clients/package-lock.json | .venv/.installed-dev

@@ -265,6 +265,7 @@ def check_words_dialect(program: Program, url: str) -> None:
 # The check of each program that has an app, by its place in the documentation.
 SERVED: dict[str, Callable[[Program, str], None]] = {
     "README.md#a-running-stream": check_orders,
+    "docs/index.md#ten-lines": check_orders,
     f"{TUTORIAL}#in-your-own-program": check_orders,
     f"{SECOND_PAGE}#one-log-for-all": check_orders,
     f"{AUTH}#in-a-program": check_signed_in,
