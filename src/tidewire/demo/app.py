@@ -11,7 +11,6 @@ content security policy enforces both.
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from random import Random, uniform
@@ -22,7 +21,7 @@ import orjson
 from .. import hub_events
 from ..errors import Forbidden, InvalidInput, MethodNotAllowed, NotFound, TidewireError, Unavailable
 from ..event_stream import Decoder
-from ..http.answers import content_head, problem, stream_head
+from ..http.answers import content_head, content_type, problem, stream_head
 from ..http.asgi import Headers
 from ..http.origins import VARY_ORIGIN, Cors, check_host
 from ..http.requests import Request
@@ -276,11 +275,3 @@ def demo_files() -> dict[str, tuple[bytes, bytes]]:
     for meme in MEMES:
         found[f"/demo/memes/{meme.name}.svg"] = content_type("meme.svg"), svg(meme).encode()
     return found
-
-
-def content_type(name: str) -> bytes:
-    # mimetypes reads lists of the system, in which .js may be anything.
-    if name.endswith(".js"):
-        return b"text/javascript; charset=utf-8"
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return f"{kind}; charset=utf-8".encode() if kind.startswith("text/") else kind.encode()

@@ -12,6 +12,13 @@ from ..errors import MethodNotAllowed, TidewireError, Unauthorized
 from ..log.entries import Receipt
 from .asgi import Headers
 
+CONTENT_TYPES = {
+    "css": b"text/css; charset=utf-8",
+    "html": b"text/html; charset=utf-8",
+    "js": b"text/javascript; charset=utf-8",
+    "svg": b"image/svg+xml",
+}
+
 
 def stream_head(http_version: str, heartbeat: float, *, plain: bool = False) -> Headers:
     """
@@ -75,3 +82,9 @@ def challenge(error: Unauthorized) -> bytes:
 def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
     """Return the fields of the JSON response to a publish."""
     return {"id": str(receipt.position), "duplicate": receipt.duplicate, "durability": durability}
+
+
+def content_type(name: str) -> bytes:
+    """Return the content type of a file of the package, by its name. Raises `KeyError` for a kind it has not."""
+    # The lists that the module mimetypes reads are the system's: in them .js may be anything.
+    return CONTENT_TYPES[name.rpartition(".")[2]]

@@ -4,12 +4,11 @@ The page of the inspector and its files: what is in `web/inspect`, as it is ther
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from importlib.resources import files
 
 from ..errors import NotFound
-from ..http.answers import content_head
+from ..http.answers import content_head, content_type
 from ..http.asgi import Headers
 
 # Also streams of other servers may be tried, by the browser; nothing else is loaded from them.
@@ -37,8 +36,5 @@ def read_file(name: str) -> tuple[Headers, bytes]:
     file = files("tidewire.web").joinpath("inspect").joinpath(name)
     if not is_file(name) or not file.is_file():
         raise NotFound("the inspector has no such file")
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    if kind.startswith("text/"):
-        kind += "; charset=utf-8"
     content = file.read_bytes()
-    return content_head(kind.encode(), len(content)) + HEAD, content
+    return content_head(content_type(name), len(content)) + HEAD, content
