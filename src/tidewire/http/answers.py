@@ -85,6 +85,6 @@ def receipt_fields(receipt: Receipt, durability: str) -> dict[str, Any]:
 
 
 def content_type(name: str) -> bytes:
-    """Return the content type of a file of the package, by its name. Raises `KeyError` for a kind it has not."""
+    """Return the content type of a file of the package. Raises `KeyError` if it has no such kind."""
     # The lists that the module mimetypes reads are the system's: in them .js may be anything.
     return CONTENT_TYPES[name.rpartition(".")[2]]
