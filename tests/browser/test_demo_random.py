@@ -226,7 +226,7 @@ def test_without_event_source_a_classic_stream_ends(open_page: OpenPage, quick_d
 def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     reached = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -239,7 +239,7 @@ def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> No
             )
         )
     assert [name for name, _ in reached] == [
-        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "Surviving",
+        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "Surviving", "Inspector",
         "hub", "native", "Stop", "Drop", "Silent", "Refuse",
     ]  # fmt: skip
     assert all(shows for _, shows in reached), reached
