@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from itertools import count
+from typing import Annotated, Any
 
 import pytest
 from click.testing import CliRunner
+from fastapi import FastAPI, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse as SseStarletteResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from support.bad_endpoints import bad_endpoints
 from support.command import tidewire
+from support.documents import serving
 from support.ports import free_port
 from support.running_hub import RunningHub
 from tidewire.cli import main
@@ -56,6 +66,7 @@ def codes(report: Mapping[str, Any]) -> list[str]:
         ("repeating", ["repeats"]),
         ("buffered", ["held_back"]),
         ("gzip", ["gzip"]),
+        ("gzip-in-parts", ["gzip"]),
         ("silent", ["nothing"]),
         ("page", ["content_type"]),
         ("cached", ["cache_control"]),
@@ -71,6 +82,15 @@ def test_events_that_a_proxy_passes_on_once_a_second(endpoints: str) -> None:
     report = report_of(f"{endpoints}/batched", "--wait", "4")
     assert codes(report) == ["held_back"]
     assert report["findings"][0]["what"].startswith("10 events came together that were made ")
+
+
+def test_a_stream_that_is_compressed_in_parts(endpoints: str) -> None:
+    (finding,) = report_of(f"{endpoints}/gzip-in-parts")["findings"]
+    assert finding["what"].endswith("browsers read only the first: 1 event")
+
+
+def test_a_greeting_is_not_a_heartbeat(endpoints: str) -> None:
+    assert any("heartbeat was not tested" in note for note in report_of(f"{endpoints}/good")["not_tested"])
 
 
 def test_the_proxy_is_named(endpoints: str) -> None:
@@ -128,6 +148,48 @@ def publishing(url: str) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+# -- servers of others: what is found there is so, and nothing is missing
+
+
+async def from_sse_starlette(request: Request) -> Response:
+    async def numbers() -> AsyncIterator[dict[str, str]]:
+        for number in count(int(request.headers.get("last-event-id", "0")) + 1):
+            yield {"id": str(number), "data": str(number)}
+            await asyncio.sleep(0.05)
+
+    return SseStarletteResponse(numbers())
+
+
+def fastapi_program() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/resuming", response_class=EventSourceResponse)
+    async def resuming(last_event_id: Annotated[int, Header()] = 0) -> AsyncIterator[ServerSentEvent]:
+        for number in count(last_event_id + 1):
+            yield ServerSentEvent(data=number, id=str(number))
+            await asyncio.sleep(0.05)
+
+    @app.get("/finite", response_class=EventSourceResponse)
+    async def finite() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    return app
+
+
+def test_sse_starlette() -> None:
+    with serving(Starlette(routes=[Route("/", from_sse_starlette)])) as url:
+        assert codes(report_of(url)) == []
+
+
+def test_fastapi() -> None:
+    with serving(fastapi_program()) as url:
+        assert codes(report_of(f"{url}/resuming")) == []
+        report = report_of(f"{url}/finite")
+        assert codes(report) == ["no_ids", "no_204"]
+        assert report["findings"][1]["what"].endswith("when the client came back")
 
 
 # -- what it prints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import threading
 import time
 import zlib
@@ -132,6 +133,16 @@ class Endpoint(BaseHTTPRequestHandler):
         for number in range(1, 10_000):
             event = b"id: %d\ndata: 1\n\n" % number
             self.chunk(compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH))
+            time.sleep(EVERY)
+
+    def get_gzip_in_parts(self) -> None:
+        """Each event is compressed by itself, as Django's GZipMiddleware does it under ASGI."""
+        if "gzip" not in self.headers.get("Accept-Encoding", ""):
+            self.get_good()
+            return
+        self.begin(("Content-Encoding", "gzip"))
+        for number in range(1, 10_000):
+            self.chunk(gzip.compress(b"id: %d\ndata: 1\n\n" % number))
             time.sleep(EVERY)
 
     def get_silent(self) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import click
 import orjson
 
+from ..doctor.clients import FIRST
 from ..doctor.examine import Report, examine
-from ..doctor.findings import Finding
+from ..doctor.findings import Finding, counted
 from . import printable
 from .listen import parse_headers
 from .status import colours
@@ -115,7 +116,8 @@ def lines_of(report: Report, colour: bool) -> list[str]:
     ]
     if found.is_stream:
         lines.append(
-            f"in {found.through:.0f} s: {len(blocks.events)} events in {len(blocks.found)} blocks, "
+            f"in {found.through:.0f} s: {counted(len(blocks.events), 'event')} in "
+            f"{counted(len(blocks.found), 'block')}, "
             f"the longest silence {max(found.silences, default=0.0):.1f} s"
             + {"open": "", "ended": "; then it ended", "cut": "; then it broke off"}[found.end]
         )
@@ -125,9 +127,11 @@ def lines_of(report: Report, colour: bool) -> list[str]:
         lines.append(paint("no fault was found", fg="green"))
     lines += [paint(f"  {note}", dim=True) for note in report.notes]
     if blocks.found:
-        lines += ["", f"What clients make of the first {min(len(blocks.found), 10)} blocks:"]
+        lines += ["", f"What clients make of the first {counted(min(len(blocks.found), FIRST), 'block')}:"]
         for client, messages, problem in report.readings:
-            lines.append(f"  {client}: {messages} messages" + (f"; {printable(problem)}" if problem else ""))
+            lines.append(
+                f"  {client}: {counted(messages, 'message')}" + (f"; {printable(problem)}" if problem else "")
+            )
     return lines
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from .blocks import Block, Blocks, blocks_of
-from .findings import Finding, error, warning
+from .findings import Finding, counted, error, warning
 from .seen import Transfer, unzipped
 from .timestamps import time_of
 
@@ -164,11 +164,20 @@ def check_gzip(found: Transfer, plain: Blocks) -> Iterator[Finding]:
     """`found` was asked for with `Accept-Encoding: gzip` while `plain` was read."""
     if found.headers.get("content-encoding", "").lower() not in ("gzip", "deflate"):
         return
-    events = len(blocks_of(unzipped(found.pieces)).events)
-    if len(plain.events) > 1 and events < len(plain.events) // 2:
+    pieces, is_in_parts = unzipped(found.pieces)
+    events = len(blocks_of(pieces).events)
+    if is_in_parts:
         yield error(
             "gzip",
-            f"compressed, {events} events arrived in the time in which {len(plain.events)} did otherwise",
+            f"it is compressed in parts, and browsers read only the first: {counted(events, 'event')}",
+            "Leave this content type uncompressed, or compress the stream as a whole and flush the "
+            "compressor after each event.",
+        )
+    elif len(plain.events) > 1 and events < len(plain.events) // 2:
+        yield error(
+            "gzip",
+            f"compressed, {counted(events, 'event')} arrived in the time in which {len(plain.events)} did "
+            "otherwise",
             "Flush the compressor after each event, or leave this content type uncompressed.",
         )
 
@@ -224,8 +233,9 @@ def check_end(found: Transfer, events: Sequence[Block], again: Transfer | None) 
     if first and events and first[0].fields == events[0].fields:
         yield error(
             "no_204",
-            "it ended, and began again from its first event when asked to go on after its last",
-            "Answer 204 to a Last-Event-ID with nothing after it: an EventSource comes back for ever.",
+            "it ended, and began again from its first event when the client came back",
+            "Send ids, and answer 204 to a Last-Event-ID with nothing after it. Otherwise an EventSource "
+            "comes back for ever, and gets the same events each time.",
         )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from .blocks import Block
+from .findings import counted
 
 FIRST = 10
 
@@ -38,7 +39,7 @@ def standard(blocks: Sequence[Block]) -> Reading:
 def fetch_event_source(blocks: Sequence[Block]) -> Reading:
     """Its parser hands over each block at its end, even one that has only a comment."""
     empty = count(blocks, lambda block: block.data is None)
-    problem = f"onmessage gets {empty} messages without data" if empty else None
+    problem = f"onmessage gets {counted(empty, 'message')} without data" if empty else None
     return Reading("@microsoft/fetch-event-source", len(blocks), problem)
 
 

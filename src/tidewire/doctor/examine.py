@@ -126,7 +126,13 @@ class Examination:
 
     def _note_what_was_not_seen(self, found: Transfer, blocks: Blocks) -> None:
         if found.is_stream and found.end == "open" and max(found.silences, default=0.0) < checks.SILENCE:
-            comments = any(not name for block in blocks.found for name, _ in block.fields)
+            # A comment at the beginning is a greeting.
+            comments = any(
+                not name
+                for block in blocks.found
+                if block.at > found.pieces[0].at + checks.REPLAY
+                for name, _ in block.fields
+            )
             if not comments and self._seconds < checks.SILENCE:
                 self._notes.append(f"the heartbeat was not tested: watch for more than {checks.SILENCE:g} s")
             elif not comments and blocks.found:

@@ -24,3 +24,8 @@ def error(code: str, what: str, advice: str) -> Finding:
 
 def warning(code: str, what: str, advice: str) -> Finding:
     return Finding("warning", code, what, advice)
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 event` or `2 events`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

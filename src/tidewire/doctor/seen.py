@@ -51,10 +51,15 @@ class Transfer(NamedTuple):
         return [after - before for before, after in pairwise(times)]
 
 
-def unzipped(pieces: Sequence[Piece]) -> list[Piece]:
-    """Return what a client has of compressed pieces, as soon as it has it."""
+def unzipped(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
+    """
+    Return what a client has of compressed pieces, as soon as it has it.
+
+    Also return whether more came after the end of the compressed data. Browsers do not read that.
+    """
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
-        return [Piece(at, part) for at, data in pieces if (part := decompressor.decompress(data))]
+        found = [Piece(at, part) for at, data in pieces if (part := decompressor.decompress(data))]
     except zlib.error:
-        return []
+        return [], False
+    return found, bool(decompressor.unused_data)
