@@ -22,6 +22,7 @@ class Rest(Enum):
 
 
 REST = Rest.REST
+"""The last part of a `pattern`: all levels below."""
 
 
 def topic(*parts: str) -> str:
