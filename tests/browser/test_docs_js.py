@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 README = "README.md"
+FIRST = "docs/index.md"
 BROWSER = "docs/reference/browser-client.md"
 REACT = "docs/how-to/react.md"
 HTMX = "docs/how-to/htmx.md"
@@ -108,6 +109,21 @@ def test_listening_to_a_hub(open_page: OpenPage, file: str, number: int, topic: 
         wait(page, lambda: console)
         page.close()
     assert console == [expected.format(**receipt)]
+
+
+@in_a_browser
+def test_the_first_page(open_page: OpenPage) -> None:
+    program: dict[str, Any] = {}
+    exec(blocks("python", FIRST)[0].text, program)
+    console: list[str] = []
+    with serving(with_page(program["app"])) as url:
+        page = open_page(url, console=console)
+        run(page, url, FIRST)
+        wait(page, lambda: program["hub"].subscribers("orders/7"))
+        httpx2.post(f"{url}/orders/7/pay").raise_for_status()
+        wait(page, lambda: console)
+        page.close()
+    assert console == ['{"status":"paid"}']
 
 
 @in_a_browser
@@ -227,6 +243,7 @@ def test_the_chat(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.Monke
 def test_every_script_is_run() -> None:
     assert {block.page for block in blocks("js")} == {
         README,
+        FIRST,
         BROWSER,
         REACT,
         HTMX,
