@@ -45,6 +45,7 @@ HEADERS = [
     "traceparent",
     "Transfer-Encoding",
     "Upgrade",
+    "User-Agent",
     "X-Forwarded-For",
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
