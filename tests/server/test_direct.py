@@ -20,6 +20,7 @@ from tidewire import Grant, Hub, Tokens
 from tidewire.http.admission import Admission
 from tidewire.http.app import HubApp
 from tidewire.http.origins import Cors
+from tidewire.inspect.inspector import Inspector
 from tidewire.server import direct
 from tidewire.server.protocol import StreamProtocol
 from tidewire.settings import Settings
@@ -32,7 +33,8 @@ class Watched(HubApp):
     """A hub's app that counts the requests on the normal path."""
 
     def __init__(self, hub: Hub) -> None:
-        super().__init__(hub, Cors([FRIEND]), Admission(hub.settings, 100), ["localhost"])
+        inspector = Inspector(hub, lambda: None)
+        super().__init__(hub, Cors([FRIEND]), Admission(hub.settings, 100), ["localhost"], inspector)
         self.hub = hub
         self.calls = 0
 
