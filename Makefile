@@ -36,7 +36,7 @@ test slow: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
 		nginx haproxy caddy || \
 		echo "without them, tests in browsers, network namespaces and behind proxies are skipped" >&2
-	@echo "Running the tests in $(JOBS) processes: about twenty minutes on two cores that have nothing else to do"
+	@echo "Running the tests in $(JOBS) processes: about twenty-five minutes on two cores"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "$(WHICH)" $(ARGS)
 
 # Slow is what shows nothing new most of the time: a page of the demo in a second browser, an older PostgreSQL.
