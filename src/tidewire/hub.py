@@ -33,7 +33,7 @@ from .delivery.open_streams import OpenStream
 from .delivery.stream_lines import log_refused
 from .delivery.topic_hooks import HookFunction, TopicHook
 from .delivery.tracing import traced
-from .errors import InvalidInput, NotFound, Reserved, StartRefused, TidewireError
+from .errors import InvalidInput, StartRefused, TidewireError
 from .http.admission import Admission
 from .http.app import HubApp
 from .http.asgi import address_in
@@ -49,6 +49,7 @@ from .http.requests import (
     read_since,
 )
 from .http.responses import NothingResponse
+from .http.stream_topics import check_stream_topics, patterns_of
 from .inspect.inspector import Inspector
 from .items import Page, page_in
 from .log.drafts import check_batch, check_data, check_key, draft, draft_of, end_draft
@@ -597,8 +598,10 @@ class Hub:
         scope = getattr(request, "scope", request)
         try:
             read = Request(scope)
-            check_stream_topics(topics)
-            selector = Selector([*topics, *patterns_of(patterns)], limit=self.settings.max_topics)
+            check_stream_topics(topics, "hub.stream")
+            selector = Selector(
+                [*topics, *patterns_of(patterns, "hub.stream")], limit=self.settings.max_topics
+            )
             claim = read_claim(read, since or "now", query=False)
             asked = read_control(read)
             wanted = SubscribeRequest(selector, claim, asked == "open", asked == "none" or not control)
@@ -617,27 +620,6 @@ def access_of(auth: Authenticate | Tokens | None, max_token_life: float) -> Acce
         return ByCallable(auth)
     auth.limit_life(max_token_life)
     return auth
-
-
-def check_stream_topics(topics: Iterable[str]) -> None:
-    """Raise `NotFound` for what is not a topic: the program made it of what its client sent."""
-    for topic in topics:
-        try:
-            check_publish_topic(topic)
-        except (InvalidInput, Reserved) as error:
-            logger.warning(
-                "hub.stream got %.100r, which is not a topic: %s (pass a pattern as patterns=[...])",
-                topic,
-                error.detail,
-            )
-            raise NotFound("there is no such topic", code="no_such_topic") from None
-
-
-def patterns_of(patterns: Iterable[str]) -> Iterable[str]:
-    # A str is an iterable of str too, and each of its `*` would be a pattern.
-    if isinstance(patterns, str):
-        raise TypeError("pass a list of patterns to hub.stream, not a str")
-    return patterns
 
 
 def default_max_streams() -> int:

@@ -21,9 +21,9 @@ from ..auth.signing import sign
 from ..client.core.publishing import body_of
 from ..client.core.requests import failed
 from ..client.sync.publisher import Publisher, SyncCaller
-from ..errors import InvalidInput, NotFound, Reserved, Unavailable
+from ..errors import Unavailable
 from ..http.requests import LAST_EVENT_ID_PARAMETERS
-from ..topics import check_publish_topic
+from ..http.stream_topics import check_stream_topics, patterns_of
 
 # Seconds for which an event is sent again to a hub that does not answer: a request waits for them.
 RETRY_FOR = 5.0
@@ -84,7 +84,8 @@ class HubBeside:
         stream it is, where the hub has a key. Raises `NotFound` for what is not a topic, and `Unavailable` if
         a ticket is needed and no hub answers.
         """
-        terms = [*map(stream_topic, topics), *pattern_list(patterns)]
+        check_stream_topics(topics, "stream_url")
+        terms = [*topics, *patterns_of(patterns, "stream_url")]
         query = [("topic", term) for term in terms]
         query += [item for item in parse_qsl(environ.get("QUERY_STRING", "")) if item[0] in PASSED_ON]
         if position := environ.get("HTTP_LAST_EVENT_ID"):
@@ -123,17 +124,3 @@ class HubBeside:
             page = program
         hub = urljoin(program, self._public_url)
         return {} if page is None or urlsplit(page).netloc == urlsplit(hub).netloc else {"Origin": page}
-
-
-def stream_topic(name: str) -> str:
-    """Return a topic. Raises `NotFound` if it is not one: the program made it of what its client sent."""
-    try:
-        return check_publish_topic(name)
-    except (InvalidInput, Reserved):
-        raise NotFound("there is no such topic", code="no_such_topic") from None
-
-
-def pattern_list(patterns: Iterable[str]) -> list[str]:
-    if isinstance(patterns, str):
-        raise TypeError("pass a list of patterns, not a str")
-    return list(patterns)
