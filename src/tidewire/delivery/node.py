@@ -302,7 +302,7 @@ class Node:
         assert subscriber.wire
         now = self.loop.time()
         subscriber.paused_at = now
-        subscriber.timeline.note(now, "paused", offset_of(subscriber))
+        subscriber.timeline.note(now, "paused", subscriber.stands)
         subscriber.acknowledged = subscriber.wire.acknowledged()
         self._deadlines.watch(subscriber, now + PROGRESS_EVERY)
 
@@ -311,7 +311,7 @@ class Node:
             assert subscriber.wire
             subscriber.wire.tolerate_stalls(True)  # slow, but alive
             subscriber.silent_since = now = self.loop.time()
-            subscriber.timeline.note(now, "resumed", offset_of(subscriber))
+            subscriber.timeline.note(now, "resumed", subscriber.stands)
             self.rounds.wake(subscriber)
 
     def lost(self, subscriber: Subscriber) -> None:
@@ -400,7 +400,7 @@ class Node:
             return
         self.catch_up.stop(subscriber)
         self.rounds.remove(subscriber)
-        subscriber.timeline.note(now, "ended", offset_of(subscriber), reason)
+        subscriber.timeline.note(now, "ended", subscriber.stands, reason)
         if state is not None:
             self.ended.add(state._replace(state="ended", ended=now, reason=reason))
         self._deadlines.unwatch(subscriber)
@@ -505,11 +505,6 @@ class Node:
     def add_hook(self, hook: TopicHook) -> None:
         """Add a hook. It starts with the streams that are open."""
         self.tally.add_hook(hook)
-
-
-def offset_of(subscriber: Subscriber) -> int | None:
-    """Return where a stream that is behind stands; None while that is not known."""
-    return subscriber.offset if subscriber.claim is None else None
 
 
 def not_judged() -> Unavailable:

@@ -32,12 +32,12 @@ class OpenStream(NamedTuple):
 def describe(subscriber: Subscriber, window: Window, now: float, wall: float) -> OpenStream:
     """Describe an open stream; `now` is on the loop's clock, `wall` the same moment in seconds since 1970."""
     grant = None if subscriber.bearer is None else subscriber.bearer.grant
-    offset = subscriber.cohort.sent if subscriber.live and subscriber.cohort else subscriber.offset
+    offset = subscriber.stands
     return OpenStream(
         "" if grant is None else grant.sub,
         "" if grant is None else grant.iss,
         subscriber.client,
         subscriber.selector.terms,
-        window.position(offset) if subscriber.claim is None else None,
+        None if offset is None else window.position(offset),
         datetime.datetime.fromtimestamp(wall - (now - subscriber.opened), datetime.UTC),
     )

@@ -58,7 +58,6 @@ def state_of(subscriber: Subscriber, resets: int) -> StreamState | None:
     cohort = subscriber.cohort
     if cohort is None:
         return None
-    live = subscriber.live
     return StreamState(
         subscriber.number,
         None if subscriber.bearer is None else subscriber.bearer.grant,
@@ -71,8 +70,8 @@ def state_of(subscriber: Subscriber, resets: int) -> StreamState | None:
         math.inf if subscriber.run is None else cohort.last,
         subscriber.brought,
         word_for(subscriber),
-        None if subscriber.claim is not None else cohort.sent if live else subscriber.offset,
-        subscriber.events + cohort.events if live else subscriber.events,
+        subscriber.stands,
+        subscriber.events + cohort.events if subscriber.live else subscriber.events,
         subscriber.opened,
         subscriber.timeline,
         resets,

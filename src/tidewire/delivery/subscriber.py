@@ -151,6 +151,13 @@ class Subscriber:
         self.until = 0.0
         self.due = 0
 
+    @property
+    def stands(self) -> int | None:
+        """Everything through this offset was written to it; None while that is not known."""
+        if self.claim is not None:
+            return None
+        return self.cohort.sent if self.live and self.cohort else self.offset
+
     def attach(self, wire: Wire, framing: Framing) -> None:
         """Start the stream on `wire`: the response head has been sent."""
         self.wire = wire
