@@ -4,13 +4,14 @@ The parameters of the inspector's requests. No I/O: a request in, values out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from ..errors import InvalidInput
 from ..http.requests import Request
 from ..log.drafts import check_data
 from ..position import Position, parse_position
 from ..topics import check_publish_topic
+from .outcomes import Outcome
 
 MOST = 1_000
 SHOWN = 50
@@ -23,17 +24,7 @@ TOPIC_SORTS = ("events", "rate", "streams", "newest", "topic")
 STREAM_SORTS = ("newest", "oldest", "behind", "events")
 STATES = ("open", "slow", "ended")
 VIEWS = ("topics", "topic", "streams", "stream")
-OUTCOMES = (
-    "written",
-    "another_topic",
-    "no_grant",
-    "not_connected",
-    "behind",
-    "ended",
-    "gap",
-    "left_out",
-    "unknown",
-)
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
 class TopicsWanted(NamedTuple):

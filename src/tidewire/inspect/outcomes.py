@@ -7,11 +7,12 @@ No I/O, and nothing is recorded for it. *Written* means to the socket; nobody kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from ..delivery.stream_states import StreamState
 from ..delivery.timeline import Step
 from ..log.entries import Entry, Since
+from ..log.window import Reason
 from ..position import Position
 
 Outcome = Literal[
@@ -70,4 +71,4 @@ def before_its_start(offset: int, step: Step, brought: Since | Position | None) 
     return "not_connected"
 
 
-GAPS = ("trimmed", "foreign", "future", "invalid")
+GAPS = get_args(Reason)
