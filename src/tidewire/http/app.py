@@ -288,10 +288,17 @@ class HubApp:
 
     # -- for admins
 
-    async def _check_admin(self, scope: Scope) -> None:
-        """Raise the refusal unless the client is an admin, or on this machine if the hub has no keys."""
-        if not (isinstance(self._hub.access, Open) and from_loopback(scope)):
-            (await self._permit(scope)).check_admin()
+    async def _check_admin(self, scope: Scope) -> Permit | None:
+        """
+        Raise the refusal unless the client is an admin, or on this machine if the hub has no keys.
+
+        Return what says that it is an admin; None if that is where it is.
+        """
+        if isinstance(self._hub.access, Open) and from_loopback(scope):
+            return None
+        permit = await self._permit(scope)
+        permit.check_admin()
+        return permit
 
     async def _revoke(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
         await self._check_admin(scope)
@@ -321,12 +328,10 @@ class HubApp:
         reply.common = VARY_ORIGIN
         allow(request, *self._inspector.methods(request.path))
         permit = None
-        if isinstance(self._hub.access, Open):
-            if not from_loopback(scope) or came_through_proxy(request):
+        if not (self._hub.access.takes_tokens and self._inspector.is_shell(request.path)):
+            permit = await self._check_admin(scope)
+            if permit is None and came_through_proxy(request):
                 raise self._hub.access.refusal(Open.GRANT, "admin")
-        elif not (self._hub.access.takes_tokens and self._inspector.is_shell(request.path)):
-            permit = await self._permit(scope)
-            permit.check_admin()
         if request.method not in READING:
             self._check_page(request, scope)
         await self._inspector.answer(request, reply, scope, receive, send, permit)
