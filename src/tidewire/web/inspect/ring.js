@@ -6,7 +6,7 @@ import { Deque } from "./deque.js";
 /**
  * What happened on a stream.
  *
- * - `event`: an event; `block`: a block without data, which is no event
+ * - `event`: an event; `block`: a block without data, which is not an event
  * - `comment`, `retry`: such a line, outside a block
  * - `open`, `end`, `error`: the connection
  *
