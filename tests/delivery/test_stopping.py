@@ -258,7 +258,8 @@ def late_streams(served: Served) -> Iterator[None]:
 def in_thread(app: Any, **config: Any) -> Iterator[tuple[uvicorn.Server, Served]]:
     """Run uvicorn in a thread, where it gets no signals."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=PROTOCOL, log_level="error", **config))
+    # Its own configuration of logging would stay for the tests that this process runs later.
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=PROTOCOL, log_config=None, **config))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
