@@ -12,7 +12,7 @@ from .nodes import Nodes
 # Seconds between two looks at the log. A ring comes first, unless it was lost.
 LOOK_EVERY = 0.05
 # Waking up is what an idle process costs. One that hears rings needs fewer looks while the log is quiet.
-QUIET_EVERY = 0.1
+QUIET_EVERY = 0.2
 # Looks that find nothing before the log is quiet.
 QUIET_AFTER = 20
 # A process that is alone needs fewer: one that joins rings.
