@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..auth.grants import Grant
-from ..auth.tokens import Tokens
+
+if TYPE_CHECKING:
+    from ..auth.tokens import Tokens
 
 
 class KeyType(click.ParamType[str]):
@@ -68,6 +70,9 @@ def tokens_of(
 ) -> Tokens | None:
     """Return what the options say; None if the hub has no key. Raises `InvalidInput` if a key is bad."""
     if keys or jwks_url:
+        # The libraries for tokens are a seventh of the time in which a hub starts.
+        from ..auth.tokens import Tokens
+
         return Tokens(*keys, issuer=issuer, audience=audience, jwks_url=jwks_url, anonymous=anonymous)
     if issuer or audience or anonymous.subscribe or anonymous.publish:
         raise click.UsageError("tokens need a key: pass --token-key or --jwks-url")

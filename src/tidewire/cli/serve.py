@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,7 +13,6 @@ from click.core import ParameterSource
 from tidewire import __version__
 
 from ..auth.grants import Grant
-from ..auth.tokens import Tokens
 from ..engines.by_url import url_of
 from ..errors import InvalidInput
 from ..http.admission import is_loopback
@@ -26,6 +25,9 @@ from ..settings import ROWS, Settings, parse
 from .access import token_options, tokens_of, without_token
 from .address import host_option, port_option
 from .data import DEFAULT_LOG, default_engine, place_of
+
+if TYPE_CHECKING:
+    from ..auth.tokens import Tokens
 
 EXIT_CODES = """
 \b
