@@ -30,7 +30,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 demo: .venv/.installed
 	@$(BIN)/tidewire demo $(ARGS)
 
-# The tests of a file run in one process: they share servers and browsers.
+# The tests of a file run in one process: they share servers and browsers. They start hundreds of programs,
+# which take half the time to start if Python keeps their bytecode.
+test slow coverage: export PYTHONDONTWRITEBYTECODE :=
 test slow: .venv/.installed-dev
 	@$(MAKE) --silent $(NODE_CLIENTS) || echo "without them, tests of JavaScript clients are skipped" >&2
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
