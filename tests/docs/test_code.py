@@ -273,7 +273,7 @@ SERVED: dict[str, Callable[[Program, str], None]] = {
     "docs/how-to/fastapi.md#stream": check_may_read,
     "docs/how-to/fastapi.md#database-sessions-and-other-dependencies": check_may_read,
     "docs/how-to/fastapi.md#describe-it-in-openapi": check_described,
-    "docs/how-to/fastapi.md#mount-the-whole-http-surface": check_mounted,
+    "docs/how-to/fastapi.md#mount-the-whole-http-interface": check_mounted,
     "docs/how-to/fastapi.md#other-frameworks": check_other_framework,
     "docs/how-to/ending-streams.md#end-streams-when-a-user-logs-out": check_logout,
     f"{SESSIONS}#fastapi-and-a-database": check_database,

@@ -25,7 +25,7 @@ class HubPlugin(InitPlugin):
     """
     Opens `hub` with the program and makes the errors that it raises in handlers problem+json.
 
-    `path`: where the hub's whole HTTP surface is mounted; None for nowhere.
+    `path`: where the hub's whole HTTP interface is mounted; None for nowhere.
     """
 
     def __init__(self, hub: Hub, path: str | None = None) -> None:
