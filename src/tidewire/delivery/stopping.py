@@ -27,7 +27,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 class Drainable(Protocol):
     async def drain(self) -> None:
-        """End all streams in good order. Never raises for one that is gone."""
+        """End all streams cleanly. Never raises for one that is gone."""
 
 
 class Drains:
