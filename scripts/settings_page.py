@@ -16,7 +16,7 @@ INTRODUCTION = [
     "# Settings",
     "The settings of a hub and its server. Each is an option and an environment variable of "
     "`tidewire serve`, and a keyword of `Hub`: `Hub(heartbeat=5)`. Times are in seconds, sizes in bytes. "
-    "An invalid value is refused at the start, with a message that says what is valid.",
+    "With an invalid value the hub does not start, and says what is valid.",
     "This page is generated from the table in `tidewire.settings` by `python scripts/settings_page.py`.",
 ]
 
@@ -26,6 +26,7 @@ PARTS = {
     "window_entries": ("The log", ""),
     "max_event": ("Publishing", ""),
     "max_token_life": ("Grants", ""),
+    "inspect_data": ("The inspector", ""),
     "head_timeout": (
         "Requests",
         "The server limits the heads of requests. These settings apply under `tidewire serve`. uvicorn "

@@ -13,7 +13,7 @@ from support.documents import ROOT, tables
 from support.nodejs import CLIENTS
 
 PAGE = "docs/reference/clients.md"
-AT_END = {"stops": "stops", "raises": "raises", "asks for ever": "asks"}
+AT_END = {"stops": "stops", "raises": "raises", "asks forever": "asks"}
 RESUMES = {"yes": BOTH, "no": (), "on plain streams": ("plain",)}
 
 
