@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from psycopg import AsyncConnection
 
+from support.postgres_server import PostgresServer
 from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.engines.postgres import bell
@@ -34,6 +37,49 @@ async def test_without_notifications_nodes_look_by_themselves(
         await wait_until_async(lambda: wire.data == [str(number) for number in range(20)])
         await wait_until_async(lambda: one.subscribers("t") == two.subscribers("t") == 2)
         assert one.node.engine.presence.lives(two.node.engine.presence.name)
+
+
+async def test_a_group_that_comes_after_what_others_stored_meanwhile(
+    url: str, server: PostgresServer
+) -> None:
+    """It was judged before, and its node learns of the other entry while it is being stored."""
+    database = url.rpartition("/")[2]
+    waiting = f"""
+      SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{database}'
+    """
+    # A commit of the topic `slow` waits until this test lets it go on.
+    trigger = """
+      CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+      CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON tidewire.entries DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.topic = 'slow') EXECUTE FUNCTION hold();
+    """
+    async with open_hub(url) as one, open_hub(url) as two, await AsyncConnection.connect(url) as held:
+        wires = [await listen(hub.node, "slow", "quick") for hub in (one, two)]
+        await one.publish("quick", "first")
+        await wait_until_async(lambda: all(wire.data == ["first"] for wire in wires))
+        server.sql(database, trigger)
+        await held.execute("SELECT pg_advisory_lock(1)")
+        await held.execute("SELECT FROM tidewire.meta FOR UPDATE")
+        quick = asyncio.ensure_future(two.publish("quick", "quick"))
+        await wait_until_async(lambda: server.sql(database, waiting) == "1")
+        slow = asyncio.ensure_future(one.publish_many([{"topic": "slow", "data": data} for data in "12"]))
+        await wait_until_async(lambda: server.sql(database, waiting) == "2")
+        await held.commit()  # both go on, one after the other; the advisory lock stays
+        await wait_until_async(lambda: wires[0].data == ["first", "quick"])
+        await held.execute("SELECT pg_advisory_unlock(1)")
+        await held.commit()
+        receipts = [await quick, *await slow]
+        assert [receipt.position.offset for receipt in receipts] == [2, 3, 4]
+        life = (await one.head()).life
+        await one.publish("quick", "last")
+        await wait_until_async(lambda: all(wire.data[-1] == "last" for wire in wires))
+        for wire in wires:
+            assert wire.data == ["first", "quick", "1", "2", "last"]
+            ids = [str(receipt.position) for receipt in receipts]
+            assert [event.id for event in wire.events[1:4]] == ids
+            assert wire.gaps == []
+        assert (await two.head()).life == life
 
 
 async def not_listening(connection: object) -> None:

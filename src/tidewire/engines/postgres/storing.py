@@ -220,8 +220,9 @@ class Storing:
         raise lost
 
     async def _report(self, state: LogState, judgement: Judgement, after: int, shift: int) -> None:
-        """The entries are stored after the offset `after`. Return once they are reported."""
-        if state is self._state() and after == state.head:
+        """The entries are stored after `after`, `shift` later than judged. Return once they are reported."""
+        # If others have stored something since, the judged entries do not have their offsets.
+        if state is self._state() and after == state.head and shift == 0:
             self._stored(stored_rows(judgement.entries, state.total), judgement)
             return
         state.records.count_items(judgement.items, shift)
