@@ -161,6 +161,7 @@ class RedisEngine:
     async def _close_links(self) -> None:
         for link in self._links:
             await link.close()
+        await self._server.close()
 
     def release(self) -> None:
         """Do nothing: its tasks ended with its loop, and so did its connections."""

@@ -10,11 +10,13 @@ Rule 3: nothing is sent twice. A call whose connection breaks raises `Lost`, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -65,6 +67,13 @@ class Server:
     def make_connection(self) -> AbstractConnection:
         connection: AbstractConnection = self.pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
+
+    async def close(self) -> None:
+        """Close the connections to the sentinels, if there are any. The others belong to links."""
+        if isinstance(self.pool, SentinelConnectionPool):
+            for client in self.pool.sentinel_manager.sentinels:
+                with contextlib.suppress(RedisError, OSError):
+                    await client.aclose()
 
 
 class Link:
