@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -57,13 +58,25 @@ def resident(hub: Served) -> int:
 
 
 def sockets(hub: Served) -> int:
-    """Return how many sockets the hub has open."""
-    folder = Path(f"/proc/{hub.pid}/fd")
-    return sum(is_socket(entry) for entry in folder.iterdir())
+    """Return how many sockets the hub has open, without those to the server of its log."""
+    return len(open_sockets(hub) - to_server(hub))
 
 
-def is_socket(descriptor: Path) -> bool:
-    try:
-        return os.readlink(descriptor).startswith("socket:")
-    except OSError:
-        return False
+def to_server(hub: Served) -> set[str]:
+    """Return the inodes of the hub's connections to the server of its log, if that is in one."""
+    if hub.engine.startswith(("memory", "sqlite")):
+        return set()
+    rows = [line.split() for line in Path(f"/proc/{hub.pid}/net/tcp").read_text().splitlines()[1:]]
+    others = {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) != hub.port}
+    return others & open_sockets(hub)
+
+
+def open_sockets(hub: Served) -> set[str]:
+    """Return the inodes of the sockets that the hub has open."""
+    found = set()
+    for entry in Path(f"/proc/{hub.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            kind, _, inode = os.readlink(entry).partition(":")
+            if kind == "socket":
+                found.add(inode.strip("[]"))
+    return found

@@ -17,6 +17,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -83,6 +84,14 @@ class Proxy:
     def reset(self) -> None:
         """Reset every open connection on both sides."""
         self._loop.call_soon_threadsafe(self._reset)
+
+    def fall_silent(self, seconds: float) -> None:
+        """Be a blackhole for a while."""
+        self.blackhole = True
+        try:
+            time.sleep(seconds)
+        finally:
+            self.blackhole = False
 
     def __enter__(self) -> Self:
         self._thread.start()

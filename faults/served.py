@@ -60,6 +60,7 @@ class Served:
         self.url = f"http://{host}:{self.port}"
         self.before = list(before)
         self.env = dict(env or {})
+        self.engine = engine
         self.command = [sys.executable, "-m", "tidewire", "serve", "--host", host, "--port", str(self.port)]
         self.command += ["--engine", engine, *options]
         self.log = folder / f"hub-{self.port}.log"
