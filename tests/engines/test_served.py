@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from support.postgres_server import VERSIONS, postgres_server
 from support.redis_server import redis_server
 from support.waiting import wait_until
 from support.ways import Answer, Listener, Served, served
@@ -25,8 +27,13 @@ from tidewire.testing.recorder import Recorder
 ENGINES = ["memory", "sqlite", "redis"]
 BOTH = ["takeover", "uvicorn"]
 
-
-EVERY = [pytest.param(case, id="-".join(case)) for case in product(ENGINES, BOTH)]
+# The way to the socket does not know the engine: one of them will do for the slowest.
+CASES = [*product(ENGINES, BOTH), ("postgres", "takeover")]
+EVERY = [pytest.param(case, id="-".join(case)) for case in CASES]
+# The tests' PostgreSQL has `fsync` off.
+DURABILITY = {"memory": "memory", "sqlite": "disk", "redis": "disk", "postgres": "process"}
+# Those that cannot compare a position with an entry that is trimmed.
+WITH_CHECKS = {"redis", "postgres"}
 
 
 class Setting(NamedTuple):
@@ -45,7 +52,19 @@ class Setting(NamedTuple):
             if self.engine == "redis":
                 # The server has ended with the last hub, and has its files.
                 url = stack.enter_context(redis_server(self.folder)).log_url("log")
+            if self.engine == "postgres":
+                url = database_of(self.folder)
             yield stack.enter_context(served(self.way, url=url, **settings))
+
+
+@functools.cache
+def database_of(folder: Path) -> str:
+    """Return the URL of a database of this folder's own."""
+    pytest.importorskip("psycopg")
+    if not VERSIONS:
+        pytest.skip("PostgreSQL is not installed")
+    server = postgres_server(VERSIONS[-1])
+    return server.url(server.new_database())
 
 
 class Shared(NamedTuple):
@@ -225,7 +244,7 @@ def test_keys(shared: Shared) -> None:
     refused = hub.ask("POST", "/events", json.dumps(batch), {"Content-Type": "application/json"})
     assert (refused.status, refused.json()["index"]) == (422, 1)
     assert [data for _, topic, data in history(hub) if topic.startswith("paid")] == ["7"]
-    assert first["durability"] == ("memory" if shared.engine == "memory" else "disk")
+    assert first["durability"] == DURABILITY[shared.engine]
 
 
 def test_an_ended_topic(shared: Shared) -> None:
@@ -261,9 +280,32 @@ def test_gaps(setting: Setting) -> None:
         assert away.take(last) == [str(number) for number in range(20, 30)]
         assert quiet.take(publish(hub, recorder, "q", "still here")) == ["still here"]
         assert [gap["reason"] for gap in away.gaps] == ["trimmed"]
-        if setting.engine == "redis":
+        if setting.engine in WITH_CHECKS:
             # The check of its last id cannot be compared with an entry that is trimmed.
             assert [gap["reason"] for gap in quiet.gaps] == ["trimmed"]
             return
         assert quiet.gaps == []
         judge(recorder, hub, trimmed_through=oldest(hub) - 1)
+
+
+@pytest.mark.parametrize("setting", [case for case in EVERY if "postgres" in str(case.id)], indirect=True)
+def test_two_hubs_on_one_log(setting: Setting) -> None:
+    """Published at one, delivered by the other, resumed at either, whichever is killed."""
+    recorder = Recorder()
+    reader = Reader(recorder, "reader", "a")
+    with setting.hub() as one, setting.hub() as two:
+        reader.connect(two)
+        for number in range(20):
+            last = publish((one, two)[number % 2], recorder, "a", str(number))
+        assert reader.take(last) == [str(number) for number in range(20)]
+        os.kill(two.process.pid, signal.SIGKILL)
+        recorder.fault("kill -9")
+        two.process.wait()
+        last = publish(one, recorder, "a", "while away")
+        reader.reconnect(one)
+        assert reader.take(last) == ["while away"]
+        # The same key, sent to the node that has not stored it.
+        assert publish(one, recorder, "a", "19") != last
+        reader.close()
+        assert reader.gaps == []
+        assert judge(recorder, one).counts_as_run(21)
