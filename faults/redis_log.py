@@ -1,4 +1,4 @@
-"""Two hubs on one log in Redis: the server dies, is tampered with, stops or falls silent (F12, F13, F17)."""
+"""Two hubs on one log in Redis: the server dies, forgets, is tampered with or silent (F12 to F14, F17)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from faults.proxy import Proxy
 from faults.redis_server import RedisServer, program
 from faults.scenario import Context, Fault, NotPossible, Result
-from faults.two_hubs import Deed, run
+from faults.served import wait_until
+from faults.two_hubs import Deed, lost_is_told, run
 from faults.workload import Workload
 
 
@@ -52,6 +53,44 @@ def tampered_with(context: Context) -> Result:
         return run(context, url, deeds, "deeds", 2.0 if context.smoke else 5.0, loss=True)
 
 
+def set_back(context: Context) -> Result:
+    """F14: a replica that lacks the newest entries is promoted."""
+    with server_of(context) as (server, proxy, url), contextlib.ExitStack() as stack:
+        primary = server
+
+        def replica_of(primary: RedisServer, number: int) -> RedisServer:
+            folder = context.folder / f"replica-{number}"
+            folder.mkdir()
+            replica = stack.enter_context(RedisServer(folder))
+            replica.ask("REPLICAOF", "127.0.0.1", str(primary.port))
+            up = b"master_link_status:up"
+            wait_until(lambda: up in replica.ask("INFO", "replication"), 60, "the replica follows")
+            return replica
+
+        def promote(work: Workload) -> None:
+            nonlocal primary
+            replica = replica_of(primary, len(work.faults))
+            # The primary has no password, so it refuses the replica from now on.
+            replica.ask("CONFIG", "SET", "masterauth", "wrong")
+            replica.ask("CLIENT", "KILL", "TYPE", "master")
+            work.steady(1.0 if context.smoke else 3.0)
+            primary.kill()
+            replica.ask("REPLICAOF", "NO", "ONE")
+            proxy.target = "127.0.0.1", replica.port
+            primary = replica
+
+        times = context.times(smoke=1, full=3)
+        return run(
+            context,
+            url,
+            [("promotion", promote)] * times,
+            "promotions",
+            2.0 if context.smoke else 8.0,
+            loss=True,
+            bars=lambda work, outcome: lost_is_told(work, times),
+        )
+
+
 def silent(context: Context) -> Result:
     """F17: the proxy swallows everything, without a reset."""
     with server_of(context) as (_, proxy, url):
@@ -79,6 +118,7 @@ def paused(context: Context) -> Result:
 FAULTS = [
     Fault("F12", "redis: two hubs, kill -9 of the server, started again", "smoke", restarted),
     Fault("F13", "redis: two hubs, keys and connections deleted by others", "full", tampered_with),
+    Fault("F14", "redis: two hubs, a replica without the newest events is promoted", "smoke", set_back),
     Fault("F17", "redis: two hubs, 30 s of silence without a reset", "full", silent),
     Fault("F17", "redis: two hubs, the server is stopped for 15 s", "full", paused),
 ]

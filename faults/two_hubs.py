@@ -1,13 +1,15 @@
-"""Two hubs under load on one log in a server to which something is done (F12, F13 and F15 to F17)."""
+"""Two hubs under load on one log in a server to which something is done (F12 to F17)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from urllib.parse import urlencode
 
 from faults.history import history
 from faults.outcome import Outcome
 from faults.scenario import Bar, Context, Result, at_most, exactly
-from faults.served import several
+from faults.served import Served, several
 from faults.workload import Workload, scale_of
 
 HUBS = 2
@@ -63,3 +65,27 @@ def run(
             *outcome.bars(),
         ],
     )
+
+
+def lost_is_told(work: Workload, deeds: int) -> list[Bar]:
+    """
+    Judge the positions of acknowledged events that are not in the log any more.
+
+    Each deed must have lost some. A new life begins after each, so those of one deed have one life.
+    """
+    kept = {id for id, _, _ in history(work.hub)}
+    lost = [id for publisher in work.publishers for _, _, id in publisher.acked if id not in kept]
+    reasons = [reason_of_gap(hub, id) for id in lost for hub in work.hubs]
+    untold = [reason for reason in reasons if reason != "foreign"]
+    return [
+        exactly("deeds that lost events", len({id.split(".")[0] for id in lost}), deeds),
+        exactly(f"lost positions ({len(lost)}) without a gap `foreign`", untold or 0, 0),
+    ]
+
+
+def reason_of_gap(hub: Served, position: str) -> str | None:
+    """Return why a hub cannot continue a position; None if it can."""
+    query = urlencode({"topic": "**", "since": position, "limit": 1})
+    _, body = hub.get(f"/events?{query}", timeout=30, headers={"Accept": "application/json"})
+    gap = json.loads(body)["gap"]
+    return gap and str(gap["reason"])

@@ -1,7 +1,7 @@
 """
 A process with a hub on PostgreSQL that publishes within transactions: a third of them are rolled back.
 
-    transaction_worker.py URL NAME FIRST LAST
+    python -m faults.transaction_worker URL NAME FIRST LAST
 
 Each transaction also writes a row of a table `done`, with the number of the transaction that was newest there
 when it published. It prints "done" at the end, and goes on to move what others put into the outbox.
