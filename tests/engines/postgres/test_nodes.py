@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
@@ -13,6 +14,7 @@ from support.postgres_server import PostgresServer
 from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.engines.postgres import bell
+from tidewire.engines.postgres.schema import LOCKS
 from tidewire.testing.wire import listen
 
 
@@ -80,6 +82,27 @@ async def test_a_group_that_comes_after_what_others_stored_meanwhile(
             assert [event.id for event in wire.events[1:4]] == ids
             assert wire.gaps == []
         assert (await two.head()).life == life
+
+
+async def test_a_node_that_did_not_hear_itself_tries_again_soon(
+    url: str, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that is so busy at the start that its notification comes too late."""
+    heard, tries = bell.wait, 0
+
+    async def wait(connection: Any, seconds: float) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries > 1 and await heard(connection, seconds)
+
+    monkeypatch.setattr(bell, "wait", wait)
+    locks = f"""
+      SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCKS} AND database =
+        (SELECT oid FROM pg_database WHERE datname = '{url.rpartition("/")[2]}')
+    """
+    async with open_hub(url):
+        await wait_until_async(lambda: server.sql("postgres", locks) == "1", 30)
+        assert tries > 1
 
 
 async def not_listening(connection: object) -> None:

@@ -28,6 +28,9 @@ RETRY_EVERY = 0.5
 WAIT = 60.0
 # Seconds in which a node hears its own notification, unless it is behind a pooler.
 OWN = 1.0
+# Seconds until a node that did not hear it tries again. The pause doubles up to `WAIT`: a busy server may
+# have been late, but a pooler seldom goes away.
+AGAIN = 2.0
 
 
 class Bell:
@@ -73,14 +76,18 @@ class Bell:
                 logger.debug("cannot notify the other nodes: %s", error)
 
     async def _listen(self) -> None:
+        pause = AGAIN
         while True:
             try:
                 direct = await self._begin()
+                if direct:
+                    pause = AGAIN
                 self._hears(direct)
                 self._rung()  # something may have come while nobody listened
                 while direct:
                     await self._listening.run(self._wait, timeout=2 * WAIT)
-                await asyncio.sleep(WAIT)  # behind a pooler: perhaps it is not there any more
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, WAIT)
             except TidewireError as error:
                 logger.debug("cannot listen for notifications: %s", error)
                 await asyncio.sleep(RETRY_EVERY)
