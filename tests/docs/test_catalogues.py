@@ -37,7 +37,6 @@ CATALOGUES = {
     "fault": [
         *numbers(FAULTS, "no.", "fault", "tier", "needs", "must also hold"),
         *numbers(FAULTS, "no.", "what", "where"),
-        *numbers(FAULTS, "no.", "fault", "why not"),
     ],
     "attack": numbers(ATTACKS, "no.", "input", "answer"),
     "line": list(LINES),
