@@ -85,7 +85,7 @@ def set_back(context: Context) -> Result:
             url,
             [("promotion", promote)] * times,
             "promotions",
-            2.0 if context.smoke else 8.0,
+            1.0 if context.smoke else 8.0,
             loss=True,
             bars=lambda work, outcome: lost_is_told(work, times),
         )
