@@ -7,14 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from support.postgres_server import PostgresServer
+from support.postgres_server import VERSIONS, PostgresServer, postgres_server
 from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.engines.postgres import bell
 from tidewire.engines.postgres.schema import LOCKS
+from tidewire.engines.postgres.state import META
 from tidewire.testing.wire import listen
 
 
@@ -107,3 +109,14 @@ async def test_a_node_that_did_not_hear_itself_tries_again_soon(
 
 async def not_listening(connection: object) -> None:
     pass
+
+
+async def test_a_look_at_a_new_log_is_not_compiled() -> None:
+    """Compiling the query takes longer than all else that happens between two nodes."""
+    server = postgres_server(VERSIONS[0])  # newer ones expect fewer rows in a table that is not analysed
+    url = server.url(server.new_database())
+    async with open_hub(url):
+        with psycopg.connect(url) as connection:
+            (plan,) = connection.execute(f"EXPLAIN (FORMAT JSON) {META}").fetchone() or ([],)
+            ((limit,),) = connection.execute("SELECT current_setting('jit_above_cost')::float").fetchall()
+    assert plan[0]["Plan"]["Total Cost"] < limit / 2
