@@ -78,6 +78,7 @@ docs: .venv/.installed
 
 bench: .venv/.installed-bench
 	@scripts/apt-install nginx libnginx-mod-nchan || echo "without them, Nchan is skipped" >&2
+	@scripts/apt-install redis-server postgresql || echo "without them, nodes on them are skipped" >&2
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Without root, faults that need it (mounts, network namespaces) are skipped with a message.

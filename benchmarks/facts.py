@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.servers import nchan
+from benchmarks.stores import STORES, Store
 
 PACKAGES = ["tidewire", "uvicorn", "uvloop", "httptools", "starlette", "sse-starlette", "fastapi"]
-PACKAGES += ["httpx-sse", "httpx2", "sseclient-py"]
+PACKAGES += ["httpx-sse", "httpx2", "sseclient-py", "redis", "psycopg"]
 
 
 def machine() -> str:
@@ -28,7 +29,9 @@ def processor() -> str:
 
 def versions() -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return ", ".join([python, *filter(None, map(package, PACKAGES)), *filter(None, [nginx()])])
+    return ", ".join(
+        [python, *filter(None, map(package, PACKAGES)), *filter(None, [nginx(), *map(store, STORES)])]
+    )
 
 
 def package(name: str) -> str:
@@ -36,6 +39,14 @@ def package(name: str) -> str:
         return f"{name} {version(name)}"
     except PackageNotFoundError:
         return ""
+
+
+def store(server: Store) -> str:
+    """Return the first line of what a server that shares logs says of its version."""
+    program = server.program()
+    if program is None:
+        return ""
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def nginx() -> str:

@@ -43,6 +43,7 @@ class Size:
     disk_rounds: int = 9
     seconds: float = 1.5
     lines: int = 300_000
+    shared_lines: int = 30_000
     history: int = 1_000_000
     delays: int = 200
     near: int = 100
@@ -68,6 +69,7 @@ QUICK = Size(
     disk_rounds=1,
     seconds=0.2,
     lines=2_000,
+    shared_lines=2_000,
     history=3_000,
     delays=5,
     near=5,

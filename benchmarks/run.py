@@ -19,15 +19,15 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from statistics import median
 
-from benchmarks import disk, facts, selectors, systems, tokens, workers
+from benchmarks import disk, facts, nodes, selectors, systems, tokens, workers
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
 from benchmarks.systems import OURS, System
 from benchmarks.table import HEADER, PAGE, Bar, Row, figures, markdown, ratio, write_into
 
-MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "workers", "tokens"]
-MEASURES += ["decoder", "module"]
+MEASURES = ["deliveries", "idle", "step", "reconnect", "selectors", "disk", "workers", "nodes"]
+MEASURES += ["tokens", "decoder", "module"]
 
 
 def say(text: str) -> None:
@@ -53,6 +53,8 @@ def rows(compared: Sequence[System], measures: Sequence[str], size: Size) -> Ite
         yield from disk.rows(size, say)
     if "workers" in measures:
         yield from workers.rows(size, say)
+    if "nodes" in measures:
+        yield from nodes.rows(size, say)
     if "tokens" in measures:
         yield from tokens.rows(size, say)
     if "decoder" in measures:
