@@ -51,6 +51,8 @@ from .tickets import issue, redeem
 NO_STORE = [(b"cache-control", b"no-store")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
 INSPECT = "/inspect"
+# What proxies add to the requests that they pass on.
+PROXY_HEADERS = {b"forwarded", b"x-forwarded-for", b"x-real-ip"}
 HTML = b"text/html; charset=utf-8"
 
 
@@ -294,7 +296,7 @@ class HubApp:
 
         Return what says that it is an admin; None if that is where it is.
         """
-        if isinstance(self._hub.access, Open) and from_loopback(scope):
+        if isinstance(self._hub.access, Open) and is_local(scope):
             return None
         permit = await self._permit(scope)
         permit.check_admin()
@@ -330,8 +332,6 @@ class HubApp:
         permit = None
         if not (self._hub.access.takes_tokens and self._inspector.is_shell(request.path)):
             permit = await self._check_admin(scope)
-            if permit is None and came_through_proxy(request):
-                raise self._hub.access.refusal(Open.GRANT, "admin")
         if request.method not in READING:
             self._check_page(request, scope)
         await self._inspector.answer(request, reply, scope, receive, send, permit)
@@ -347,7 +347,7 @@ class HubApp:
         await reply.send_json({"status": state}, 200 if node.ready else 503)
 
     async def _metrics(self, reply: Reply, scope: Scope) -> None:
-        if not from_loopback(scope):
+        if not is_local(scope):
             (await self._permit(scope)).check_admin()
         node = await self._open()
         await reply.send_content(CONTENT_TYPE.encode(), node.metrics.text())
@@ -368,15 +368,16 @@ class HubApp:
         await reply.send_content(JAVASCRIPT, content)
 
 
-def from_loopback(scope: Scope) -> bool:
-    """Whether the client is on this machine; a client without an address has a Unix socket."""
+def is_local(scope: Scope) -> bool:
+    """
+    Whether the client is on this machine; a client without an address has a Unix socket.
+
+    A request that a proxy passes on is not, wherever the proxy is: its client may be anywhere.
+    """
+    if any(name in PROXY_HEADERS for name, _ in scope["headers"]):
+        return False
     client = scope.get("client")
     return not client or is_loopback(client[0])
-
-
-def came_through_proxy(request: Request) -> bool:
-    """Whether a proxy, which may be on this machine, says that it passes the request on."""
-    return any(name in request.headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip"))
 
 
 Change = Callable[[HubApp, Request, Reply, Scope, Receive], Awaitable[None]]
