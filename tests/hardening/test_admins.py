@@ -1,4 +1,4 @@
-"""Attack G03 (docs/reference/attacks.md): what is for admins, on a hub that has no keys and on one that has."""
+"""Attack G03 (docs/reference/attacks.md): what only admins may do, without keys and with."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Printed(sentry_sdk.transport.Transport):
         if event is not None:
             print(json.dumps(event["exception"]["values"]), flush=True)
 
-sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Printed, auto_session_tracking=False)
+sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Printed, auto_enabling_integrations=False)
 
 async def in_async():
     yield "first"
