@@ -20,8 +20,8 @@ RATE = 40.0
 SIZE = 200
 TIMEOUT = 20.0
 # Seconds after its `exp` in which a stream ends, and after a revocation on any process (promise G10). The
-# first has some room for this process, and more in the smoke tier, which runs among other tests.
-EXPIRED = {"smoke": 5.0, "full": 1.1, "soak": 1.1}
+# first has more room in the smoke tier, which runs among other tests.
+EXPIRED = {"smoke": 5.0, "full": 1.0, "soak": 1.0}
 REVOKED = 5.0
 HOUR = 3600.0
 

@@ -46,7 +46,7 @@ async def test_one_per_loop() -> None:
 
 
 @virtual
-async def test_a_deadline_is_met_within_a_second_and_never_early() -> None:
+async def test_a_deadline_is_met_within_half_a_second_and_never_early() -> None:
     deadlines = deadlines_of_loop()
     rng = random.Random(1)
     items = []
@@ -58,7 +58,7 @@ async def test_a_deadline_is_met_within_a_second_and_never_early() -> None:
     late = [item.ticks[0] - at for item, at in items]
     assert all(len(item.ticks) == 1 for item, _ in items)
     assert min(late) >= 0
-    assert max(late) <= 1.01
+    assert max(late) <= 0.51
 
 
 @virtual
@@ -69,7 +69,7 @@ async def test_an_item_returns_its_next_deadline() -> None:
     await asyncio.sleep(100)
     gaps = [b - a for a, b in zip([start, *item.ticks], item.ticks, strict=False)]
     assert len(gaps) >= 9
-    assert all(9.5 <= gap <= 10.51 for gap in gaps)
+    assert all(9.5 <= gap <= 10.01 for gap in gaps)
     deadlines_of_loop().unwatch(item)
 
 
@@ -80,11 +80,11 @@ async def test_the_earlier_deadline_counts() -> None:
     deadlines.watch(item, start + 5)
     deadlines.watch(item, start + 20)
     await asyncio.sleep(100)
-    assert [int(at - start) for at in item.ticks] == [6]
+    assert [at - start for at in item.ticks] == [5.5]
 
 
 @virtual
-async def test_a_deadline_that_has_passed_is_met_within_a_second() -> None:
+async def test_a_deadline_that_has_passed_is_met_within_half_a_second() -> None:
     deadlines, first, late = deadlines_of_loop(), Item(), Item()
     deadlines.watch(first, now() + 1)
     await asyncio.sleep(10)  # the timer is stopped: nothing is watched
@@ -92,7 +92,7 @@ async def test_a_deadline_that_has_passed_is_met_within_a_second() -> None:
     deadlines.watch(late, start - 5)
     await asyncio.sleep(2)
     assert len(late.ticks) == 1
-    assert late.ticks[0] - start <= 1.01
+    assert late.ticks[0] - start <= 0.51
 
 
 @virtual
@@ -108,11 +108,11 @@ async def test_an_unwatched_item_is_not_ticked() -> None:
     start = now()
     await asyncio.sleep(10)
     assert (len(kept.ticks), dropped.ticks) == (1, [])
-    assert [int(at - start) for at in again.ticks] == [7]
+    assert [at - start for at in again.ticks] == [6.5]
 
 
 @virtual
-async def test_an_item_unwatched_by_another_in_the_same_second() -> None:
+async def test_an_item_unwatched_by_another_in_the_same_bucket() -> None:
     deadlines = deadlines_of_loop()
     items: list[Item] = []
 
@@ -138,7 +138,7 @@ async def test_an_item_that_fails_does_not_stop_the_timer(caplog: pytest.LogCapt
         deadlines.watch(item, now() + 1)
     with caplog.at_level(logging.ERROR, "tidewire"):
         await asyncio.sleep(5)
-    assert [len(item.ticks) for item in (bad, *good)] == [1, 2, 2, 2, 2]
+    assert [len(item.ticks) for item in (bad, *good)] == [1, 3, 3, 3, 3]
     assert caplog.messages == ["a deadline failed"]
 
 

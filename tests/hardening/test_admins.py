@@ -1,4 +1,4 @@
-"""Attack G03 (docs/reference/attacks.md): what only admins may do, without keys and with."""
+"""Attack G03 (docs/reference/attacks.md): what is for admins, on a hub with keys and without."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """
 The one timer of an event loop.
 
-Deadlines are kept in buckets of one second. One timer walks them at each whole second,
-a few milliseconds at a time, so ten thousand heartbeats hold up nobody. An item is
-looked at within the second after its deadline, or too early: it returns its next
-deadline.
+Deadlines are kept in buckets of half a second. One timer walks them at each whole and
+half second, a few milliseconds at a time, so ten thousand heartbeats hold up nobody. An
+item is looked at within half a second after its deadline, or too early: it returns its
+next deadline. (A stream must end within a second of its token.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from collections import deque
 from typing import Protocol
 
 logger = logging.getLogger("tidewire")
+
+# Buckets in a second.
+PER_SECOND = 2
+# How often to ask for a tick that is to come once a second: deadlines are rounded up to half seconds.
+EVERY_SECOND = 0.75
 
 # A step of the event loop that we fill ourselves ends after this many seconds.
 STEP = 0.004
@@ -50,9 +55,9 @@ class Deadlines:
     def watch(self, item: Timed, at: float) -> None:
         """See that `item` is ticked at `at`, or earlier if that was asked for before."""
         if self._timer is None:
-            self._walked = int(self._loop.time())
+            self._walked = bucket_at(self._loop.time())
             self._wait()
-        bucket = max(int(at), self._walked) + 1
+        bucket = max(bucket_at(at), self._walked) + 1
         if item.due:
             if item.due <= bucket:
                 return
@@ -69,20 +74,20 @@ class Deadlines:
         item.due = 0
 
     def _wait(self) -> None:
-        self._timer = self._loop.call_at(self._walked + 1, self._walk)
+        self._timer = self._loop.call_at((self._walked + 1) / PER_SECOND, self._walk)
 
     def _walk(self) -> None:
-        now = self._loop.time()
-        for second in range(self._walked + 1, int(now) + 1):
-            self._now_due.extend(self._buckets.pop(second, ()))
-        self._walked = max(self._walked, int(now))
+        last = bucket_at(self._loop.time())
+        for bucket in range(self._walked + 1, last + 1):
+            self._now_due.extend(self._buckets.pop(bucket, ()))
+        self._walked = max(self._walked, last)
         self._tick_some()
 
     def _tick_some(self) -> None:
         now = self._loop.time()
         while self._now_due:
             item = self._now_due.popleft()
-            # Unwatched meanwhile, or watched anew for a later second.
+            # Unwatched meanwhile, or watched again for a later bucket.
             if not item.due or item.due > self._walked:
                 continue
             item.due = 0
@@ -104,6 +109,11 @@ class Deadlines:
         else:
             if at is not None:
                 self.watch(item, at)
+
+
+def bucket_at(time: float) -> int:
+    """Return the bucket of a time of the loop's clock: the timer walks it at its beginning."""
+    return int(time * PER_SECOND)
 
 
 # By loop, since a stream from a generator has a loop and no hub.

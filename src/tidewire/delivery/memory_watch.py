@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import Unavailable
-from .deadlines import Deadlines
+from .deadlines import EVERY_SECOND, Deadlines
 
 logger = logging.getLogger("tidewire")
 
@@ -30,9 +30,6 @@ STEPS = (
     "new streams and publishes are refused, and streams whose readers do not keep up are ended",
 )
 STREAMS, READERS, PUBLISHES = 1, 2, 3
-
-# Seconds between two looks: deadlines are rounded up to whole seconds.
-LOOK_EVERY = 0.5
 
 # Returns the share of the memory that is used, None if that is not limited or not known.
 Share = Callable[[], float | None]
@@ -72,7 +69,7 @@ class MemoryWatch:
             self._take(share)
         if self._step >= READERS:
             self._shed()
-        return now + LOOK_EVERY
+        return now + EVERY_SECOND
 
     def _take(self, share: float) -> None:
         step = step_for(share, self._step)

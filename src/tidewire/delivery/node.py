@@ -34,7 +34,7 @@ from ..settings import Settings
 from ..topics import Selector
 from .bearers import Bearers
 from .catch_up import CatchUp
-from .deadlines import STEP, deadlines_of_loop
+from .deadlines import EVERY_SECOND, STEP, deadlines_of_loop
 from .framing import Framing
 from .memory_watch import PUBLISHES, STREAMS, MemoryWatch, Share
 from .open_streams import OpenStream, describe
@@ -68,8 +68,6 @@ PLAIN_PREPARE_TIMEOUT = 1.0
 POLL = 0.01
 # Seconds between two looks of a drain at whether there is still another node.
 PEERS_EVERY = 0.1
-# A paused stream is looked at every second: deadlines are rounded up to whole seconds.
-PROGRESS_EVERY = 0.5
 # Slow readers that are ended in one step while memory is short: 10 ms.
 SLOW_READERS = 200
 # The part by which streams vary their age and their retry, so that they do not reconnect together.
@@ -304,7 +302,7 @@ class Node:
         subscriber.paused_at = now
         subscriber.timeline.note(now, "paused", subscriber.stands)
         subscriber.acknowledged = subscriber.wire.acknowledged()
-        self._deadlines.watch(subscriber, now + PROGRESS_EVERY)
+        self._deadlines.watch(subscriber, now + EVERY_SECOND)
 
     def resumed(self, subscriber: Subscriber) -> None:
         if subscriber.open:
@@ -352,7 +350,7 @@ class Node:
         if now - subscriber.paused_at >= limit:
             self._abort(subscriber, "stuck")
             return None
-        return min(subscriber.until, now + PROGRESS_EVERY)
+        return min(subscriber.until, now + EVERY_SECOND)
 
     def _end_slow_readers(self) -> None:
         """End the streams whose sockets have been full for the longest time: they take up the most memory."""

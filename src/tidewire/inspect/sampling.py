@@ -15,12 +15,9 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 
-from ..delivery.deadlines import deadlines_of_loop
+from ..delivery.deadlines import EVERY_SECOND, deadlines_of_loop
 from ..delivery.memory_watch import resident
 from ..delivery.node import Node
-
-# Seconds between two samples: deadlines are rounded up to whole seconds.
-EVERY = 0.5
 
 
 class Rates(NamedTuple):
@@ -135,7 +132,7 @@ class Sampler:
         self._rings = rings()
         self._counted, self._at = self._count(), node.loop.time()
         self.now = self._sample(self._counted, 0.0)
-        self._deadlines.watch(self, self._at + EVERY)
+        self._deadlines.watch(self, self._at + EVERY_SECOND)
 
     def stop(self) -> None:
         self._deadlines.unwatch(self)
@@ -161,7 +158,7 @@ class Sampler:
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
-        return now + EVERY
+        return now + EVERY_SECOND
 
     def _sample(self, counted: Rates, seconds: float) -> Sample:
         # The head goes back when the log is replaced.
