@@ -184,6 +184,16 @@ def test_each_stream_that_is_refused_is_one_line(logging_hub: Served) -> None:
     assert {fields["address"] for fields in refused} == {"127.0.0.1"}
 
 
+def test_d14_the_line_of_a_refusal_says_whose_token_was_revoked(logging_hub: Served) -> None:
+    eve = bearer(token(sub="eve", jti="of eve", subscribe=["mine"]))
+    admin = bearer(token(admin=True))
+    assert logging_hub.ask("POST", "/revocations", '{"jti": "of eve"}', admin).status == 204
+    assert logging_hub.ask("GET", "/events/mine", headers=eve).status == 401
+    assert logging_hub.process.stop() == 0
+    (refused,) = stream_lines(logging_hub, "stream refused")
+    assert (refused["code"], refused["subject"]) == ("token_revoked", "eve")
+
+
 def test_every_line_of_the_log_is_json() -> None:
     with serving("json") as hub:
         hub.publish("a", "1")

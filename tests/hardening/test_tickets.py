@@ -71,6 +71,19 @@ def test_a_ticket_opens_one_stream(hub: Served) -> None:
             )
 
 
+def test_d15_no_answer_lets_the_url_be_a_referrer(hub: Served) -> None:
+    """Only where there is a ticket in the URL: the head of all other streams is as documented."""
+    page = {**FRIEND, "Accept": "application/json"}
+    for path in ("/events/a/1?", "/events/a/1?control=none&"):
+        with hub.listen(f"{path}ticket={ticket(hub)}", FRIEND) as listener:
+            assert listener.headers["referrer-policy"] == "no-referrer"
+    for text in (ticket(hub), "twt_" + "x" * 22, "x"):
+        answer = hub.ask("GET", f"/events/a/1?ticket={text}", headers=page)
+        assert answer.headers["referrer-policy"] == "no-referrer"
+    with hub.listen("/events/public/1") as listener:
+        assert "referrer-policy" not in listener.headers
+
+
 def test_a_plain_stream_and_a_page_of_history(hub: Served) -> None:
     with hub.listen(f"/events/a/2?control=none&ticket={ticket(hub)}", FRIEND) as listener:
         assert listener.status == 200

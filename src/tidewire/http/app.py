@@ -49,6 +49,8 @@ from .requests import (
 from .tickets import issue, redeem
 
 NO_STORE = [(b"cache-control", b"no-store")]
+# For answers to requests with a ticket in their URL.
+NO_REFERRER = [(b"referrer-policy", b"no-referrer")]
 JAVASCRIPT = b"text/javascript; charset=utf-8"
 INSPECT = "/inspect"
 # What proxies add to the requests that they pass on.
@@ -200,16 +202,19 @@ class HubApp:
     ) -> Awaitable[None] | None:
         wanted = read_subscription(request, topic, self._settings.max_topics)
         ticket = read_ticket(request)
+        if ticket is not None:
+            reply.common = [*reply.common, *NO_REFERRER]
         node = await self._open()
         try:
             granted = self._hub.access.grant(scope) if ticket is None else redeem(node, ticket, request)
-            permit = self._permit_of(node, await granted)
+            # Known before it is judged: the log says whose revoked token was refused.
+            reply.grant = await granted
+            permit = self._permit_of(node, reply.grant)
         except Unavailable as error:
             if ticket is None or isinstance(wanted, HistoryRequest):
                 raise
             await self._stream(request, wanted, reply).refuse(node, send, error)
             return None
-        reply.grant = permit.grant
         permit.check_subscribe(wanted.selector.terms)
         if isinstance(wanted, HistoryRequest):
             address = self._admission.counted(address_in(scope))
