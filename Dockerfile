@@ -8,7 +8,8 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir dist .
 
 FROM python:3.13-slim
 COPY --from=build /build/dist /tmp/dist
-RUN pip install --no-cache-dir /tmp/dist/*.whl && rm -r /tmp/dist
+# With what a log in Redis or PostgreSQL needs, and keys of an identity provider.
+RUN pip install --no-cache-dir "$(echo /tmp/dist/*.whl)[redis,postgres,crypto]" && rm -r /tmp/dist
 
 RUN useradd --uid 1000 --no-create-home --home-dir /var/lib/tidewire tidewire \
     && install --directory --owner tidewire --group tidewire /var/lib/tidewire

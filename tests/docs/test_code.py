@@ -44,6 +44,9 @@ CHECKED = {"", "console", "html", "http", "js", "json", "py", "python"}
 # Proxies, which are tested in tests/browser; what the tests do not install, such as Docker; and SQL.
 UNCHECKED = {"nginx", "haproxy", "caddy", "sh", "sql"}
 
+# In test_deployment.py.
+DEPLOYMENT = {"systemd", "yaml"}
+
 TUTORIAL = "docs/tutorials/first-stream.md"
 SECOND_PAGE = "docs/tutorials/four-workers.md"
 THIRD_PAGE = "docs/tutorials/two-nodes.md"
@@ -56,7 +59,9 @@ FRAMEWORK_PAGES = ["docs/how-to/aiohttp.md", "docs/how-to/quart.md", "docs/how-t
 
 
 def test_every_language_is_known() -> None:
-    assert {block.language for page in PAGES for block in read(page).blocks} <= CHECKED | UNCHECKED
+    assert {
+        block.language for page in PAGES for block in read(page).blocks
+    } <= CHECKED | UNCHECKED | DEPLOYMENT
 
 
 # -- Python
