@@ -321,6 +321,8 @@ async def test_streams_and_the_timeline_of_one() -> None:
             ("judged", "fresh"),
             ("live", None),
         ]
+        times = [step["time"] for step in one["steps"]]
+        assert times == sorted(times)
         await events.leave()
         ann.leave()
         slow.leave()
@@ -375,6 +377,19 @@ async def test_ending_a_stream() -> None:
 
 
 # -- an event
+
+
+async def test_streams_that_asked_for_the_topic_of_an_event_come_first() -> None:
+    hub = Hub(per_process=True)
+    async with hub.lifespan():
+        wires = [await listen(hub.node, topic) for topic in ("b", "b", "b", "a")]
+        event = await hub.publish("a", "1")
+        await quiet()
+        found = (await ask(hub, "/inspect/event", f"id={event.position}&limit=2")).json()
+        assert [stream["outcome"] for stream in found["streams"]] == ["written", "another_topic"]
+        assert (found["outcomes"], found["matching"]) == ({"another_topic": 3, "written": 1}, 4)
+        for wire in wires:
+            wire.leave()
 
 
 async def test_an_event_that_only_the_engine_has(tmp_path: Any) -> None:

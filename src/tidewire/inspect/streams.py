@@ -141,7 +141,8 @@ async def show_stream(node: Node, number: int) -> dict[str, Any]:
     valid = 0 if not resets else resets[-1]
     valid = valid if stream.resets == node.log.resets else len(steps)
     opened = {
-        "time": wall(stream.opened, now),
+        # A position may be judged just before its stream is counted as open.
+        "time": wall(min([stream.opened, *(step.time for step in steps[:1])]), now),
         "step": "opened",
         "position": None,
         "detail": as_asked(stream.brought),
@@ -202,7 +203,8 @@ async def show_event(node: Node, wanted: EventWanted) -> dict[str, Any]:
     """Return an event and what became of it at each stream. Raises `NotFound`, and `Unavailable`."""
     entry = await find_entry(node, wanted.position)
     outcomes: Counter[str] = Counter()
-    streams: list[dict[str, Any]] = []
+    asked: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     # Found by the index: compiling the patterns of ten thousand streams would take seconds.
     matching = {id(cohort.selector) for cohort in node.rounds.cohorts.matching(entry.topic)}
     for which in ("open", "ended"):
@@ -213,12 +215,13 @@ async def show_event(node: Node, wanted: EventWanted) -> dict[str, Any]:
                 asked_for = asks_for(stream, entry.topic)
             outcome = outcome_of(entry, stream, node.log.resets, asked_for=asked_for)
             outcomes[outcome] += 1
-            if wanted.outcome in (None, outcome) and len(streams) < wanted.limit:
-                streams.append({**describe_client(stream), "outcome": outcome})
+            shown = asked if asked_for else others
+            if wanted.outcome in (None, outcome) and len(shown) < wanted.limit:
+                shown.append({**describe_client(stream), "outcome": outcome})
     return {
         "event": describe_event(entry, node.settings.inspect_data),
         "outcomes": outcomes,
-        "streams": streams,
+        "streams": [*asked, *others][: wanted.limit],
         "matching": outcomes.total() if wanted.outcome is None else outcomes[wanted.outcome],
         "forgotten": node.ended.forgotten,
     }
