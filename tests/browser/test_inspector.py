@@ -225,16 +225,24 @@ def test_an_event_says_to_which_streams_it_was_written_and_why_not_to_others(
             wait_until(lambda: facts(page, "event-facts").get("topic") == "news")
             wait_until(
                 lambda: (
-                    facts(page, "event-bars") == {"written": "1", "another topic": "1", "not connected": "1"}
+                    page.locator("#event-outcomes button").all_inner_texts()
+                    == ["all\n3", "written\n1", "not connected\n1", "another topic\n1"]
                 )
             )
             whys = page.locator("#event-streams tr").all_inner_texts()
+            page.get_by_role("button", name="not connected").press("Enter")
+            wait_until(lambda: page.locator("#event-streams tr").count() == 1)
+            assert "began after the event" in text(page, "event-streams")
+            assert page.locator("#event-outcomes :focus").get_attribute("aria-pressed") == "true"
     assert any("yes" in why and "news" in why for why in whys)
     assert any("no" in why and "did not ask for this topic" in why for why in whys)
     assert any("no" in why and "began after the event" in why for why in whys)
     assert text(page, "event-data") == '{\n  "some": "thing"\n}'
     page.goto(f"{hub.url}/inspect#/event/{id}9")
-    wait_until(lambda: "no_such_event" in text(page, "event-blank"))
+    wait_until(lambda: "no_such_event" in text(page, "event-problem"))
+    page.goto(f"{hub.url}/inspect#/event")
+    page.get_by_role("button", name="Show the newest event").click()
+    wait_until(lambda: facts(page, "event-facts").get("id") == id)
 
 
 def test_a_hub_with_keys_asks_for_the_token_of_an_admin(open_page: OpenPage) -> None:

@@ -19,6 +19,9 @@ export function brief(value) {
   return value.toFixed(value >= 10 ? 1 : 2);
 }
 
+/** A rate in a column, where each has the same decimals. @param {number} value */
+export const rate = (value) => (value >= 100 ? whole.format(Math.round(value)) : value.toFixed(2));
+
 /** @param {number} size in bytes */
 export function bytes(size) {
   let unit = 0;
@@ -31,6 +34,7 @@ export function bytes(size) {
 
 /** @param {number} seconds a short time, such as a latency */
 export function latency(seconds) {
+  if (!seconds) return "0 ms";
   const ms = seconds * 1000;
   if (ms >= 1000) return `${seconds.toFixed(2)} s`;
   return `${ms >= 100 ? Math.round(ms) : ms.toFixed(ms >= 10 ? 1 : 2)} ms`;

@@ -98,5 +98,8 @@ async function send(method, url, body) {
 }
 
 /** What a failed request says to people. @param {unknown} error */
-export const reason = (error) =>
-  error instanceof Refused ? `${error.message}${error.code && ` (${error.code})`}` : "The hub does not answer.";
+export function reason(error) {
+  if (!(error instanceof Refused)) return "The hub does not answer.";
+  const { message, code } = error;
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${code && ` (${code})`}`;
+}

@@ -132,6 +132,7 @@ export function overviewView() {
     ]);
     bars($("refusals"), totals.refused, "Nothing was refused.");
     bars($("gaps"), totals.gaps, "No stream has a gap.");
+    bars($("endings"), totals.ended, "No stream has ended.");
   }
 
   choices($("ranges"), "range", (name) => {
@@ -226,10 +227,10 @@ export function bars(list, counts, none) {
   list.replaceChildren(
     ...(sorted.length
       ? sorted.map(([name, number]) => {
-          const bar = element("i");
-          bar.style.inlineSize = `${(100 * number) / largest}%`;
-          return element("div", "", element("dt", "", name.replaceAll("_", " ")), element("dd", "", count(number)), bar);
+          const line = element("div", "", element("dt", "", name.replaceAll("_", " ")), element("dd", "", count(number)));
+          line.style.setProperty("--part", `${(100 * number) / largest}%`);
+          return line;
         })
-      : [element("p", "hint", none)]),
+      : [element("div", "none", element("dt", "", none), element("dd"))]),
   );
 }

@@ -30,8 +30,18 @@ const COLUMNS = [
   { name: "number age", label: "Open for", text: (row) => duration(row.seconds), order: (row) => row.seconds, down: true },
 ];
 
-/** The server's order for a column: it sends the first thousand in that order. @type {Record<string, string>} */
+/** The server's order for a column: it sends the first ones in that order. @type {Record<string, string>} */
 const ORDERS = { Behind: "behind", Events: "events" };
+
+/** What is said if there is no stream. @type {Record<string, string>} */
+const NONE = {
+  open: "No stream is open. Start one: curl -N " + api.eventsUrl("news"),
+  slow: "No stream is behind. Here are those whose client reads more slowly than the hub writes.",
+  ended: "No stream has ended since the hub started.",
+};
+
+/** How many streams are asked for each second. The search finds the others. */
+const MOST = 250;
 
 /** @type {Record<string, string>} */
 const STEPS = {
@@ -134,7 +144,7 @@ export function streamsView(page) {
 
   return {
     /** What the live stream is asked for. */
-    query: () => ({ view: "streams", state, q: search.value, sort: ORDERS[table.sorted?.label ?? ""] ?? "newest", limit: 1000 }),
+    query: () => ({ view: "streams", state, q: search.value, sort: ORDERS[table.sorted?.label ?? ""] ?? "newest", limit: MOST }),
 
     /** @param {string} [name] */
     show(name) {
@@ -152,6 +162,8 @@ export function streamsView(page) {
       rows = streams;
       table.source = table.ordered(rows);
       table.draw();
+      $("streams-blank").hidden = streams.length > 0;
+      put($("streams-blank"), search.value ? "No such stream has this text." : (NONE[state] ?? ""));
       const first = matching > streams.length ? `the first ${count(streams.length)} of ` : "";
       put($("streams-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} streams`);
       void details();

@@ -91,6 +91,11 @@ export class Table {
     return scrollHeight - scrollTop - clientHeight < this.#height;
   }
 
+  /** Whether all rows are in view. */
+  get fits() {
+    return this.source.length * this.#height + this.#top <= this.#view;
+  }
+
   toEnd() {
     this.#root.scrollTop = this.#root.scrollHeight;
   }
@@ -240,7 +245,9 @@ export class Table {
     const line = element("div", "row", ...cells);
     line.setAttribute("role", "row");
     line.id = `${this.#root.id}-${this.#pool.length}`;
-    line.addEventListener("click", () => {
+    // Not on a click: between press and release the row may have moved on.
+    line.addEventListener("mousedown", ({ button }) => {
+      if (button) return;
       const row = this.source.at(Number(line.dataset.index));
       if (row !== undefined) this.select(this.#options.key(row));
     });

@@ -3,7 +3,7 @@
 
 import { $, copies, element, put } from "./dom.js";
 import { ask } from "./ask.js";
-import { brief, clock, count, duration, preview } from "./format.js";
+import { clock, count, duration, preview, rate } from "./format.js";
 import { api, reason } from "./hub.js";
 import { facts } from "./overview.js";
 import { Table } from "./table.js";
@@ -13,7 +13,7 @@ import { Table } from "./table.js";
 /** @type {import("./table.js").Column<Topic>[]} */
 const COLUMNS = [
   { name: "topic", label: "Topic", text: (row) => row.topic, order: (row) => row.topic },
-  { name: "number", label: "Events/s", text: (row) => brief(row.rate), order: (row) => row.rate, down: true },
+  { name: "number rate", label: "Events/s", text: (row) => rate(row.rate), order: (row) => row.rate, down: true },
   { name: "number", label: "Events", text: (row) => count(row.events), order: (row) => row.events, down: true },
   { name: "number", label: "Streams", text: (row) => count(row.streams), order: (row) => row.streams, down: true },
   { name: "age", label: "Last event", text: (row) => age(row), order: (row) => row.newest ?? 0, down: true },
@@ -68,7 +68,7 @@ export function topicsView(page) {
   function showTopic(found) {
     facts($("topic-facts"), [
       ["events in memory", count(found.events)],
-      ["events a second", brief(found.rate)],
+      ["events a second", rate(found.rate)],
       ["streams", count(found.streams)],
       ["state", found.ended ? `ended: ${found.reason}` : "open"],
     ]);
@@ -163,6 +163,8 @@ export function topicsView(page) {
       table.draw();
       const first = matching > topics.length ? `the first ${count(topics.length)} of ` : "";
       put($("topics-count"), matching === known ? `${first}${count(known)} topics` : `${first}${count(matching)} of ${count(known)} topics`);
+      $("topics-blank").hidden = topics.length > 0;
+      put($("topics-blank"), known ? "No topic has this text in its name." : "No topic yet. Publish an event, and its topic is here.");
       const options = topics.slice(0, 50).map(({ topic }) => Object.assign(element("option"), { value: topic }));
       $("try-topics").replaceChildren(...options);
       void details();

@@ -47,6 +47,8 @@ export function tryView() {
   let reader;
   let last = 0;
   let form = "data";
+  /** Whether the stream is one of this hub. */
+  let own = true;
   /** @type {Row | undefined} */
   let selected;
   let rateAt = performance.now();
@@ -59,7 +61,11 @@ export function tryView() {
   const table = new Table($("try-table"), COLUMNS, {
     key: (row) => row.n,
     tone: (row) => (row.type.startsWith("hub.") ? `hub ${row.type === "hub.gap" ? "error" : ""}` : row.kind),
-    onSelect: (row) => showRow(row),
+    onSelect: (row) => {
+      // The row that one looks at stays in view.
+      if (row) table.follow = false;
+      showRow(row);
+    },
     onScroll: () => {
       table.follow = table.atEnd;
       flush();
@@ -91,7 +97,7 @@ export function tryView() {
       for (; shown.length && /** @type {Row} */ (shown.at(0)).n < oldest; gone += 1) shown.shift();
       table.shifted(gone);
     }
-    if (table.follow) seen = taken;
+    if (table.follow || table.fits) seen = taken;
     table.draw();
     showCounts();
   }
@@ -121,7 +127,7 @@ export function tryView() {
     put($("try-kept"), ring.came ? `${filtered}${count(ring.rows.length)} rows kept${all}` : "no rows");
     const below = taken - seen;
     const pill = $("try-newest");
-    pill.hidden = table.follow || below <= 0;
+    pill.hidden = below <= 0;
     put(pill, `↓ ${count(below)} new`);
     $("try-blank").hidden = ring.total > 0;
     const now = performance.now();
@@ -139,6 +145,9 @@ export function tryView() {
     $("try-details").hidden = !row;
     if (!row) return;
     put($("try-row"), `${row.n} · ${row.type}`);
+    const event = /** @type {HTMLAnchorElement} */ ($("try-event"));
+    event.hidden = !(own && row.kind === "event" && row.id);
+    event.href = `#/event/${encodeURIComponent(row.id)}`;
     const bare = !row.raw.length;
     for (const button of $("try-forms").querySelectorAll("button")) button.disabled = bare && button.dataset.form !== "data";
     put($("try-data"), content());
@@ -159,7 +168,7 @@ export function tryView() {
   function connect() {
     reader?.stop();
     const text = target.value.trim();
-    const own = !/^https?:\/\//i.test(text);
+    own = !/^https?:\/\//i.test(text);
     const headers = { ...(own && api.headers()), ...headersFrom(value("try-headers")) };
     reader = new Reader(
       { url: own ? api.eventsUrl(text) : text, headers, body: value("try-body") },
