@@ -55,10 +55,15 @@ def test_each_generated_event_reaches_all_current_listeners(
 @pytest.mark.slow_in("firefox")
 def test_the_page_generates_events_too(open_page: OpenPage, quick_demo: str) -> None:
     page = open_page(f"{quick_demo}/demo/broadcast")
+    # It does not open empty.
+    wait_until(lambda: text(page, "fact") in CAT_FACTS)
     wait_until(lambda: text(page, "listening") == "1")
+    assert text(page, "received") == "0"
+    before = text(page, "fact")
     page.get_by_role("button", name="Generate an event").click()
     wait_until(lambda: text(page, "received") == "1")
     assert text(page, "fact") in CAT_FACTS
+    assert text(page, "fact") != before
     assert {"generateEvent", "catFact"} <= {row["type"] for row in rows(page)}
 
 

@@ -239,8 +239,8 @@ def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> No
             )
         )
     assert [name for name, _ in reached] == [
-        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "Surviving", "Inspector",
-        "hub", "native", "Stop", "Drop", "Silent", "Refuse",
+        "Skip", "Tidewire", "Random", "Broadcast", "Twelve", "Answer", "Inspector",
+        "Stop", "hub", "native", "Drop", "Silent", "Refuse",
     ]  # fmt: skip
     assert all(shows for _, shows in reached), reached
     page.keyboard.press("Tab")
@@ -272,6 +272,24 @@ def test_it_fits_a_screen_of_320_pixels(open_page: OpenPage, quick_demo: str, pa
         assert box
         assert 0 <= box["x"] <= box["x"] + box["width"] <= 320
         assert box["height"] >= 24
+
+
+@pytest.mark.slow_in("firefox")
+def test_the_first_event_is_in_view_on_a_phone_and_the_headline_is_on_top_of_a_wide_screen(
+    open_page: OpenPage, quick_demo: str
+) -> None:
+    page = open_page(f"{quick_demo}/demo", viewport={"width": 375, "height": 667})
+    card = page.locator(".card").first.bounding_box()
+    assert card
+    assert card["y"] + card["height"] <= 667
+    assert page.locator("button.primary").count() == 1
+    links = page.get_by_role("navigation").get_by_role("link").all_inner_texts()
+    assert links[-2:] == ["Answer that survives", "Inspector"]
+    page.set_viewport_size({"width": 1600, "height": 900})
+    bar, headline = page.locator(".bar").bounding_box(), page.locator("h1").bounding_box()
+    assert bar
+    assert headline
+    assert headline["y"] - (bar["y"] + bar["height"]) < 48
 
 
 @pytest.mark.slow_in("firefox")

@@ -82,6 +82,7 @@ class Demo:
         self._cors = Cors(())
         self._hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
         self._facts = deck(Random(seed), CAT_FACTS)
+        self._latest_fact: str | None = None
         self._files = demo_files()
         self._routes: dict[tuple[str, str], Route] = {
             ("GET", "/"): self._home,
@@ -89,6 +90,7 @@ class Demo:
             ("GET", "/demo/status"): self._status,
             ("GET", "/subscribeToEvents"): self._subscribe,
             ("GET", "/generateEvent"): self._generate,
+            ("GET", "/demo/broadcast/latest"): self._latest,
             ("POST", "/demo/faults/drop"): self._fault(self.views.drop),
             ("POST", "/demo/faults/silent"): self._fault(self.views.silence),
             ("POST", "/demo/faults/refuse"): self._fault(self.views.refuse),
@@ -224,10 +226,17 @@ class Demo:
         # By GET, so that it works from the address bar. Pages of other sites are refused.
         if request.header(b"sec-fetch-site") == "cross-site":
             raise Forbidden("pages of other sites cannot publish")
-        fact = next(self._facts)
+        fact = self._latest_fact = next(self._facts)
         receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
         listening = self.hub.subscribers(BROADCAST)
         await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
+
+    async def _latest(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the latest fact. Publish one if there is none, so that the page does not open empty."""
+        if self._latest_fact is None:
+            fact = self._latest_fact = next(self._facts)
+            await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
+        await answer_json(send, {"text": self._latest_fact})
 
     # -- page four
 

@@ -74,5 +74,13 @@ $("generate").addEventListener("click", () => generate().catch(() => {}));
 $("listen-command").textContent = `curl -N ${location.origin}/subscribeToEvents`;
 $("generate-command").textContent = `curl ${location.origin}/generateEvent`;
 
+/** Show the latest fact until the first one arrives. */
+async function showLatest() {
+  const response = await fetch("/demo/broadcast/latest", { cache: "no-store" });
+  if (response.ok) $("fact").textContent = (await response.json()).text;
+}
+
+// Before the stream opens: the first page to ask makes the hub publish a fact.
+await showLatest().catch(() => {});
 begin();
 poll(update);
