@@ -1,0 +1,67 @@
+"""axe-core finds nothing serious on the pages of the inspector and the demo, in both colour schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.browser_pages import OpenPage, text, wait_until
+from support.nodejs import node_clients
+from support.running_hub import RunningHub
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+DEMO = ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"]
+SERIOUS = """async () => {
+  const { violations } = await axe.run(document, { iframes: false });
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))]);
+}"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return (node_clients() / "axe-core" / "axe.min.js").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[RunningHub]:
+    with RunningHub() as running:
+        yield running
+
+
+def check(page: Page, axe: str, name: str) -> None:
+    """What a page is made of is the same in each browser: one that can emulate the schemes is enough."""
+    if page.context.browser.browser_type.name != "chromium":  # type: ignore[union-attr]
+        pytest.skip("Playwright emulates no colour scheme in this browser")
+    page.evaluate(axe)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        assert page.evaluate(SERIOUS) == [], f"{name}, {scheme}"
+
+
+def test_the_inspector(open_page: OpenPage, hub: RunningHub, axe: str) -> None:
+    page = open_page(f"{hub.url}/inspect#/try/news")
+    wait_until(lambda: text(page, "try-state") == "open")
+    page.evaluate("async () => { await fetch('events/news', { method: 'POST', body: 'one' }) }")
+    row = page.locator("#try-table .row:not([hidden])", has_text="one")
+    row.click()
+    id = row.locator(".id").text_content()
+    check(page, axe, "try")
+    for view in ("overview", "topics", "topics/news", "streams", "streams/1", "event", f"event/{id}"):
+        page.evaluate("hash => { location.hash = hash }", f"#/{view}")
+        page.locator(f"#{view.split('/')[0]}").wait_for()
+        if view == "streams/1":
+            page.locator("#timeline li").first.wait_for()
+        if view == f"event/{id}":
+            page.locator("#event-report").wait_for()
+        check(page, axe, view)
+
+
+@pytest.mark.parametrize("path", DEMO)
+def test_the_demo(open_page: OpenPage, quick_demo: str, axe: str, path: str) -> None:
+    check(open_page(f"{quick_demo}{path}"), axe, path)
