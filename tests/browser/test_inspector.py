@@ -18,6 +18,7 @@ from support.browser_pages import OpenPage, get_json, text, wait_state, wait_unt
 from support.running_hub import RunningHub
 from support.tokens import SECRET, bearer, token
 from tidewire import Tokens
+from tidewire.inspect.asking import OUTCOMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -243,6 +244,38 @@ def test_an_event_says_to_which_streams_it_was_written_and_why_not_to_others(
     page.goto(f"{hub.url}/inspect#/event")
     page.get_by_role("button", name="Show the newest event").click()
     wait_until(lambda: facts(page, "event-facts").get("id") == id)
+
+
+def test_each_outcome_has_its_reason(open_page: OpenPage, hub: RunningHub) -> None:
+    id = publish(hub, "news", "one")
+    found = get_json(f"{hub.url}/inspect/event?id={id}")
+    stream = {"sub": None, "address": None, "agent": None, "topics": ["news"], "state": "live"}
+    found["streams"] = [
+        {**stream, "stream": number, "outcome": name} for number, name in enumerate(OUTCOMES, 1)
+    ]
+    found["outcomes"] = dict.fromkeys(OUTCOMES, 1)
+    page = open_page(f"{hub.url}/inspect#/event")
+    page.route("**/inspect/event?*", lambda route: route.fulfill(json=found))
+    page.get_by_label("Id of the event").fill(id)
+    page.get_by_role("button", name="Look up").click()
+    lines = page.locator("#event-streams tr")
+    wait_until(lambda: lines.count() == len(OUTCOMES))
+    written = dict(zip(OUTCOMES, page.locator("#event-streams .verdict").all_inner_texts(), strict=True))
+    assert (written.pop("written"), written.pop("unknown")) == ("yes", "unknown")
+    assert set(written.values()) == {"no"}
+    whys = page.locator("#event-streams td:last-child").all_inner_texts()
+    assert len(set(whys)) == len(OUTCOMES)
+    assert not set(whys) & set(OUTCOMES), "an outcome has no words of its own"
+
+
+def test_hidden_data_is_not_shown(open_page: OpenPage) -> None:
+    with RunningHub(inspect_data=0) as hub:
+        id = publish(hub, "news", "a secret")
+        page = open_page(f"{hub.url}/inspect#/topics/news")
+        wait_until(lambda: page.locator("#topic-events code").all_inner_texts() == ["data is hidden"])
+        page.locator("#topic-events a", has_text=id).click()
+        wait_until(lambda: "hidden by a setting" in text(page, "event-data"))
+        assert "a secret" not in page.content()
 
 
 def test_a_hub_with_keys_asks_for_the_token_of_an_admin(open_page: OpenPage) -> None:
