@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -70,6 +71,22 @@ def test_all_workers_serve_one_log_and_a_signal_stops_all_of_them() -> None:
         for stream in streams.values():
             assert stream.rest() == []
         assert "Traceback" not in served.process.output
+
+
+def test_the_inspector_names_the_worker_it_shows_and_no_other_one_answers_for_it() -> None:
+    with serving() as served, ExitStack() as stack:
+        streams_of_each(served, stack)
+        first, second = workers_of(served.process)
+        with paused(second):
+            node = json.loads(served.ask("GET", "/inspect/overview").body)["node"]
+            assert (node["pid"], node["shared"]) == (first, True)
+            (mine,) = json.loads(served.ask("GET", f"/inspect/streams?node={node['name']}").body)["streams"]
+        with paused(first):
+            path = f"/inspect/streams/{mine['stream']}?node={node['name']}"
+            for method in ("GET", "DELETE"):
+                refusal = served.ask(method, path)
+                assert (refusal.status, json.loads(refusal.body)["code"]) == (421, "another_process")
+            assert json.loads(served.ask("GET", "/inspect/overview").body)["node"]["name"] != node["name"]
 
 
 def test_an_interrupt_stops_all_of_them() -> None:

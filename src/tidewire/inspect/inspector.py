@@ -13,7 +13,7 @@ from tidewire import __version__
 
 from ..auth.access import Permit
 from ..delivery.node import Node
-from ..errors import NotFound, Unavailable
+from ..errors import Misdirected, NotFound, Unavailable
 from ..http.asgi import Receive, Scope, Send
 from ..http.hub_like import HubLike
 from ..http.reply import Reply
@@ -74,6 +74,7 @@ class Inspector:
             await reply.send(200, head, content)
         else:
             node = await self._hub.opened()
+            check_node(request, node)
             if path == ROOT + "/stream":
                 await self._stream(node, request, scope, receive, send, permit)
             elif request.method == "DELETE":
@@ -182,6 +183,13 @@ class Inspector:
             await EventStreamResponse(live.events())(scope, receive, send)
         finally:
             self._viewers -= 1
+
+
+def check_node(request: Request, node: Node) -> None:
+    """Raises `Misdirected` if the request is meant for another process, which numbers its own streams."""
+    wanted = request.one("node")
+    if wanted and wanted != node.engine.presence.name:
+        raise Misdirected("another process of this hub got the request; ask again", code="another_process")
 
 
 # The events of views whose names differ.

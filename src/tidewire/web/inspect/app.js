@@ -75,11 +75,21 @@ function showPulse({ node, now }) {
   showState(node.state === "ready" ? "live" : node.state);
   put($("pulse-streams"), count(now.streams));
   put($("pulse-events"), brief(now.events));
+  // What was loaded before may be from another process.
+  if (api.useNode(node.shared ? node.name : "") && node.shared) views[current]?.show(decoded(routed()[1]));
+  $("one-of-many").hidden = !node.shared;
+  if (node.shared) put($("one-of-many"), `This hub has several processes. You see one of them: ${node.name}, pid ${node.pid}.`);
+}
+
+/** The view that the address names, and what it shows. @returns {[string, string | undefined]} */
+function routed() {
+  const [, name = "", rest] = /^#\/(\w+)(?:\/(.*))?$/.exec(location.hash) ?? [];
+  return [name, rest];
 }
 
 /** Show the view that the address names. */
 function showRoute() {
-  const [, name = "", rest] = /^#\/(\w+)(?:\/(.*))?$/.exec(location.hash) ?? [];
+  const [name, rest] = routed();
   current = name in views ? name : "overview";
   for (const id of Object.keys(views)) $(id).hidden = id !== current;
   for (const link of document.querySelectorAll("nav a")) {

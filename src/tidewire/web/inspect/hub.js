@@ -21,7 +21,22 @@ export class Refused extends Error {
 /** The admin's token, which is kept in this page only. */
 let token = "";
 
+/** The process that the page shows, if the hub has several. */
+let node = "";
+
 export const api = {
+  /**
+   * Let only this process answer from now on: numbers of streams mean something else in another one.
+   * Returns whether it is another one than before.
+   *
+   * @param {string} name empty if there is one process
+   */
+  useNode(name) {
+    const changed = node !== name;
+    node = name;
+    return changed;
+  },
+
   /** Use a token from now on. @param {string} value */
   useToken(value) {
     token = value.trim();
@@ -47,7 +62,7 @@ export const api = {
    * @param {Record<string, string | number | undefined>} [query]
    * @returns {Promise<any>}
    */
-  get: (path, query) => send("GET", api.url(path, query)),
+  get: (path, query) => send("GET", api.url(path, { ...query, node })),
 
   /** The URL of the stream of a topic or pattern. @param {string} topic */
   eventsUrl: (topic) => `${ROOT}events?topic=${encodeURIComponent(topic)}`,
@@ -59,7 +74,7 @@ export const api = {
   end: (topic) => send("DELETE", publishUrl(topic)),
 
   /** @param {number} stream */
-  kick: (stream) => send("DELETE", api.url(`inspect/streams/${stream}`)),
+  kick: (stream) => send("DELETE", api.url(`inspect/streams/${stream}`, { node })),
 
   /** The command that publishes an event. @type {(topic: string, type: string, data: string) => string} */
   curl(topic, type, data) {
