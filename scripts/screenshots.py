@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 1280, 800
 
 
 class Shot(NamedTuple):
-    """A page of the demo, and what to do before it is drawn. Each is drawn light and dark."""
+    """A page of the demo or the inspector, and what to do before it is drawn, light and dark."""
 
     name: str
     path: str
@@ -42,9 +42,32 @@ def ask(page: Page) -> None:
     page.wait_for_timeout(4000)
 
 
+def watch_hub(page: Page) -> None:
+    """Let the hub have something to show: a few streams, and events with pauses."""
+    page.evaluate(
+        """() => {
+          for (let number = 0; number < 3; number += 1) new EventSource("/subscribeToEvents");
+          const next = () => {
+            void fetch("/generateEvent");
+            setTimeout(next, 60 + 120 * (1 + Math.sin(Date.now() / 2500)));
+          };
+          next();
+        }"""
+    )
+    page.wait_for_timeout(30_000)
+
+
+def try_topic(page: Page) -> None:
+    watch_hub(page)
+    page.locator("#try-table .row:not([hidden])").nth(12).click()
+    page.wait_for_timeout(500)
+
+
 SHOTS = [
     Shot("demo-random", "/demo", wait),
     Shot("demo-answer", "/demo/answer", ask),
+    Shot("inspector-overview", "/inspect", watch_hub),
+    Shot("inspector-try", "/inspect#/try/broadcast", try_topic),
 ]
 
 
