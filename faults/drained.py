@@ -25,7 +25,7 @@ EXIT = 5.0
 
 def run(context: Context, url: str) -> Result:
     """F18: SIGTERM for a hub with 2,000 idle streams, which it ends within 20 s."""
-    streams, window = (200, 4) if context.smoke else (2000, 20)
+    streams, window = (100, 2) if context.smoke else (2000, 20)
     allow_streams(streams)
     scale = scale_of(context)
     scale = replace(scale, options=(*scale.options, "--drain", str(window)))

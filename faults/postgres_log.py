@@ -121,7 +121,7 @@ def pair() -> Iterator[Pair]:
 
 def set_back(context: Context) -> Result:
     """F16: a standby that lacks the newest events is promoted, and an old dump is restored."""
-    seconds = 1.0 if context.smoke else 5.0
+    seconds = 0.5 if context.smoke else 5.0
     with pair() as servers:
 
         def promote(work: Workload) -> None:
