@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,9 +15,11 @@ from psycopg import AsyncConnection
 from support.postgres_server import VERSIONS, PostgresServer, postgres_server
 from support.waiting import wait_until_async
 from tidewire import Hub
-from tidewire.engines.postgres import bell
+from tidewire.engines.postgres import bell, engine
+from tidewire.engines.postgres.following import News, news_after
+from tidewire.engines.postgres.link import Connection
 from tidewire.engines.postgres.schema import LOCKS
-from tidewire.engines.postgres.state import META
+from tidewire.engines.postgres.state import META, LogState
 from tidewire.testing.wire import listen
 
 
@@ -109,6 +112,24 @@ async def test_a_node_that_did_not_hear_itself_tries_again_soon(
 
 async def not_listening(connection: object) -> None:
     pass
+
+
+async def test_a_node_does_not_look_for_what_it_has_stored(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: Counter[object] = Counter()
+
+    async def counted(connection: Connection, state: LogState) -> News:
+        looks[state] += 1
+        return await news_after(connection, state)
+
+    async with open_hub(url) as one, open_hub(url) as two:
+        wire = await listen(two.node, "t")
+        await wait_until_async(lambda: one.node.engine.presence.has_peers)
+        monkeypatch.setattr(engine, "news_after", counted)
+        for number in range(30):
+            await one.publish("t", str(number))
+            await wait_until_async(lambda: len(wire.data) == number + 1)  # noqa: B023
+    # Each event is one look of the other node. Now and then, all look.
+    assert looks.total() < 45, looks
 
 
 async def test_a_look_at_a_new_log_is_not_compiled() -> None:

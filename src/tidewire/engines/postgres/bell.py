@@ -35,7 +35,7 @@ AGAIN = 2.0
 
 class Bell:
     """
-    Listens over one link and rings over another. `rung` is called at each notification.
+    Listens over one link and rings over another. `rung` is called at each notification of another node.
 
     `hears` is called with whether notifications arrive: with True once this node's session holds the lock
     number `lock` as well.
@@ -102,13 +102,14 @@ class Bell:
             await self._listening.run(self._take_lock)
         else:
             await self._listening.close()
-        return heard
+        return bool(heard)
 
     async def _take_lock(self, connection: Connection) -> None:
         await connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCKS, self._lock))
 
     async def _wait(self, connection: Connection) -> None:
-        if await wait(connection, WAIT):
+        # What this node has stored it knows already.
+        if await wait(connection, WAIT) - set(self._ringing.session[:1]):
             self._rung()
 
 
@@ -116,11 +117,9 @@ async def listen(connection: Connection) -> None:
     await connection.execute(f"LISTEN {CHANNEL}")
 
 
-async def wait(connection: Connection, seconds: float) -> bool:
-    """Return whether a notification arrives in time."""
-    async for _ in connection.notifies(timeout=seconds, stop_after=1):
-        return True
-    return False
+async def wait(connection: Connection, seconds: float) -> set[int]:
+    """Return the processes of the server whose notifications arrive; none if none arrives in time."""
+    return {found.pid async for found in connection.notifies(timeout=seconds, stop_after=1)}
 
 
 async def notify(connection: Connection) -> None:
