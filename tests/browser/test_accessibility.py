@@ -62,6 +62,21 @@ def test_the_inspector(open_page: OpenPage, hub: RunningHub, axe: str) -> None:
         check(page, axe, view)
 
 
+MARKED = """() => ["nav a", "#ranges button"].map((one) =>
+    new Set([...document.querySelectorAll(one)].map((element) => {
+      const { borderBlockEndColor, backgroundColor } = getComputedStyle(element);
+      return `${borderBlockEndColor} ${backgroundColor}`;
+    })).size)"""
+
+
+def test_what_is_chosen_is_seen_with_forced_colors(open_page: OpenPage, hub: RunningHub) -> None:
+    page = open_page(f"{hub.url}/inspect")
+    if page.context.browser.browser_type.name != "chromium":  # type: ignore[union-attr]
+        pytest.skip("Playwright emulates no forced colors in this browser")
+    page.emulate_media(forced_colors="active", reduced_motion="reduce")
+    assert page.evaluate(MARKED) == [2, 2]
+
+
 @pytest.mark.parametrize("path", DEMO)
 def test_the_demo(open_page: OpenPage, quick_demo: str, axe: str, path: str) -> None:
     check(open_page(f"{quick_demo}{path}"), axe, path)
