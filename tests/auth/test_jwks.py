@@ -183,3 +183,18 @@ def test_unusable_keys_are_left_out() -> None:
         None,
     ]
     assert keys_in(json.dumps({"keys": keys}).encode()) == {}
+
+
+async def test_every_node_knows_the_key_of_a_ticket(provider: IdentityProvider, tokens: Tokens) -> None:
+    another = Tokens(jwks_url=provider.url, issuer=provider.issuer, audience=AUDIENCE)
+    name = tokens.key_of(await grant_of(tokens, provider.token("k1")))
+    there = await another.with_key(Grant(["a"]), name)
+    assert (there.subscribe, another.key_of(there)) == (("a",), name)
+    assert there.check is not None
+    assert there.check()
+    # A key that is gone, and a hub that was started again without the JWKS.
+    own = Tokens(SECRET)
+    for access, key in ((another, "0" * 64), (own, name)):
+        with pytest.raises(Unauthorized):
+            await access.with_key(Grant(["a"]), key)
+    assert own.key_of(await grant_of(own, token())) == ""

@@ -264,6 +264,26 @@ def test_d14_streams_of_a_key_that_left_the_jwks(monkeypatch: pytest.MonkeyPatch
                 assert goes_on.take(1)[0].data == "hello"
 
 
+def test_d14_a_stream_of_a_ticket_ends_with_the_key_of_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((jwks, "INTERVAL"), (jwks, "MAX_AGE"), (bearers, "CHECK_EVERY")):
+        monkeypatch.setattr(module, name, 0.05)
+    with identity_provider() as provider:
+        provider.add("k1")
+        tokens = Tokens(jwks_url=provider.url, issuer=provider.issuer, audience=AUDIENCE)
+        program = Hub(auth=tokens, per_process=True)
+        with serving(program.app) as url:
+            hub = Served(int(url.rpartition(":")[2]), None, "uvicorn")  # type: ignore[arg-type] - not a process
+            headers = bearer(provider.token("k1", subscribe=["a"]))
+            tickets = [hub.ask("POST", "/tickets", headers=headers).json()["ticket"] for _ in range(2)]
+            with Listener(hub.port, f"/events/a?ticket={tickets[0]}") as ended:
+                assert [event.event for event in ended.take(1)] == ["hub.position"]
+                provider.remove("k1")
+                provider.add("k2")
+                assert [event.data for event in ended.rest()] == ['{"reason":"revoked"}']
+            refused = hub.ask("GET", f"/events/a?ticket={tickets[1]}")
+            assert (refused.status, refused.json()["code"]) == (401, "invalid_ticket")
+
+
 @pytest.mark.parametrize("name", ["access_token", "token", "jwt", "authorization"])
 def test_d15_a_token_in_the_query(hub: Served, name: str) -> None:
     text = token(subscribe=["**"], publish=["**"])

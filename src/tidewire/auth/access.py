@@ -30,6 +30,16 @@ class Access(Protocol):
         The function returns None if `grant` must be asked again.
         """
 
+    def key_of(self, grant: Grant) -> str:
+        """Return the name of the key without which `grant` is not valid; "" if there is none."""
+
+    async def with_key(self, grant: Grant, key: str) -> Grant:
+        """
+        Return the grant of a ticket, which ends with `key` as that of the token did: see `key_of`.
+
+        Raises `Unauthorized` if the key is not valid any more, and `Unavailable` if that cannot be found out.
+        """
+
     def by_cookie(self, scope: Mapping[str, Any]) -> bool:
         """Whether it may be a cookie that says who the client is: browsers send one for any page."""
 
@@ -88,6 +98,12 @@ class Open:
 
     def remember(self, scope: Mapping[str, Any]) -> Callable[[], Grant | None] | None:
         return lambda: self.GRANT
+
+    def key_of(self, grant: Grant) -> str:
+        return ""
+
+    async def with_key(self, grant: Grant, key: str) -> Grant:
+        return grant
 
     def by_cookie(self, scope: Mapping[str, Any]) -> bool:
         return False

@@ -75,6 +75,12 @@ class ByCallable:
     def remember(self, scope: Mapping[str, Any]) -> None:
         """Nothing is remembered: only the function knows when its answer changes."""
 
+    def key_of(self, grant: Grant) -> str:
+        return ""
+
+    async def with_key(self, grant: Grant, key: str) -> Grant:
+        return grant
+
     def by_cookie(self, scope: Mapping[str, Any]) -> bool:
         # Which header the function reads is not known.
         return has_cookie(scope) and not has_authorization(scope)

@@ -20,7 +20,7 @@ import httpx2
 import orjson
 
 from ..errors import InvalidInput, Unavailable
-from .keys import EXTRA, Key, of_public
+from .keys import EXTRA, Key, name_of_key, of_public
 
 logger = logging.getLogger("tidewire")
 
@@ -47,13 +47,25 @@ class Jwks:
 
         Raises `Unavailable` if the keys could never be fetched.
         """
-        if kid not in self._keys and (self._is_fetching() or self._may_fetch()):
+        await self._fetch_unless(kid in self._keys)
+        return self._keys.get(kid, ())
+
+    async def named(self, name: str) -> Key | None:
+        """Return the key with this `name_of_key`, or None. Raises as `find`."""
+        await self._fetch_unless(self._named(name) is not None)
+        return self._named(name)
+
+    def _named(self, name: str) -> Key | None:
+        every = (key for keys in self._keys.values() for key in keys)
+        return next((key for key in every if name_of_key(key) == name), None)
+
+    async def _fetch_unless(self, found: bool) -> None:
+        if not found and (self._is_fetching() or self._may_fetch()):
             await asyncio.shield(self._fetch_once())
         if self._loaded_at == -math.inf:
             raise Unavailable(
                 "the keys of tokens cannot be fetched", code="auth_unavailable", retry_after=INTERVAL
             )
-        return self._keys.get(kid, ())
 
     def has(self, key: Key) -> bool:
         """Whether the key is still one of these. If the keys are old, start to fetch them again."""

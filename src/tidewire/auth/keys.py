@@ -4,6 +4,7 @@ Keys that tokens are signed with. Each key has one algorithm, and no token can c
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,14 @@ class Key(NamedTuple):
 
     algorithm: str
     value: Any
+
+
+def name_of_key(key: Key) -> str:
+    """Return a name by which every node knows a public key: the hash of it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    der: bytes = key.value.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def read_key(text: str) -> Key:

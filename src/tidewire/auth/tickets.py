@@ -31,15 +31,17 @@ def new_ticket() -> str:
     return "twt_" + secrets.token_urlsafe(16)
 
 
-def issue_draft(ticket: str, grant: Grant, page: str) -> Draft:
+def issue_draft(ticket: str, grant: Grant, page: str, key: str) -> Draft:
     """
     Return the draft that makes a ticket good for one stream of `grant`.
 
-    `page`: the origin of the pages that may use it; "" for those of the hub and for programs. Raises
-    `InvalidInput` if the grant is too large.
+    `page`: the origin of the pages that may use it; "" for those of the hub and for programs. `key`: the
+    name of the key with which the grant ends: see `Access.key_of`. Raises `InvalidInput` if the grant is too
+    large.
     """
     fields = {
         "page": page,
+        "key": key,
         "subscribe": grant.subscribe,
         "until": grant.until,
         "iss": grant.iss,
@@ -70,9 +72,14 @@ def name_of(ticket: str) -> str:
     return hashlib.sha256(ticket.encode()).hexdigest()
 
 
-def grant_of(record: Record, page: str | None) -> Grant:
-    """Return the grant of a ticket that `page` has just spent. Raises `Unauthorized` if it is another's."""
+def grant_of(record: Record, page: str | None) -> tuple[Grant, str]:
+    """
+    Return the grant of a ticket that `page` has just spent, and the name of its key.
+
+    Raises `Unauthorized` if the ticket is another page's.
+    """
     fields = orjson.loads(record.value.removeprefix(SPENT))
     if fields.pop("page") != page:
         raise not_good()
-    return Grant(**fields)
+    key = fields.pop("key", "")  # tickets of an older version have none
+    return Grant(**fields), key

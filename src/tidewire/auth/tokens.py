@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import jwt
 
 from ..errors import InvalidInput, TidewireError
+from ..log.records import not_good
 from .access import Kind, missing, not_granted
 from .bearer import bearer_token, has_authorization
 from .claims import BadToken, Expected, Head, bad, read_claims, read_head
 from .cookies import has_session, session_token
 from .grants import Grant
 from .jwks import Jwks
-from .keys import PUBLIC_ALGORITHMS, Key, read_key
+from .keys import PUBLIC_ALGORITHMS, Key, name_of_key, read_key
 
 logger = logging.getLogger("tidewire")
 
@@ -67,6 +68,18 @@ class Tokens:
         self._verified: OrderedDict[bytes, Verified] = OrderedDict()
         # One for each key of the JWKS: keys cannot be hashed.
         self._checks: list[tuple[Key, Callable[[], bool]]] = []
+
+    def key_of(self, grant: Grant) -> str:
+        found = (key for key, check in self._checks if check is grant.check)
+        return next(map(name_of_key, found), "")
+
+    async def with_key(self, grant: Grant, key: str) -> Grant:
+        if not key:
+            return grant
+        found = None if self._jwks is None else await self._jwks.named(key)
+        if found is None:
+            raise not_good()
+        return replace(grant, check=self._check_of(found))
 
     def limit_life(self, seconds: float) -> None:
         """Refuse tokens that live longer."""

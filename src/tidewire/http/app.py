@@ -206,7 +206,8 @@ class HubApp:
             reply.common = [*reply.common, *NO_REFERRER]
         node = await self._open()
         try:
-            granted = self._hub.access.grant(scope) if ticket is None else redeem(node, ticket, request)
+            access = self._hub.access
+            granted = access.grant(scope) if ticket is None else redeem(node, access, ticket, request)
             # Known before it is judged: the log says whose revoked token was refused.
             reply.grant = await granted
             permit = self._permit_of(node, reply.grant)
@@ -291,7 +292,7 @@ class HubApp:
     async def _ticket(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
         permit = await self._permit(scope)
         permit.check_subscribes()
-        await reply.send_json(await issue(await self._open(), permit.grant, request))
+        await reply.send_json(await issue(await self._open(), permit.access, permit.grant, request))
 
     # -- for admins
 
