@@ -109,6 +109,12 @@ class Settings:
         "A few tabs on each device of one user.",
         off="no limit",
     )
+    max_tickets_per_subject: int = row(
+        100,
+        "Tickets that one subject of a grant may get at once, and then per minute, from each process.",
+        "Five for each stream that a subject may have; a client in a loop cannot fill the log.",
+        off="no limit",
+    )
     max_memory: int = row(
         0,
         "Bytes of memory that the process may use: from 80 % of them on it sheds load (Linux).",

@@ -1,4 +1,4 @@
-"""Attacks F10 to F12 and F21: refusals that may pass (docs/reference/attacks.md#a-refusal-that-may-pass)."""
+"""Attacks D15, F10 to F12 and F21: limits, and refusals that may pass (docs/reference/attacks.md)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -223,6 +224,22 @@ def test_f12_a_batch_is_paid_off(locked: Served) -> None:
     refused = locked.ask("POST", "/events/f12b", "x", of("f12b"))
     assert refused.status == 429
     assert int(refused.headers["retry-after"]) > 90 * 3600
+
+
+def test_d15_too_many_tickets_of_one_subject(kind: tuple[str, str], tmp_path: Path) -> None:
+    url = "memory" if kind[1] == "memory" else f"sqlite:///{tmp_path}/log.db"
+    options = {"url": url, "hub": {"max_tickets_per_subject": 3}}
+    with served(kind[0], "locked_hub:app", keys=[SECRET], **options) as hub:
+        answers = [hub.ask("POST", "/tickets", headers=of("d15")) for _ in range(4)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 429]
+        refused = answers[3]
+        assert refused.json()["code"] == "too_many_tickets"
+        assert 1 <= int(refused.headers["retry-after"]) <= 20
+        assert refusals(hub, "too_many_tickets") == 1
+        # Others get theirs, and those that were given are good.
+        assert hub.ask("POST", "/tickets", headers=of("d15-other")).status == 200
+        with hub.listen(f"/events/a?ticket={answers[0].json()['ticket']}") as listener:
+            assert listener.status == 200
 
 
 # -- limits of our own server

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address
 
 from ..auth.grants import Grant
+from ..auth.tickets import LIFETIME as TICKET_LIFETIME
 from ..errors import TidewireError, TooMany, Unavailable
 from ..log.presence import Client
 from ..settings import Settings
@@ -35,6 +36,8 @@ class Admission:
         self.max_streams = max_streams
         self._rates = Rates(settings.stream_rate, settings.stream_burst) if settings.stream_rate else None
         self._publishes = publish_rates(settings)
+        most = settings.max_tickets_per_subject
+        self._tickets = Rates(most / TICKET_LIFETIME, most) if most else None
         self._per_address = settings.max_streams_per_address
         self._per_subject = settings.max_streams_per_subject
         self._count_loopback = "max_streams_per_address" in settings.given
@@ -76,6 +79,15 @@ class Admission:
             return None
         wait = self._publishes.wait(grant.subject)
         return TooMany("you publish too fast", code="too_many_publishes", retry_after=wait)
+
+    def ticket_refusal(self, grant: Grant, address: str | None, now: float) -> TooMany | None:
+        """Return why `grant` gets no ticket now. Return None if it does; then that is counted."""
+        # Without a subject it counts for its address: tickets that nobody has are kept for a minute, too.
+        name = grant.subject or self.counted(address)
+        if self._tickets is None or name is None or self._tickets.take(name, now):
+            return None
+        wait = self._tickets.wait(name)
+        return TooMany("you ask for too many tickets", code="too_many_tickets", retry_after=wait)
 
     def counted(self, address: str | None) -> str | None:
         """Return the name under which `address` is counted, or None if it is not counted."""

@@ -292,6 +292,8 @@ class HubApp:
     async def _ticket(self, request: Request, reply: Reply, scope: Scope, receive: Receive) -> None:
         permit = await self._permit(scope)
         permit.check_subscribes()
+        if refusal := self._admission.ticket_refusal(permit.grant, address_in(scope), time.monotonic()):
+            raise refusal
         await reply.send_json(await issue(await self._open(), permit.access, permit.grant, request))
 
     # -- for admins
