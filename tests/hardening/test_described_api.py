@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from support.tokens import SECRET, bearer, token
 from support.ways import Served, served, tracebacks
 from tidewire.http.openapi import description
 from tidewire.settings import Settings
@@ -15,8 +16,13 @@ from tidewire.settings import Settings
 schemathesis = pytest.importorskip("schemathesis")
 requests = pytest.importorskip("requests")
 
-# Requests of each kind for each route.
-EXAMPLES = 20
+# Requests of each kind for each route, on a hub without keys and on one with them.
+EXAMPLES = {"open": 20, "locked": 5}
+# For the one with keys.
+ADMIN = bearer(token(subscribe=["**"], publish=["**"], admin=True))
+# So that none of them refuses.
+LIMITS = {"stream_rate": 0.0, "max_streams_per_address": 0}
+OF_SUBJECTS = {"max_streams_per_subject": 0, "max_tickets_per_subject": 0}
 
 SCHEMA = schemathesis.openapi.from_dict(description(Settings(), ""))
 ROUTES = [operation.ok() for operation in SCHEMA.get_all_operations()]
@@ -44,9 +50,16 @@ class FirstBytes(requests.Session):
         return response
 
 
+@pytest.fixture(scope="module", params=EXAMPLES)
+def lock(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def hub() -> Iterator[Served]:
-    with served("takeover", stream_rate=0.0, max_streams_per_address=0) as running:
+def hub(lock: str) -> Iterator[Served]:
+    locked = {"keys": [SECRET], "hub": {**LIMITS, **OF_SUBJECTS}}
+    app, options = ("served_hub:app", LIMITS) if lock == "open" else ("locked_hub:app", locked)
+    with served("takeover", app, **options) as running:
         yield running
         assert running.ask("GET", "/health/ready").status == 200
     assert tracebacks(running.process.output) == 0
@@ -56,12 +69,12 @@ def hub() -> Iterator[Served]:
 @pytest.mark.parametrize(
     ("route", "kind"), CASES, ids=[f"{route.label} {kind.value}" for route, kind in CASES]
 )
-def test_answers_are_as_described(hub: Served, route: Any, kind: Any) -> None:
+def test_answers_are_as_described(hub: Served, lock: str, route: Any, kind: Any) -> None:
     """`kind` says whether the requests keep to the description, or break it on purpose."""
 
     @seed(20261126)
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=EXAMPLES[lock],
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
@@ -70,6 +83,8 @@ def test_answers_are_as_described(hub: Served, route: Any, kind: Any) -> None:
     @given(case=route.as_strategy(generation_mode=kind))
     def check(case: Any) -> None:
         with FirstBytes() as session:
+            if lock == "locked":
+                session.headers.update(ADMIN)
             case.call_and_validate(f"http://127.0.0.1:{hub.port}", session=session, checks=CHECKS)
 
     check()
