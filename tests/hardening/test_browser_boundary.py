@@ -7,10 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from support.ports import free_port
 from support.processes import Process
+from support.proxies import command
+from support.tokens import SECRET, bearer, token
 from support.waiting import PATIENCE, wait_until
 from support.ways import Answer, Served, raw_request, served
 
@@ -281,3 +285,41 @@ def test_e14_an_origin_that_is_not_one_is_a_foreign_one(hub: Served, origin: str
 
 def test_e14_an_empty_host_is_nobodys_own_origin(hub: Served) -> None:
     assert hub.ask("POST", "/events/e14", b"x", {"Origin": "null", "Host": ""}).status == 403
+
+
+CACHE = """
+proxy_cache_path {folder}/cache keys_zone=answers:1m;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://127.0.0.1:{hub};
+        proxy_http_version 1.1;
+        proxy_cache answers;
+        proxy_cache_valid any 10m;
+    }}
+}}
+"""
+
+
+def test_e09_no_user_sees_the_bytes_of_another_through_a_cache(kind: tuple[str, str], tmp_path: Path) -> None:
+    """nginx keeps every answer that does not forbid it, whoever asks."""
+    url = "memory" if kind[1] == "memory" else f"sqlite:///{tmp_path}/log.db"
+    port = free_port()
+    with served(kind[0], "locked_hub:app", url=url, keys=[SECRET]) as hub:
+        shown = CACHE.format(folder=tmp_path, port=port, hub=hub.port)
+        with Process(command("nginx", tmp_path, shown)) as nginx:
+            nginx.wait_port(port)
+            front = Served(port, nginx, "nginx")
+            ann = bearer(token(sub="ann", subscribe=["e09"], publish=["e09"]))
+            bob, page = bearer(token(sub="bob", subscribe=["b"])), {"Accept": "application/json"}
+            for number in range(1, 3):
+                assert front.ask("POST", "/events/e09", f"of ann {number}", ann).status == 200
+                seen = front.ask("GET", "/events/e09", headers={**page, **ann}).json()["events"]
+                assert [event["data"] for event in seen] == [f"of ann {n + 1}" for n in range(number)]
+                with front.listen("/events/e09?since=start", ann) as listener:
+                    assert listener.take(number + 1)[-1].data == f"of ann {number}"
+                for path in ("/events/e09", "/events/e09?since=start"):
+                    for headers, status in ((bob, 403), ({}, 401)):
+                        refused = front.ask("GET", path, headers={**page, **headers})
+                        assert refused.status == status
+                        assert b"of ann" not in refused.body
