@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from support.log_workers import LogWorker, log_workers
-from support.sqlite_log import Log, write_log
+from support.sqlite_log import Log, rows, write_log
 from support.waiting import PATIENCE, wait_until, wait_until_async
-from tidewire.engines.sqlite import lookout, waiting_line
+from tidewire.engines.sqlite import database, lookout, read_only, waiting_line
 from tidewire.engines.sqlite.following import LOOK, LOOK_BYTES, news_after
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.engines.sqlite.staging import Moved
 from tidewire.engines.sqlite.waiting_line import PLACE, WaitingLine
-from tidewire.errors import RunConflict, TidewireError, TopicEnded, Unavailable
+from tidewire.errors import RunConflict, StartRefused, TidewireError, TopicEnded, Unavailable
 from tidewire.log.entries import Draft, RunItem, RunStart
 from tidewire.settings import Settings
 
@@ -30,6 +30,26 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="on Windows, one process
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.db"
+
+
+# -- versions
+
+
+def test_a_newer_version_leaves_a_log_that_others_have_open_as_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a file is never migrated under a process that pages through it."""
+    newer = (*database.MIGRATIONS, "CREATE TABLE later (number);")
+    for module in (database, read_only):
+        monkeypatch.setattr(module, "MIGRATIONS", newer)
+    with log_workers(path, 1) as (worker,):
+        worker.ask("publish", "a", ["1"])
+        with pytest.raises(StartRefused, match="older Tidewire; stop all programs"):
+            LogFile(os.fspath(path))
+        worker.ask("publish", "a", ["2"])
+        assert rows(path, "PRAGMA user_version") == [(len(newer) - 1,)]
+    LogFile(os.fspath(path)).close()
+    assert rows(path, "PRAGMA user_version") == [(len(newer),)]
 
 
 # -- bells

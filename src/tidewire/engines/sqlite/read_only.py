@@ -119,4 +119,6 @@ def recognise(db: sqlite3.Connection, path: str) -> None:
     if version > len(MIGRATIONS):
         raise StartRefused(f"the log {path} was written by a newer Tidewire; install that version")
     if version < len(MIGRATIONS):
-        raise StartRefused(f"the log {path} was written by an older Tidewire; start a hub on it once")
+        raise StartRefused(
+            f"the log {path} is of an older Tidewire; stop all programs that use it, then start a hub on it"
+        )
