@@ -18,8 +18,8 @@
 # ARGS is passed to the command: make test ARGS="tests/test_hub.py -k resume"
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-# Most tests wait for servers and browsers, so use one job more than two cores.
-JOBS ?= 3
+# Most tests wait for servers and browsers, so there are two jobs for each of two cores.
+JOBS ?= 4
 BIN := .venv/bin
 # npm's own record of what it has installed.
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json
@@ -38,7 +38,7 @@ test slow: .venv/.installed-dev
 	@scripts/apt-install chromium firefox-esr webkit2gtk-driver xvfb curl iproute2 nftables redis-server \
 		nginx haproxy caddy || \
 		echo "without them, tests in browsers, network namespaces and behind proxies are skipped" >&2
-	@echo "Running the tests in $(JOBS) processes: about twenty-five minutes on two cores"
+	@echo "Running the tests in $(JOBS) processes: about a quarter of an hour on two cores"
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "$(WHICH)" $(ARGS)
 
 # Slow is what shows nothing new most of the time: a page of the demo in a second browser, an older PostgreSQL.
