@@ -14,6 +14,9 @@ from support.running_hub import RunningHub
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+# The pages are the same in each browser, and Playwright emulates colours in this one only.
+pytestmark = pytest.mark.parametrize("browser", ["chromium"], indirect=True, scope="module")
+
 DEMO = ["/demo", "/demo/broadcast", "/demo/tabs", "/demo/answer"]
 SERIOUS = """async () => {
   const { violations } = await axe.run(document, { iframes: false });
@@ -35,9 +38,6 @@ def hub() -> Iterator[RunningHub]:
 
 
 def check(page: Page, axe: str, name: str) -> None:
-    """What a page is made of is the same in each browser: one that can emulate the schemes is enough."""
-    if page.context.browser.browser_type.name != "chromium":  # type: ignore[union-attr]
-        pytest.skip("Playwright emulates no colour scheme in this browser")
     page.evaluate(axe)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
@@ -71,8 +71,6 @@ MARKED = """() => ["nav a", "#ranges button"].map((one) =>
 
 def test_what_is_chosen_is_seen_with_forced_colors(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_page(f"{hub.url}/inspect")
-    if page.context.browser.browser_type.name != "chromium":  # type: ignore[union-attr]
-        pytest.skip("Playwright emulates no forced colors in this browser")
     page.emulate_media(forced_colors="active", reduced_motion="reduce")
     assert page.evaluate(MARKED) == [2, 2]
 
