@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -69,6 +70,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow_in = item.get_closest_marker("slow_in")
         if slow_in and item.callspec.params["browser"] in slow_in.args:  # type: ignore[attr-defined]
             item.add_marker("slow")
+    _spread_browsers(items)
+
+
+def _spread_browsers(items: list[pytest.Item]) -> None:
+    """Put the files with browsers, which need the cores, between the others, most of which wait."""
+    files: tuple[dict[Path, None], dict[Path, None]] = ({}, {})
+    for item in items:
+        files[item.path.parent.name == "browser"][item.path] = None
+    place = {path: number / len(paths) for paths in files for number, path in enumerate(paths)}
+    items.sort(key=lambda item: place[item.path])
 
 
 # Per module, and for synchronous tests: while Playwright's synchronous interface is

@@ -115,6 +115,7 @@ def test_an_answer_survives_reloads_and_a_second_tab_sees_all_of_it(open_page: O
     assert page.locator(".text").all_text_contents()[0] == SHORT
 
 
+@pytest.mark.slow_in("firefox")
 def test_stop_in_one_tab_ends_the_answer_in_both(open_page: OpenPage, chat: str) -> None:
     page = open_page(chat)
     ask(page, WAVES)
@@ -134,6 +135,7 @@ def test_stop_in_one_tab_ends_the_answer_in_both(open_page: OpenPage, chat: str)
     end_in_both([tab, page], "cancelled")
 
 
+@pytest.mark.slow_in("firefox")
 def test_an_answer_is_lost_in_both_tabs_when_its_worker_is_killed(open_page: OpenPage, chat: str) -> None:
     page = open_page(chat)
     ask(page, WAVES)

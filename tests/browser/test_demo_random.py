@@ -114,6 +114,7 @@ def test_the_log_is_at_the_bottom_and_also_in_the_console(open_page: OpenPage, q
 # -- how it stops
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("mode", MODES)
 def test_stop_closes_the_stream_and_the_server_stops_the_generator(
     open_page: OpenPage, slow_demo: str, mode: str
@@ -166,6 +167,7 @@ def test_a_hub_stream_ends_with_an_event_and_a_204_and_the_page_does_nothing(
     assert page.evaluate("closes") == 0
 
 
+@pytest.mark.slow_in("firefox")
 def test_start_again_opens_a_new_stream(open_page: OpenPage, quick_demo: str) -> None:
     streams: list[str] = []
     page = open_page(f"{quick_demo}/demo?client=native", streams=streams)
@@ -223,6 +225,7 @@ def test_without_event_source_a_classic_stream_ends(open_page: OpenPage, quick_d
     assert len(streams) == 1
 
 
+@pytest.mark.slow_in("firefox")
 def test_everything_works_by_keyboard(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     reached = []

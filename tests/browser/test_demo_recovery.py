@@ -42,6 +42,7 @@ def test_drop_loses_and_repeats_nothing(open_page: OpenPage, slow_demo: str) -> 
     complete(page)
 
 
+@pytest.mark.slow_in("firefox")
 def test_silent_holds_all_bytes_back_and_loses_nothing(open_page: OpenPage, slow_demo: str) -> None:
     page = open_page(f"{slow_demo}/demo?client=native")
     wait_until(lambda: int(text(page, "received")) >= 3)

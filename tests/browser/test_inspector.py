@@ -97,6 +97,7 @@ def test_the_overview_shows_what_the_hub_counts(open_page: OpenPage, hub: Runnin
     assert re.match(r"M[\d.]+ [\d.]+L", drawn.get_attribute("d") or "")
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_charts_are_read_with_the_keyboard(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_page(f"{hub.url}/inspect")
     wait_until(lambda: page.locator("#charts path.line[d^=M]").count() > 0)
@@ -108,6 +109,7 @@ def test_the_charts_are_read_with_the_keyboard(open_page: OpenPage, hub: Running
     assert text(page, "cursor-time") == ""
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_overview_has_the_last_hour_and_day(open_page: OpenPage, hub: RunningHub) -> None:
     asked: list[str] = []
     page = open_page(f"{hub.url}/inspect")
@@ -118,6 +120,7 @@ def test_the_overview_has_the_last_hour_and_day(open_page: OpenPage, hub: Runnin
     assert page.locator("#ranges [aria-pressed=true]").inner_text() == "1 day"
 
 
+@pytest.mark.slow_in("firefox")
 def test_topics_are_listed_and_searched(open_page: OpenPage, hub: RunningHub) -> None:
     for topic, number in [("orders/1", 3), ("orders/2", 1), ("news", 2)]:
         for _ in range(number):
@@ -136,6 +139,7 @@ def test_topics_are_listed_and_searched(open_page: OpenPage, hub: RunningHub) ->
     wait_until(lambda: text(page, "topics-count") == "2 of 3 topics")
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_topic_shows_its_last_events_as_text(open_page: OpenPage, hub: RunningHub) -> None:
     first, second = publish(hub, "news", MARKUP), publish(hub, "news", "two", **{"Event-Type": "greeting"})
     page = open_page(f"{hub.url}/inspect#/topics")
@@ -165,6 +169,7 @@ def test_the_page_publishes_and_shows_the_command_that_does_the_same(
     assert [(one["event"], one["data"]) for one in events] == [("greeting", '{"say": "it\'s $HOME"}')] * 2
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_topic_is_ended_after_a_question(open_page: OpenPage, hub: RunningHub) -> None:
     publish(hub, "news", "one")
     page = open_page(f"{hub.url}/inspect#/topics/news")
@@ -201,6 +206,7 @@ def test_a_stream_shows_who_reads_what_and_its_timeline(open_page: OpenPage, hub
     wait_until(lambda: [row["State"] for row in table(page, "streams-table")] == ["ended: lost"])
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_stream_is_kicked_after_a_question(open_page: OpenPage, hub: RunningHub) -> None:
     with stream(hub, "news") as kicked, stream(hub, "news"):
         page = open_page(f"{hub.url}/inspect#/streams")
@@ -246,6 +252,7 @@ def test_an_event_says_to_which_streams_it_was_written_and_why_not_to_others(
     wait_until(lambda: facts(page, "event-facts").get("id") == id)
 
 
+@pytest.mark.slow_in("firefox")
 def test_each_outcome_has_its_reason(open_page: OpenPage, hub: RunningHub) -> None:
     id = publish(hub, "news", "one")
     found = get_json(f"{hub.url}/inspect/event?id={id}")
@@ -268,6 +275,7 @@ def test_each_outcome_has_its_reason(open_page: OpenPage, hub: RunningHub) -> No
     assert not set(whys) & set(OUTCOMES), "an outcome has no words of its own"
 
 
+@pytest.mark.slow_in("firefox")
 def test_hidden_data_is_not_shown(open_page: OpenPage) -> None:
     with RunningHub(inspect_data=0) as hub:
         id = publish(hub, "news", "a secret")
@@ -278,6 +286,7 @@ def test_hidden_data_is_not_shown(open_page: OpenPage) -> None:
         assert "a secret" not in page.content()
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_hub_with_keys_asks_for_the_token_of_an_admin(open_page: OpenPage) -> None:
     admin = token(admin=True, publish=["**"], subscribe=["**"])
     with RunningHub(auth=Tokens(SECRET)) as hub:
@@ -295,6 +304,7 @@ def test_a_hub_with_keys_asks_for_the_token_of_an_admin(open_page: OpenPage) -> 
         wait_until(lambda: text(page, "try-state") == "open")
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_head_says_when_the_hub_is_gone_and_when_it_is_back(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_page(f"{hub.url}/inspect")
     wait_until(lambda: text(page, "state") == "live")
@@ -304,6 +314,7 @@ def test_the_head_says_when_the_hub_is_gone_and_when_it_is_back(open_page: OpenP
     assert page.locator("#notice").is_hidden()
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_is_wider_than_a_phone(open_page: OpenPage, hub: RunningHub, view: str) -> None:
     for number in range(3):

@@ -78,6 +78,7 @@ def test_a_stream_of_the_hub_is_shown_with_what_browsers_hide(open_page: OpenPag
     assert text(page, "try-data").startswith("000000  69 64 3a 20")
 
 
+@pytest.mark.slow_in("firefox")
 def test_rows_are_filtered(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_try(open_page, hub)
     publish(page, "news", '{"total": 50}', '{"total": 150}')
@@ -102,6 +103,7 @@ def test_rows_are_filtered(open_page: OpenPage, hub: RunningHub) -> None:
     wait_until(lambda: [one for _, one in rows(page)] == ['{"total": 500}', "yes"])
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_paused_view_loses_nothing(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_try(open_page, hub)
     publish(page, "news", "one")
@@ -128,6 +130,7 @@ URL.createObjectURL = (blob) => { globalThis.saved = blob; return made.call(URL,
 """
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_rows_are_exported(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_page(f"{hub.url}/inspect#/try", script=KEEP_SAVED)
     connect(page, "news")
@@ -144,6 +147,7 @@ def test_the_rows_are_exported(open_page: OpenPage, hub: RunningHub) -> None:
     assert saved["bytes"] == len(f"id: {saved['id']}\ndata: one\ndata: two\n\n")
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_newest_rows_stay_in_view_until_one_scrolls_up(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_try(open_page, hub)
     publish(page, "news", *map(str, range(60)))
@@ -159,6 +163,7 @@ def test_the_newest_rows_stay_in_view_until_one_scrolls_up(open_page: OpenPage, 
     assert page.locator("#try-newest").is_hidden()
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_row_is_selected_with_the_keyboard(open_page: OpenPage, hub: RunningHub) -> None:
     page = open_try(open_page, hub)
     publish(page, "news", "one", "two")
@@ -210,6 +215,7 @@ def test_the_page_reads_an_endpoint_of_another_server_and_shows_how_it_comes_bac
     assert text(elsewhere, "try-state") == "stopped"
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_hub_fetches_nothing_and_a_page_that_may_not_read_says_so(elsewhere: Page) -> None:
     with Scripted(stream(b"data: secret\n\n", HOLD), stream(b"data: secret\n\n", HOLD)) as server:
         connect(elsewhere, f"{server.url}/private")

@@ -122,6 +122,7 @@ def tabs(browser: Browser, hub: Hub) -> Iterator[Tabs]:
     wait_until(lambda: hub.streams() == 0)
 
 
+@pytest.mark.slow_in("firefox")
 def test_twelve_tabs_have_one_connection(tabs: Tabs, hub: Hub) -> None:
     tabs.open(TABS)
     tabs.settle()
@@ -214,6 +215,7 @@ def test_of_two_that_lead_at_once_one_stays(tabs: Tabs, hub: Hub) -> None:
     tabs.expect(1, 2)
 
 
+@pytest.mark.slow_in("firefox")
 def test_each_tab_gets_its_topics_from_one_stream(tabs: Tabs, hub: Hub) -> None:
     (first,) = tabs.open(topics=("a",))
     hub.publish("early", topic="b")  # no tab listens to it yet
@@ -231,6 +233,7 @@ def test_each_tab_gets_its_topics_from_one_stream(tabs: Tabs, hub: Hub) -> None:
     wait_until(lambda: second.evaluate("got") == ["b1", "c1", "b2"])
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_refused_topic_fails_only_its_own_tab(tabs: Tabs, hub: Hub) -> None:
     (first,) = tabs.open(topics=("a",))
     bad = tabs.context.new_page()
@@ -260,6 +263,7 @@ def refuse_history(tabs: Tabs, *answers: str | int) -> list[str]:
     return asked
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_history_that_cannot_be_read_is_read_later(tabs: Tabs, hub: Hub) -> None:
     tabs.open()
     asked = refuse_history(tabs, "abort", 503)
@@ -288,6 +292,7 @@ def test_a_tab_is_not_open_before_it_has_caught_up(tabs: Tabs, hub: Hub) -> None
     wait_until(lambda: tab.evaluate("stream.readyState") == 1)
 
 
+@pytest.mark.slow_in("firefox")
 @pytest.mark.parametrize("refusals", [[403], ["abort", 500, 429, "abort"]], ids=["final", "each-time"])
 def test_a_tab_without_a_history_has_its_own_connection(
     tabs: Tabs, hub: Hub, refusals: list[str | int]
@@ -301,6 +306,7 @@ def test_a_tab_without_a_history_has_its_own_connection(
     assert (tabs.roles(), len(asked)) == (["leader", "solo"], len(refusals))
 
 
+@pytest.mark.slow_in("firefox")
 def test_the_end_of_a_topic_closes_its_tab(tabs: Tabs, hub: Hub) -> None:
     ends, goes_on = (f"{name}-{time.monotonic_ns()}" for name in ("ends", "goes-on"))
     (first,) = tabs.open(topics=(ends,))
@@ -314,6 +320,7 @@ def test_the_end_of_a_topic_closes_its_tab(tabs: Tabs, hub: Hub) -> None:
     wait_until(lambda: second.evaluate("stream.readyState") == 2)
 
 
+@pytest.mark.slow_in("firefox")
 def test_accounts_do_not_share(tabs: Tabs, hub: Hub) -> None:
     tabs.open(2)
     tabs.open(1, share="grace")
@@ -351,6 +358,7 @@ def test_a_server_that_is_suspended_for_a_while(tabs: Tabs, hub: Hub) -> None:
     tabs.expect(1, 2)
 
 
+@pytest.mark.slow_in("firefox")
 def test_offline_and_back(tabs: Tabs, hub: Hub) -> None:
     tabs.open(2)
     hub.publish(1)
@@ -363,6 +371,7 @@ def test_offline_and_back(tabs: Tabs, hub: Hub) -> None:
     tabs.expect(1, 2)
 
 
+@pytest.mark.slow_in("firefox")
 def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
     tabs.open(2)
     hub.publish(1)

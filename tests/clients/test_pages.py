@@ -31,6 +31,8 @@ CASES = [Case(client, stream) for client in PAGES for stream in BOTH]
 TOLD = [case for case in CASES if case.stream == "normal" and case.client.package != DATASTAR]
 RESUMING = [case for case in CASES if case.stream in case.client.resumes]
 
+pytestmark = pytest.mark.slow_in("firefox")
+
 
 @pytest.fixture(scope="module")
 def read(browser: Browser, server: Server) -> ToTheEnd:
