@@ -57,6 +57,21 @@ def test_apps_that_answer_at_once(eager: bool) -> None:
             assert list(responses(read_all(client))) == [(200, b"ok")] * 3
 
 
+def test_an_answer_before_the_end_of_the_body_says_that_the_connection_ends() -> None:
+    """A client that keeps the connection would lose its next request on it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with Serving(app) as serving:
+        with serving.connect() as client:
+            client.sendall(post(b"whole") + post(b"half of it")[:-5])
+            whole, half = read_all(client).split(b"ok")[:2]
+        assert b"connection: close" not in whole
+        assert b"connection: close" in half
+
+
 def test_an_untested_uvicorn_is_portable(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "TAKEOVER", False)
     response = ask(app, get("/stream", "Connection: close"))

@@ -70,6 +70,24 @@ async def in_next_step(app: Any, scope: Any, receive: Any, send: Any) -> None:
     await app(scope, receive, send)
 
 
+def announcing_close(cycle: Any, send: Any) -> Any:
+    """
+    Return a `send` whose head says that the connection ends, if an answer comes before the end of the body.
+
+    A client would send its next request on that connection, where nothing more is read. A stream may outlast
+    the body, and says nothing.
+    """
+
+    async def announcing(message: Any) -> None:
+        if message["type"] == "http.response.start" and cycle.more_body:
+            headers = list(message.get("headers", ()))
+            if any(name.lower() == b"content-length" for name, _ in headers):
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        await send(message)
+
+    return announcing
+
+
 TAKEOVER = tested(uvicorn.__version__)
 if not TAKEOVER:
     logger.warning("uvicorn %s was not tested with Tidewire; streams stay portable", uvicorn.__version__)
@@ -255,8 +273,12 @@ class StreamProtocol(HttpToolsProtocol):
         cycle = send.__self__
         offer = self._offer = StreamOffer(self, cycle, send)
         scope.setdefault("extensions", {})["tidewire.stream"] = offer
+        if offer.needed:
+            send = offer.send
+        if cycle.more_body:
+            send = announcing_close(cycle, send)
         try:
-            await self._inner(scope, receive, offer.send if offer.needed else send)
+            await self._inner(scope, receive, send)
         finally:
             offer.close()
             if self._offer is offer:
