@@ -155,8 +155,9 @@ def test_a_node_that_slept_past_retention_tells_a_gap(url: str) -> None:
         one.ask("publish", "quiet", ["heard"])
         wait_until(lambda: two.ask("seen", "quiet")["data"] == ["heard"])
         wait_until(lambda: two.ask("seen", "busy")["gaps"])
-        (gap,) = two.ask("seen", "busy")["gaps"]
-        assert gap["reason"] == "trimmed"
+        seen = two.ask("seen", "busy")
+        # The publish trims one entry more: a second gap tells of it, if the stream was just before it.
+        assert {gap["reason"] for gap in seen["gaps"]} == {"trimmed"}, seen
 
 
 def test_what_another_node_trims_while_this_one_pages_is_told(url: str) -> None:
