@@ -38,7 +38,7 @@ class Store:
     answers: Callable[[str], object]
     """Ask the server of that URL something. Raises an error of the driver if it does not answer."""
     batch: int
-    """Events of a streaming ingest that a node stores together, as was counted."""
+    """Events of a streaming ingest that a node stores together: about as many as are in 64 KiB of a body."""
 
     @property
     def why_not(self) -> str:
