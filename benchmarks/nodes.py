@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
-import socket
 import subprocess
 import sys
 import time
@@ -13,19 +11,16 @@ from contextlib import ExitStack
 from itertools import chain
 from statistics import median
 
-from benchmarks.load import DATA, MARK, PATH, TIMEOUT, Lost, head, one
+from benchmarks.load import DATA
 from benchmarks.measure import Size, deliveries
 from benchmarks.process import ROOT, Server, take_all_cores
-from benchmarks.publishing import ACKED, acked_in_one_body, acked_singly, p99
+from benchmarks.publishing import HOP_EVERY, acked_in_one_body, acked_singly, hops, in_ms
 from benchmarks.servers.bare_loop import loop
 from benchmarks.stores import STORES, Store
 from benchmarks.systems import TAKEOVER, System
 from benchmarks.table import Bar, Row, ratio
 
 Say = Callable[[str], None]
-
-# Seconds between two publishes whose delay is measured.
-EVERY = 0.02
 
 
 def rows(size: Size, say: Say) -> Iterator[Row]:
@@ -53,49 +48,16 @@ def delay_row(store: Store, url: str, size: Size, say: Say) -> Row:
     with Server(node(url), pinned=False) as here, Server(node(url), pinned=False) as there:
         for turn in range(size.repeats):
             say(f"from node to node on {store.name}, round {turn + 1} of {size.repeats}")
-            ours.append(delays(here.port, there.port, size.delays))
+            way = hops(here.port, there.port, size.delays)
+            ours.append([hop.delivered - hop.sent for hop in way])
             bare.append(bare_delays(url, size.delays))
             ratios.append(median(ours[-1]) / median(bare[-1]))
     return Row(
         f"from a publish at one node to the delivery at another, {store.name}",
-        times(ours),
-        f"the bare loop {times(bare)}",
+        in_ms(list(chain.from_iterable(ours))),
+        f"the bare loop {in_ms(list(chain.from_iterable(bare)))}",
         [Bar("p50 <= 2 x the bare loop", median(ratios), 2.0)],
     )
-
-
-def times(rounds: Sequence[Sequence[float]]) -> str:
-    found = list(chain.from_iterable(rounds))
-    return f"p50 {median(found) * 1e3:.3g} ms, p99 {p99(found) * 1e3:.3g} ms"
-
-
-def delays(here: int, there: int, count: int) -> list[float]:
-    """Publish at one node; return how long it took until a subscriber of the other one had each event."""
-    with (
-        socket.create_connection(("127.0.0.1", there), timeout=TIMEOUT) as stream,
-        socket.create_connection(("127.0.0.1", here), timeout=TIMEOUT) as publisher,
-    ):
-        publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.sendall(head("GET", PATH, there, "Accept: text/event-stream\r\n"))
-        if b" 200 " not in stream.recv(65536):
-            raise Lost("no stream")
-        time.sleep(0.5)
-        found = []
-        for _ in range(count):
-            begun, acked, delivered = time.perf_counter(), False, 0.0
-            publisher.sendall(one(here))
-            while not (acked and delivered):
-                for ready in select.select([stream, publisher], [], [], TIMEOUT)[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        raise Lost("a node closed a connection")
-                    if ready is publisher:
-                        acked = acked or ACKED in data
-                    elif MARK in data:
-                        delivered = time.perf_counter()
-            found.append(delivered - begun)
-            time.sleep(EVERY)
-        return found
 
 
 def bare_delays(url: str, count: int) -> list[float]:
@@ -108,7 +70,7 @@ def bare_delays(url: str, count: int) -> list[float]:
         time.sleep(0.5)
         for _ in range(count):
             writer.add([f"{time.perf_counter()} {DATA.decode()}"])
-            time.sleep(EVERY)
+            time.sleep(HOP_EVERY)
         found: list[float] = json.loads(reader.stdout.readline())
         return found
 

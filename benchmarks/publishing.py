@@ -14,12 +14,17 @@ import sqlite3
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 from benchmarks.load import DATA, MARK, PATH, TIMEOUT, Late, Load, Lost, head, one
 from benchmarks.process import Server
 
 ACKED = b'"durability":"disk"'
+# Seconds between two events whose way from one process to another is measured.
+HOP_EVERY = 0.02
 
 
 def acked_singly(server: Server, connections: int, seconds: float) -> float:
@@ -175,5 +180,46 @@ def delays(load: Load, until_done: Resume | None, count: int, every: float) -> l
     return found
 
 
-def p99(values: list[float]) -> float:
+class Hop(NamedTuple):
+    """When one event was sent to a process, acknowledged by it, and delivered by another one."""
+
+    sent: float
+    acked: float
+    delivered: float
+
+
+def hops(here: int, there: int, count: int) -> list[Hop]:
+    """Publish at the port `here`, one event at a time, to a subscriber at the port `there`."""
+    with (
+        socket.create_connection(("127.0.0.1", there), timeout=TIMEOUT) as stream,
+        socket.create_connection(("127.0.0.1", here), timeout=TIMEOUT) as publisher,
+    ):
+        publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.sendall(head("GET", PATH, there, "Accept: text/event-stream\r\n"))
+        if b" 200 " not in stream.recv(65536):
+            raise Lost("no stream")
+        time.sleep(0.5)
+        found = []
+        for _ in range(count):
+            sent, acked, delivered = time.perf_counter(), 0.0, 0.0
+            publisher.sendall(one(here))
+            while not (acked and delivered):
+                for ready in select.select([stream, publisher], [], [], TIMEOUT)[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        raise Lost("a process closed a connection")
+                    if ready is stream and MARK in data:
+                        delivered = time.perf_counter()
+                    elif ready is publisher and ACKED in data:
+                        acked = time.perf_counter()
+            found.append(Hop(sent, acked, delivered))
+            time.sleep(HOP_EVERY)
+        return found
+
+
+def in_ms(found: Sequence[float]) -> str:
+    return f"p50 {median(found) * 1e3:.3g} ms, p99 {p99(found) * 1e3:.3g} ms"
+
+
+def p99(values: Sequence[float]) -> float:
     return sorted(values)[max(0, round(len(values) * 0.99) - 1)]

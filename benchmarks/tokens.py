@@ -17,7 +17,7 @@ from statistics import median
 from benchmarks.load import TIMEOUT, Lost, head
 from benchmarks.measure import Size
 from benchmarks.process import ROOT, Server, take_server_core
-from benchmarks.publishing import p99
+from benchmarks.publishing import in_ms, p99
 from benchmarks.systems import OUR_PROTOCOL, uvicorn
 from benchmarks.table import Bar, Row
 
@@ -95,15 +95,11 @@ def delay_row(size: Size, say: Say) -> Row:
                 if name == "sqlite":
                     folder = tempfile.mkdtemp(dir=server.folder.name)
                     commits += [took for took, _ in bare_commits(folder, size.delays)]
-        texts.append(f"{name} {times(delays)}")
+        texts.append(f"{name} {in_ms(delays)}")
         beyond = max(0.0, p99(delays) - p99(commits))
         bars.append(Bar(f"{name}: p99 beyond the commit <= 20 ms", beyond * 1e3, 20, "ms"))
     title = "a run of 100 tokens a second: from a token to its viewer"
-    return Row(title, ", ".join(texts), f"SQLite alone, a commit of one row {times(commits)}", bars)
-
-
-def times(found: list[float]) -> str:
-    return f"p50 {median(found) * 1e3:.3g} ms, p99 {p99(found) * 1e3:.3g} ms"
+    return Row(title, ", ".join(texts), f"SQLite alone, a commit of one row {in_ms(commits)}", bars)
 
 
 def viewed(port: int, count: int) -> list[float]:

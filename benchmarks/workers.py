@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from benchmarks.load import MARK, PATH, TIMEOUT, Load, Lost, head, one
+from benchmarks.load import TIMEOUT, Load, one
 from benchmarks.measure import Size
 from benchmarks.process import ROOT, Server, take_all_cores
-from benchmarks.publishing import ACKED, exchange, p99
+from benchmarks.publishing import ACKED, exchange, hops, in_ms, p99
 from benchmarks.systems import DISK
 from benchmarks.table import Bar, Row
 
@@ -138,7 +138,7 @@ def light_row(size: Size, say: Say) -> Row:
         for name, found in (("three saturated ones", saturated), ("one that keeps the lock", held))
     ]
     texts = [
-        f"{name} p50 {median(found) * 1e3:.3g} ms, p99 {p99(found) * 1e3:.3g} ms"
+        f"{name} {in_ms(found)}"
         for name, found in (("alone", quiet), ("beside three", saturated), ("beside the lock", held))
     ]
     return Row("a worker that publishes 50 events a second: its commits", "; ".join(texts), "", bars)
@@ -220,39 +220,13 @@ def per_delivery(servers: list[Server], loads: list[Load], events: int) -> float
 def across_row(size: Size, say: Say) -> Row:
     say("from an ack at one worker to the delivery at another")
     with workers(2) as (here, there):
-        found = across(here.port, there.port, max(size.delays, 5))
+        way = hops(here.port, there.port, max(size.delays, 5))
+    found = [max(0.0, hop.delivered - hop.acked) for hop in way]
     bars = [
         Bar("p50 <= 3 ms", median(found) * 1e3, 3, "ms"),
         Bar("p99 <= 20 ms", p99(found) * 1e3, 20, "ms"),
     ]
-    text = f"p50 {median(found) * 1e3:.3g} ms, p99 {p99(found) * 1e3:.3g} ms"
-    return Row("from an ack at one worker to the delivery at another", text, "", bars)
-
-
-def across(here: int, there: int, count: int) -> list[float]:
-    with (
-        socket.create_connection(("127.0.0.1", there), timeout=TIMEOUT) as stream,
-        socket.create_connection(("127.0.0.1", here), timeout=TIMEOUT) as publisher,
-    ):
-        publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.sendall(head("GET", PATH, there, "Accept: text/event-stream\r\n"))
-        if b" 200 " not in stream.recv(65536):
-            raise Lost("no stream")
-        time.sleep(0.2)
-        found = []
-        for _ in range(count):
-            publisher.sendall(one(here))
-            acked = delivered = 0.0
-            while not (acked and delivered):
-                for ready in select.select([stream, publisher], [], [], TIMEOUT)[0]:
-                    data = ready.recv(65536)
-                    if ready is stream and MARK in data:
-                        delivered = time.perf_counter()
-                    elif ready is publisher and ACKED in data:
-                        acked = time.perf_counter()
-            found.append(max(0.0, delivered - acked))
-            time.sleep(0.02)
-        return found
+    return Row("from an ack at one worker to the delivery at another", in_ms(found), "", bars)
 
 
 def idle_row(size: Size, say: Say) -> Row:
