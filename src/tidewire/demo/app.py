@@ -226,17 +226,21 @@ class Demo:
         # By GET, so that it works from the address bar. Pages of other sites are refused.
         if request.header(b"sec-fetch-site") == "cross-site":
             raise Forbidden("pages of other sites cannot publish")
-        fact = self._latest_fact = next(self._facts)
-        receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
+        id, fact = await self._publish_fact()
         listening = self.hub.subscribers(BROADCAST)
-        await answer_json(send, {"id": str(receipt.position), "text": fact, "listening": listening})
+        await answer_json(send, {"id": id, "text": fact, "listening": listening})
 
     async def _latest(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the latest fact. Publish one if there is none, so that the page does not open empty."""
         if self._latest_fact is None:
-            fact = self._latest_fact = next(self._facts)
-            await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
+            await self._publish_fact()
         await answer_json(send, {"text": self._latest_fact})
+
+    async def _publish_fact(self) -> tuple[str, str]:
+        """Publish the next fact. Return the event's id, and the fact."""
+        fact = self._latest_fact = next(self._facts)
+        receipt = await self.hub.publish(BROADCAST, {"text": fact}, event="catFact")
+        return str(receipt.position), fact
 
     # -- page four
 
