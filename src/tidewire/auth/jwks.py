@@ -52,8 +52,9 @@ class Jwks:
 
     async def named(self, name: str) -> Key | None:
         """Return the key with this `name_of_key`, or None. Raises as `find`."""
-        await self._fetch_unless(self._named(name) is not None)
-        return self._named(name)
+        found = self._named(name)
+        await self._fetch_unless(found is not None)
+        return found or self._named(name)
 
     def _named(self, name: str) -> Key | None:
         every = (key for keys in self._keys.values() for key in keys)
