@@ -132,6 +132,19 @@ async def test_a_kick_ends_the_streams_of_a_subject_and_forbids_nothing() -> Non
 
 
 @virtual
+async def test_streams_end_for_what_came_first() -> None:
+    """As when a session ends on a busy machine: its token is revoked, and its subject kicked right after."""
+    async with open_node() as node:
+        wires = [await listen(node, "a", grant=Grant(sub="ann", jti="one")) for _ in range(20)]
+        drift(0.002)  # so that a few streams end in each step
+        await node.append([token_draft("one", DAY), kick_draft("ann", None, "logged out")])
+        while not all(wire.ended for wire in wires):
+            await asyncio.sleep(0)
+        drift(0)
+        assert [auths(wire) for wire in wires] == [["revoked"]] * 20
+
+
+@virtual
 async def test_a_plain_stream_is_cut_off_by_a_kick() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", plain=True, grant=Grant(sub="ann"))

@@ -5,7 +5,8 @@ Rule 1: the end of a grant is turned into a time of the loop's clock once, at th
         wall clock does later changes nothing.
 Rule 2: streams are found by subject and by token, never by looking at all of them. Many are ended a few
         milliseconds at a time.
-Rule 3: a stream takes a while to open. What was kicked or revoked in the meantime counts when it begins.
+Rule 3: they are ended in the order of the records, one task for all, so a stream ends for what came first.
+Rule 4: a stream takes a while to open. What was kicked or revoked in the meantime counts when it begins.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -67,6 +69,8 @@ class Bearers:
         self._by_token: dict[str, set[Subscriber]] = {}
         self._by_check: dict[Callable[[], bool], set[Subscriber]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due: deque[tuple[Subscriber, Callable[[Subscriber], object]]] = deque()
+        self._working = False
 
     def refusal(self, grant: Grant) -> Unauthorized | None:
         """Return why a grant is refused now, or None."""
@@ -149,12 +153,16 @@ class Bearers:
     def _revoke(self, subscriber: Subscriber) -> None:
         self._end(subscriber, "revoked", "revoked")
 
-    def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
-        self._tasks.spawn(self._do_for_all(subscribers, do))
+    def _for_all(self, subscribers: Iterable[Subscriber], do: Callable[[Subscriber], object]) -> None:
+        self._due.extend((subscriber, do) for subscriber in subscribers)
+        if not self._working:
+            self._working = True
+            self._tasks.spawn(self._work())
 
-    async def _do_for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
+    async def _work(self) -> None:
         until = self._loop.time() + STEP
-        for subscriber in subscribers:
+        while self._due:
+            subscriber, do = self._due.popleft()
             if subscriber.open:
                 try:
                     do(subscriber)
@@ -164,6 +172,7 @@ class Bearers:
             if self._loop.time() > until:
                 await asyncio.sleep(0)
                 until = self._loop.time() + STEP
+        self._working = False
 
     def _apply(self, record: Record, subscriber: Subscriber) -> None:
         if subscriber.bearer is not None and concerns(record, subscriber.bearer.grant):
