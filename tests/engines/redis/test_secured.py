@@ -117,12 +117,12 @@ async def test_a_failover_that_sentinel_decides(tmp_path: Path) -> None:
     ):
         wait_until(lambda: knows_the_replica(url))
         async with open_hub(url) as hub:
-            kept = [str((await hub.publish("t", str(number))).position) for number in range(3)]
+            kept = [await publish_until_stored(hub, str(number)) for number in range(3)]
             wait_until(lambda: has_all_of(replica, primary))
             # The primary has no password, so it refuses the replica from now on.
             replica.ask("CONFIG", "SET", "masterauth", "wrong")
             replica.ask("CLIENT", "KILL", "TYPE", "master")
-            lost = [str((await hub.publish("t", f"lost {number}")).position) for number in range(3)]
+            lost = [await publish_until_stored(hub, f"lost {number}") for number in range(3)]
             live = await listen(hub.node, "t", since=lost[-1])
             primary.kill()
             after = await publish_until_stored(hub, "after")
