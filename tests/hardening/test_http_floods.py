@@ -669,6 +669,7 @@ def test_f18_a_server_without_descriptors_does_not_spin_and_recovers(loop: str) 
             _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 10, hard))
 
+            exhausted = time.monotonic()
             herd = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
             before, began = cpu_seconds(server.pid), time.monotonic()
             time.sleep(2)
@@ -678,7 +679,9 @@ def test_f18_a_server_without_descriptors_does_not_spin_and_recovers(loop: str) 
             for client in herd:
                 client.close()
             wait_until(lambda: answers(port))
-        assert len(re.findall("cannot accept connections", server.output)) <= 1
+        # A line each ten seconds, and a busy machine may need more than ten.
+        allowed = 1 + (time.monotonic() - exhausted) // 10
+        assert len(re.findall("cannot accept connections", server.output)) <= allowed
         assert "Traceback" not in server.output
 
 
