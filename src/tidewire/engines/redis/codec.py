@@ -56,6 +56,10 @@ def value_of(entry: Entry, until: float) -> bytes:
     return orjson.dumps([entry.data, event, entry.retry, until, entry.traceparent])
 
 
+def head_of(check: str, previous: str, total: int, time: float, life: str) -> bytes:
+    return f"{check} {previous} {total} {time!r} {life}".encode("ascii")
+
+
 def stored_of(item: Any, lives: Lives) -> Stored:
     """Return the entry that the server returned. Raises `ValueError` if it is not one of ours."""
     _, fields = item

@@ -201,6 +201,9 @@ class RedisEngine:
     async def mended(self) -> None:
         await self._mended.wait()
 
+    async def has_stored(self) -> None:
+        await self._storing.idle.wait()
+
     async def _mend(self) -> None:
         while True:
             await self._wake.wait()

@@ -4,6 +4,8 @@ Following the log: what other nodes store arrives here, on a connection of its o
 Rule 1: each call starts after the last entry that this node knows, never with `$`, which would lose what is
         stored between two calls.
 Rule 2: a blocked call does not notice that the log was deleted. So the head is looked at regularly (`watch`).
+Rule 3: while this node stores, the answers to its calls bring what other nodes have stored, too. Following
+        waits until then, since it would read all over again what this node has just stored.
 """
 
 from __future__ import annotations
@@ -41,24 +43,32 @@ class Taker(Protocol):
     async def mended(self) -> None:
         """Wait until the log was looked at again, after something went wrong."""
 
+    async def has_stored(self) -> None:
+        """Wait until this node stores nothing."""
+
     def on_trouble(self, error: Exception) -> None:
         """The server cannot be reached, or the log is not as it should be."""
 
 
 async def follow(link: Link, keys: Keys, taker: Taker) -> None:
     """Report what is stored, until cancelled."""
+    step = 1
     while True:
         try:
+            await taker.has_stored()
             state = taker.state
             after = b"%d-0" % state.head
             reply = await link.ask(
-                b"XREAD", b"COUNT", STEP, b"BLOCK", BLOCK, b"STREAMS", keys.log, after,
+                b"XREAD", b"COUNT", step, b"BLOCK", BLOCK, b"STREAMS", keys.log, after,
                 timeout=BLOCK / 1000 + PATIENCE,
             )  # fmt: skip
+            await taker.has_stored()
+            step = 1
             if reply and state is taker.state:
-                # What this node has stored itself comes here, too.
+                # The first that this node stores ends a call that waits.
                 new = [item for item in reply[0][1] if offset_of(item) > state.head]
                 taker.take([stored_of(item, state.lives) for item in new])
+                step = STEP if new else 1
         except (TidewireError, LogChanged, ValueError) as error:
             taker.on_trouble(error)
             await taker.mended()

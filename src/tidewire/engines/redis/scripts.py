@@ -24,10 +24,14 @@ BETWEEN = 128
 # Milliseconds for which the others let a node go first that came too late several times.
 TURN = 100
 
+# The check, total and time of an entry, in what the server holds as its head.
+PARTS = "'^(%S+) %S+ (%S+) (%S+)'"
+
 # KEYS: log, meta, keys, keyline, records, turn.
-# ARGV: epoch, head and check as the node knows them, its name, 1 if the offsets must be as judged, 1 if it
-# wants the next turn, the index of the last entry that later judgements depend on (or 0), three counts, then
-#   for each entry: topic, value, time, check, size
+# ARGV: epoch, head, check and total as the node knows them, its name, 1 if the offsets must be as judged,
+# 1 if it wants the next turn, the index of the last entry that later judgements depend on (or 0), three
+# counts, then
+#   for each entry: id, topic, value and head (of `codec`), right if nothing has been stored since
 #   for each key: name, what the log is believed to hold of it, the index of its entry, time and digest
 #   for each record: name, the index of its entry, value
 STORE = Script(
@@ -47,13 +51,13 @@ elseif head < known then
   return {'back'}
 else
   between = redis.call('XRANGE', log, string.format('%.0f', known + 1), '+', 'COUNT', BETWEEN + 1)
-  moved = ARGV[5] == '1' or #between ~= head - known or tonumber(found[7]) > known
+  moved = ARGV[6] == '1' or #between ~= head - known or tonumber(found[7]) > known
     or string.sub(between[1][2][6], 8, 13) ~= check
 end
 local owner = redis.call('GET', turn)
-if owner and owner ~= ARGV[4] then return {'turn', between, held} end
-local entries, names, sets = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local at = 10 + 5 * entries
+if owner and owner ~= ARGV[5] then return {'turn', between, held} end
+local entries, names, sets = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local at = 11 + 4 * entries
 local different = {}
 if not moved then
   for i = 0, names - 1 do
@@ -66,23 +70,30 @@ if not moved then
   end
 end
 if moved or #different > 0 then
-  if ARGV[6] == '1' then redis.call('SET', turn, ARGV[4], 'PX', TURN) end
+  if ARGV[7] == '1' then redis.call('SET', turn, ARGV[5], 'PX', TURN) end
   return {'moved', between, held, different}
 end
-local checks = {}
+local as_judged = head == known and tonumber(select(3, string.match(ARGV[15], PARTS))) >= tonumber(newest)
+local more = total - tonumber(ARGV[4])
+local checks, line = {}, nil
 for i = 1, entries do
-  local base = 10 + 5 * (i - 1)
-  local time, own = ARGV[base + 3], ARGV[base + 4]
-  if tonumber(time) < tonumber(newest) then time = newest end
-  total = total + tonumber(ARGV[base + 5])
-  redis.call('XADD', log, string.format('%.0f-0', head + i), 't', ARGV[base + 1], 'v', ARGV[base + 2],
-    'h', string.format('%s %s %.0f %s %s', own, previous, total, time, ARGV[1]))
-  checks[i], previous, newest = own, own, time
+  local base = 11 + 4 * (i - 1)
+  local id = ARGV[base + 1]
+  line = ARGV[base + 4]
+  if not as_judged then
+    local own, sum, time = string.match(line, PARTS)
+    if tonumber(time) < tonumber(newest) then time = newest end
+    id = string.format('%.0f-0', head + i)
+    line = string.format('%s %s %.0f %s %s', own, previous, more + tonumber(sum), time, ARGV[1])
+    previous, newest = own, time
+  end
+  redis.call('XADD', log, id, 't', ARGV[base + 2], 'v', ARGV[base + 3], 'h', line)
+  checks[i] = string.sub(line, 1, 6)
 end
-local barrier = tonumber(ARGV[7])
-redis.call('HSET', meta, 'head', string.format('%.0f', head + entries), 'check', previous, 'time', newest,
-  'total', string.format('%.0f', total),
-  'barrier', barrier > 0 and string.format('%.0f', head + barrier) or found[7])
+local own, sum, time = string.match(line, PARTS)
+local barrier = tonumber(ARGV[8])
+redis.call('HSET', meta, 'head', string.format('%.0f', head + entries), 'check', own, 'time', time,
+  'total', sum, 'barrier', barrier > 0 and string.format('%.0f', head + barrier) or found[7])
 for i = 0, names - 1 do
   local base = at + 4 * i
   local index = tonumber(ARGV[base + 3])
@@ -99,7 +110,9 @@ for i = 0, sets - 1 do
 end
 if owner then redis.call('DEL', turn) end
 return {'ok', between, redis.call('HLEN', keys)}
-""".replace("BETWEEN", str(BETWEEN)).replace("TURN)", f"{TURN})")
+""".replace("BETWEEN", str(BETWEEN))
+    .replace("TURN)", f"{TURN})")
+    .replace("PARTS", PARTS)
 )
 
 # KEYS: log. ARGV: how many. Returns offset, topic, time and total of the oldest entries.

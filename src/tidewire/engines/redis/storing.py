@@ -30,7 +30,7 @@ from ...log.tasks import start
 from ...log.waiting_batch import WaitingBatch, resolve
 from ...position import Position, new_checks
 from ...settings import Settings
-from .codec import Stored, key_of, key_tail, record_name, record_tail, stored_of, value_of
+from .codec import Stored, head_of, key_of, key_tail, record_name, record_tail, stored_of, value_of
 from .keys import Keys
 from .link import Link, Lost
 from .scripts import FORGET_KEYS, STORE
@@ -51,7 +51,7 @@ FORGET_STEP = 1_000
 # Entries read at once after the answer to a call was lost.
 MOST = 1_000
 # Where the arguments of STORE say whether the node wants the next turn.
-ASK = 5
+ASK = 6
 # Records that later judgements depend on, beside the ends of topics.
 DECISIVE = (END, RUN, TICKET)
 
@@ -97,20 +97,21 @@ class Storing:
         self._wake = asyncio.Event()
         self.untrimmed = 0
         """Entries stored since retention was last looked at."""
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.idle = asyncio.Event()
+        """Set while nothing is being stored."""
+        self.idle.set()
         self._task = start(self._run())
 
     def put(self, waiting: WaitingBatch) -> None:
         self._waiting.append(waiting)
-        self._idle.clear()
+        self.idle.clear()
         self._wake.set()
 
     async def close(self) -> None:
         """Store what is waiting, unless that takes too long, and stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.engine_timeout):
-                await self._idle.wait()
+                await self.idle.wait()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         for waiting in self._waiting:
@@ -119,7 +120,7 @@ class Storing:
     async def _run(self) -> None:
         while True:
             if not self._waiting:
-                self._idle.set()
+                self.idle.set()
                 self._wake.clear()
                 await self._wake.wait()
             if group := self._next_group():
@@ -244,12 +245,16 @@ class Storing:
         in_place = any(record.kind == RUN for record in records.values())
         entries, keys = judgement.entries, judgement.keys
         flat: list[Any] = [
-            state.epoch, head, state.check, self._name, int(in_place), 0, barrier,
+            state.epoch, head, state.check, state.total, self._name, int(in_place), 0, barrier,
             len(entries), len(keys), len(records),
         ]  # fmt: skip
+        previous, total = state.check, state.total
         for entry, check in zip(entries, checks, strict=True):
+            total += entry.size
             value = value_of(entry, until.get(entry.offset, 0.0) if entry.end else 0.0)
-            flat += (entry.topic.encode(), value, repr(entry.time), check, entry.size)
+            line = head_of(check, previous, total, entry.time, state.epoch)
+            flat += (b"%d-0" % entry.offset, entry.topic.encode(), value, line)
+            previous = check
         for name, key in keys.items():
             flat += (name, held.get(name, b""), key.offset - head, key_tail(key))
         for record in records.values():
@@ -289,11 +294,9 @@ class Storing:
         after = attempt.head + len(between)
         try:
             self._take(between)
+            # Otherwise the log was read again in the meantime.
             if state.head == after:
                 self._owner.take(self._entries(attempt, state))
-            elif state.head < after + len(attempt.checks):
-                # The follower has had a part of it.
-                self._take(await self._entries_after(state.head))
             state.records.count_items(attempt.judgement.items, after - attempt.head)
         except LogChanged as error:
             self._owner.on_trouble(error)
