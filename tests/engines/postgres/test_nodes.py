@@ -10,16 +10,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 
 from support.postgres_server import VERSIONS, PostgresServer, postgres_server
 from support.waiting import wait_until_async
 from tidewire import Hub
 from tidewire.engines.postgres import bell, engine
-from tidewire.engines.postgres.following import News, news_after
+from tidewire.engines.postgres.following import NEWS, News, news_after
 from tidewire.engines.postgres.link import Connection
 from tidewire.engines.postgres.schema import LOCKS
-from tidewire.engines.postgres.state import META, LogState
+from tidewire.engines.postgres.state import LogState
 from tidewire.testing.wire import listen
 
 
@@ -138,6 +138,32 @@ async def test_a_look_at_a_new_log_is_not_compiled() -> None:
     url = server.url(server.new_database())
     async with open_hub(url):
         with psycopg.connect(url) as connection:
-            (plan,) = connection.execute(f"EXPLAIN (FORMAT JSON) {META}").fetchone() or ([],)
+            values = {"head": 0, "last": 1000, "size": 1 << 20, "floor": 1}
+            (plan,) = connection.execute(f"EXPLAIN (FORMAT JSON) {NEWS}", values).fetchone() or ([],)
             ((limit,),) = connection.execute("SELECT current_setting('jit_above_cost')::float").fetchall()
     assert plan[0]["Plan"]["Total Cost"] < limit / 2
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_another_isolation_level_by_default_refuses_no_publish(url: str, level: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = {}").format(database, level)
+        )
+    async with open_hub(url) as one, open_hub(url) as two:
+        for _ in range(20):
+            await asyncio.gather(*(hub.publish("t", "x") for hub in (one, two) for _ in range(5)))
+        assert (await one.publish("t", "x")).position.offset == 201
+
+
+async def test_text_arrives_as_it_was_published(url: str) -> None:
+    """Values go to the server as arrays, in which some characters mean something."""
+    topics = ['a"b', "a\\b", "a,b", "{a}", "NULL", "null", "a b", "é/🙂"]
+    async with open_hub(url) as one, open_hub(url) as two:
+        wires = [await listen(two.node, topic) for topic in topics]
+        for topic in topics:
+            await one.publish(topic, topic, event=topic, key=topic)
+        await wait_until_async(lambda: all(wire.data for wire in wires))
+        for topic, wire in zip(topics, wires, strict=True):
+            assert [(event.data, event.event) for event in wire.events if event.data] == [(topic, topic)]

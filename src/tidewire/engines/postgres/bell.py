@@ -22,6 +22,7 @@ from .schema import LOCKS
 logger = logging.getLogger("tidewire")
 
 CHANNEL = "tidewire"
+NOTIFY = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')"
 # Seconds between two attempts to listen again.
 RETRY_EVERY = 0.5
 # Seconds for which one call waits for notifications.
@@ -123,8 +124,4 @@ async def wait(connection: Connection, seconds: float) -> set[int]:
 
 
 async def notify(connection: Connection) -> None:
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        await connection.execute("SET LOCAL synchronous_commit = off")
-        await connection.execute(f"NOTIFY {CHANNEL}")
-        await connection.execute("COMMIT")
+    await connection.execute(NOTIFY)

@@ -30,7 +30,8 @@ Work = Callable[[Connection], Awaitable[T]]
 # The server soon forgets a peer that is gone without a word, and its locks with it.
 BEGIN_SESSION = """
 SELECT set_config('tcp_keepalives_idle', '2', false), set_config('tcp_keepalives_interval', '1', false),
-  set_config('tcp_keepalives_count', '3', false), pid, backend_start
+  set_config('tcp_keepalives_count', '3', false), pid, backend_start,
+  current_setting('default_transaction_isolation') = 'read committed'
 FROM pg_stat_activity WHERE pid = pg_backend_pid()
 """
 
@@ -59,6 +60,8 @@ class Link:
         self._lock = asyncio.Lock()
         self.session: tuple[Any, ...] = ()
         """What names the session of the newest connection in the server, also after it has ended."""
+        self.reads_committed = False
+        """Whether a statement outside a transaction sees what others commit while it runs."""
         self.prepares = True
         """Whether statements that are used often are prepared: behind a pooler they cannot be."""
 
@@ -108,7 +111,8 @@ class Link:
                     self._conninfo, autocommit=True, prepare_threshold=5 if self.prepares else None
                 )
                 begun = await (await connection.execute(BEGIN_SESSION)).fetchone()
-                self.session = tuple(begun[3:]) if begun else ()
+                *session, self.reads_committed = begun[3:] if begun else (False,)
+                self.session = tuple(session)
         except BaseException as error:
             self._connection = None
             if connection is not None:

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from ...log.engine import PAGE_BYTES, SCAN_LIMIT, LookBack
 from ...log.entries import Entry
 from ...topics import Selector
-from .following import NEW_MARKS, SNAPSHOT
 from .link import Connection
 from .rows import COLUMNS, Lives, stored_of
 from .state import META, Meta, meta_of
+
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+NEW_MARKS = 'SELECT topic, "offset" FROM tidewire.marks WHERE "offset" >= %s ORDER BY "offset"'
 
 # Matching entries of one topic that one step back looks at.
 LOOK_BACK = 1_000

@@ -69,25 +69,38 @@ def values_of(judgement: Judgement, head: int, keys_head: int) -> list[Any]:
         keys_head,
         # Without values, the driver would not know the type of their array.
         list(judgement.stale_keys) or None,
-        [key.offset - head for key in keys.values()],
+        array_of(key.offset - head for key in keys.values()),
         list(keys) or None,
         [key.digest for key in keys.values()] or None,
-        [key.time for key in keys.values()],
-        [record.offset - head for record in records],
-        [record.kind for record in records],
+        array_of(key.time for key in keys.values()),
+        array_of(record.offset - head for record in records),
+        array_of(record.kind for record in records),
         [record.name.encode() for record in records] or None,
         [record.value.encode() for record in records] or None,
-        [record.until for record in records],
+        array_of(record.until for record in records),
     ]
 
 
-def columns(entries: Sequence[Entry]) -> Iterable[list[Any] | None]:
-    yield [entry.position.check for entry in entries]
-    yield [entry.topic for entry in entries]
-    yield [None if entry.event == "message" else entry.event for entry in entries]
-    yield [entry.retry for entry in entries]
-    yield [entry.end for entry in entries]
-    yield [entry.time for entry in entries]
-    yield [entry.size for entry in entries]
+def columns(entries: Sequence[Entry]) -> Iterable[str | list[bytes] | None]:
+    yield array_of(entry.position.check for entry in entries)
+    yield array_of(entry.topic for entry in entries)
+    yield array_of(None if entry.event == "message" else entry.event for entry in entries)
+    yield array_of(entry.retry for entry in entries)
+    yield array_of(entry.end for entry in entries)
+    yield array_of(entry.time for entry in entries)
+    yield array_of(entry.size for entry in entries)
     yield [entry.data.encode() for entry in entries] or None
-    yield [entry.traceparent for entry in entries]
+    yield array_of(entry.traceparent for entry in entries)
+
+
+def array_of(values: Iterable[str | float | None]) -> str:
+    """Return an array as PostgreSQL writes it: the driver takes three times as long for lists."""
+    return "{" + ",".join(map(element_of, values)) + "}"
+
+
+def element_of(value: str | float | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)

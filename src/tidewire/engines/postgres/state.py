@@ -41,11 +41,12 @@ class Meta(NamedTuple):
 
 # In a subquery, the function is called once. Before tables are analysed, PostgreSQL 13 to 16 expect so many
 # rows that calling it for each would seem worth compiling the query first, which takes 30 ms.
-META = """
-SELECT m.life, m.head, m."check", m.total, m.time, r.floor, r.trimmed, r.dropped,
-  m.server = (SELECT tidewire.server())
-FROM tidewire.meta m, tidewire.retention r
+META_COLUMNS = """
+m.life, m.head, m."check", m.total, m.time, r.floor, r.trimmed, r.dropped,
+m.server = (SELECT tidewire.server())
 """
+META_TABLES = "tidewire.meta m, tidewire.retention r"
+META = f"SELECT {META_COLUMNS} FROM {META_TABLES}"
 
 
 def meta_of(row: Sequence[Any] | None) -> Meta:

@@ -19,11 +19,11 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from ...errors import TidewireError, Unavailable, Unknown
-from ...log.entries import Draft, Entry
+from ...log.entries import Draft, Entry, Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.tasks import start
 from ...log.waiting_batch import WaitingBatch, resolve
-from ...position import new_checks
+from ...position import Position, new_checks
 from ...settings import Settings
 from . import keys
 from .link import Connection, Link, Lost
@@ -47,6 +47,7 @@ PATIENCE = 0.8
 FIND_EVERY = 0.1
 
 FIND = 'SELECT "offset" FROM tidewire.entries WHERE "offset" > %s AND "check" = %s'
+# `append` has to see what was committed while it waited for its lock.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
@@ -183,11 +184,11 @@ class Storing:
         if not (entries or moved):
             return results
         for entry, check in zip(entries, new_checks(len(entries)), strict=True):
-            entry.position = entry.position._replace(check=check)
+            entry.position = Position(entry.position.life, entry.position.offset, check)
         values = [state.life, head, state.check, bool(judgement.records), not moves]
         values += [*values_of(judgement, head, keys_head), moved or None]
         try:
-            after = await self._link.run(lambda connection: append(connection, values))
+            after = await self._link.run(lambda c: append(c, values, self._link.reads_committed))
         except Lost as error:
             after = await self._find(error, head, entries[0].position.check if entries else "")
         if after is None or after < 0:
@@ -256,11 +257,14 @@ async def before_storing(work: Awaitable[T]) -> T:
         raise
 
 
-async def append(connection: Connection, values: Sequence[object]) -> int | None:
-    async with connection.pipeline():
-        await connection.execute(BEGIN)
+async def append(connection: Connection, values: Sequence[object], reads_committed: bool) -> int | None:
+    if reads_committed:
         found = await connection.execute(APPEND, values)
-        await connection.execute("COMMIT")
+    else:
+        async with connection.pipeline():
+            await connection.execute(BEGIN)
+            found = await connection.execute(APPEND, values)
+            await connection.execute("COMMIT")
     row = await found.fetchone()
     return row[0] if row else None
 
@@ -295,7 +299,7 @@ def with_checks(result: Result, entries: Sequence[Entry], head: int, shift: int)
     for receipt in result:
         place = receipt.position.offset - head - 1
         if place >= 0:
-            position = entries[place].position
-            receipt = receipt._replace(position=position._replace(offset=position.offset + shift))
+            life, offset, check = entries[place].position
+            receipt = Receipt(Position(life, offset + shift, check), receipt.duplicate)
         receipts.append(receipt)
     return receipts

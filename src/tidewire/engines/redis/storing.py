@@ -332,7 +332,7 @@ class Storing:
             if offset <= head:
                 return receipt
             check = attempt.checks[offset - head - 1]
-            return receipt._replace(position=Position(life, offset - head + after, check))
+            return Receipt(Position(life, offset - head + after, check), receipt.duplicate)
 
         results = [
             result if isinstance(result, TidewireError) else [placed(receipt) for receipt in result]
