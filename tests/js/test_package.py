@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.nodejs import JS, run_npm
+from support.nodejs import JS, TYPESCRIPT, run_npm
 
-TYPESCRIPT = "typescript@5.9.3"
 JEST = ("jest@30.5.2", "jest-environment-jsdom@30.5.2")
 PUBLINT = "publint@0.3.25"
 ATTW = "@arethetypeswrong/cli@0.18.5"

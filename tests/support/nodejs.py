@@ -18,6 +18,7 @@ import pytest
 JS = Path(__file__).parents[2] / "js"
 CLIENTS = Path(__file__).parents[1] / "clients"
 OLDEST = 20
+TYPESCRIPT = "typescript@5.9.3"
 
 
 @cache
