@@ -17,7 +17,8 @@ NATIVE = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture(
-    scope="module", params=[("takeover", "memory"), ("takeover", "sqlite"), ("uvicorn", "memory")]
+    scope="module",
+    params=[("takeover", "memory"), ("takeover", "sqlite"), ("uvicorn", "memory"), ("uvicorn", "sqlite")],
 )
 def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     way, engine = request.param

@@ -19,9 +19,9 @@ EVERYTHING: dict[str, Any] = {"subscribe": ["**"], "publish": ["**"]}
 ADMIN = bearer(token(sub="root", admin=True))
 
 
-@pytest.fixture(scope="module", params=["takeover", "uvicorn"])
-def hub(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with served(request.param, "locked_hub:app", keys=[SECRET]) as running:
+@pytest.fixture(scope="module")
+def hub(kind: tuple[str, str], url: str) -> Iterator[Served]:
+    with served(kind[0], "locked_hub:app", url=url, keys=[SECRET]) as running:
         yield running
 
 

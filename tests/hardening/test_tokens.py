@@ -1,4 +1,4 @@
-"""The attacks C and D of docs/reference/attacks.md on a hub with keys, both ways to the socket."""
+"""Attacks C and D of docs/reference/attacks.md on a hub with keys: both ways to the socket, two engines."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ OTHER = "another-secret-of-the-tests-0123456789"
 NOW = time.time()
 
 
-@pytest.fixture(scope="module", params=["takeover", "uvicorn"])
-def hub(request: pytest.FixtureRequest) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def hub(kind: tuple[str, str], url: str) -> Iterator[Served]:
     keys = [SECRET, PUBLIC.decode()]
-    with served(
-        request.param, "locked_hub:app", keys=keys, anonymous={"subscribe": ["public/**"]}
-    ) as running:
+    anonymous = {"subscribe": ["public/**"]}
+    with served(kind[0], "locked_hub:app", url=url, keys=keys, anonymous=anonymous) as running:
         yield running
         assert tracebacks(running.process.output) == 0
         assert SECRET not in running.process.output
@@ -502,10 +501,10 @@ def provider() -> Iterator[IdentityProvider]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["takeover", "uvicorn"])
-def jwks_hub(request: pytest.FixtureRequest, provider: IdentityProvider) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def jwks_hub(kind: tuple[str, str], url: str, provider: IdentityProvider) -> Iterator[Served]:
     options = {"jwks_url": provider.url, "issuer": provider.issuer, "audience": "hub"}
-    with served(request.param, "locked_hub:app", **options) as running:
+    with served(kind[0], "locked_hub:app", url=url, **options) as running:
         yield running
         assert tracebacks(running.process.output) == 0
 
