@@ -21,7 +21,7 @@ from tidewire import Tokens
 from tidewire.inspect.asking import OUTCOMES
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 VIEWS = ["overview", "topics", "streams", "event", "try"]
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -218,6 +218,28 @@ def test_a_stream_is_kicked_after_a_question(open_page: OpenPage, hub: RunningHu
         wait_until(lambda: facts(page, "stream-facts")["state"] == "ended: kicked")
         wait_until(lambda: len(table(page, "streams-table")) == 1)
         assert b"event: hub.auth" in kicked.read()
+
+
+@pytest.mark.slow_in("firefox")
+def test_the_page_asks_until_its_own_process_answers(open_page: OpenPage, hub: RunningHub) -> None:
+    """Where it is one of several workers, the others answer 421."""
+    others = iter(range(5))
+
+    def answer(route: Route) -> None:
+        if next(others, None) is None:
+            route.continue_()
+        else:
+            problem = {"detail": "another process got the request", "code": "another_process"}
+            route.fulfill(status=421, json=problem)
+
+    publish(hub, "news", "hello")
+    page = open_page(f"{hub.url}/inspect#/topics")
+    wait_until(lambda: text(page, "state") == "live")
+    page.route("**/inspect/topic?*", answer)
+    page.evaluate("location.hash = '#/topics/news'")
+    wait_until(lambda: facts(page, "topic-facts").get("state") == "open")
+    assert next(others, None) is None
+    assert page.get_by_text("another_process").count() == 0
 
 
 def test_an_event_says_to_which_streams_it_was_written_and_why_not_to_others(

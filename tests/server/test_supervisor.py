@@ -86,6 +86,8 @@ def test_the_inspector_names_the_worker_it_shows_and_no_other_one_answers_for_it
             for method in ("GET", "DELETE"):
                 refusal = served.ask(method, path)
                 assert (refusal.status, json.loads(refusal.body)["code"]) == (421, "another_process")
+                # The next request gets another connection, and perhaps the other process.
+                assert refusal.headers["connection"] == "close"
             assert json.loads(served.ask("GET", "/inspect/overview").body)["node"]["name"] != node["name"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import MethodNotAllowed, TidewireError, Unauthorized
+from ..errors import MethodNotAllowed, Misdirected, TidewireError, Unauthorized
 from ..log.entries import Receipt
 from .asgi import Headers
 
@@ -66,8 +66,9 @@ def problem(error: TidewireError, *, publish: bool) -> tuple[int, Headers, bytes
         headers.append((b"www-authenticate", challenge(error)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.members["allow"].encode()))
-    if publish:
-        # Part of the body may still be on its way, and must not be read as another request.
+    # Part of the body of a publish may still be on its way, and must not be read as another request. A client
+    # that asks again after 421 needs another connection, which may lead to another process.
+    if publish or isinstance(error, Misdirected):
         headers.append((b"connection", b"close"))
     return error.status, headers, data
 

@@ -24,6 +24,9 @@ let token = "";
 /** The process that the page shows, if the hub has several. */
 let node = "";
 
+/** How often to ask for that process: each time a new connection may lead to any of them. */
+const TRIES = 20;
+
 export const api = {
   /**
    * Let only this process answer from now on: numbers of streams mean something else in another one.
@@ -99,17 +102,20 @@ const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replac
 
 /** @type {(method: string, url: string, body?: string) => Promise<any>} */
 async function send(method, url, body) {
-  const response = await fetch(url, { method, headers: api.headers(), cache: "no-store", ...(body !== undefined && { body }) });
-  const text = await response.text();
-  /** @type {any} */
-  let answer = null;
-  try {
-    answer = text && JSON.parse(text);
-  } catch {
-    // A proxy may answer with a page of its own.
+  for (let tries = 1; ; tries++) {
+    const response = await fetch(url, { method, headers: api.headers(), cache: "no-store", ...(body !== undefined && { body }) });
+    const text = await response.text();
+    /** @type {any} */
+    let answer = null;
+    try {
+      answer = text && JSON.parse(text);
+    } catch {
+      // A proxy may answer with a page of its own.
+    }
+    if (response.ok) return answer;
+    if (answer?.code === "another_process" && tries < TRIES) continue;
+    throw new Refused(response.status, answer?.code ?? "", answer?.detail ?? `${response.status} ${response.statusText}`);
   }
-  if (response.ok) return answer;
-  throw new Refused(response.status, answer?.code ?? "", answer?.detail ?? `${response.status} ${response.statusText}`);
 }
 
 /** What a failed request says to people. @param {unknown} error */
