@@ -63,7 +63,7 @@ async def news_after(connection: Connection, state: LogState) -> News:
     meta = Meta(*fields)
     if not meta.same_server or meta.life != life or meta.head < head:
         raise LogChanged
-    if held != check if held is not None else head >= meta.floor:
+    if (held is None and head >= meta.floor) or held not in (None, check):
         raise LogChanged
     if meta.floor > head + 1:
         raise LogChanged  # retention has taken what this node never saw
