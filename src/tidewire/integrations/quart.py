@@ -7,6 +7,7 @@ that `install` adds sends ours in its place, once Quart has left the request's c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,11 @@ def in_place(app: App) -> App:
     """Return an ASGI app as `app`, but where it answers with a stand-in, our response is sent."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
         chosen: AsgiResponse | None = None
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def send_others(message: Message) -> None:
             nonlocal chosen
@@ -93,8 +98,19 @@ def in_place(app: App) -> App:
                 chosen.raw_headers += added(message)
             if chosen is None:
                 await send(message)
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered.set_result(None)
 
-        await app(scope, receive, send_others)
+        async def receive_until_answered() -> Message:
+            """Once the stand-in is sent, say that the client has gone, as a server does: Quart 0.23 waits for it."""
+            received = asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait([received, answered], return_when=asyncio.FIRST_COMPLETED)
+                return received.result() if received.done() else {"type": "http.disconnect"}
+            finally:
+                received.cancel()
+
+        await app(scope, receive_until_answered, send_others)
         if chosen is not None:
             await chosen(scope, receive, send)
 
