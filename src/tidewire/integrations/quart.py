@@ -102,10 +102,11 @@ def in_place(app: App) -> App:
                 answered.set_result(None)
 
         async def receive_until_answered() -> Message:
-            """Once the stand-in is sent, say that the client has gone, as a server does: Quart 0.23 waits for it."""
+            """Return a disconnect once all is sent, as a server does. Quart 0.23 waits for it."""
             received = asyncio.ensure_future(receive())
+            first: list[asyncio.Future[Any]] = [received, answered]
             try:
-                await asyncio.wait([received, answered], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
                 return received.result() if received.done() else {"type": "http.disconnect"}
             finally:
                 received.cancel()
