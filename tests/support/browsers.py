@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 from typing import Any
+
+CHROMIUM = Path(__file__).with_name("chromium.sh")
 
 # How to start each browser that Debian ships; Playwright's own builds are not needed.
 BROWSERS: dict[str, dict[str, Any]] = {
@@ -30,4 +34,8 @@ def browser_options(name: str) -> dict[str, Any] | None:
     """Return the arguments for Playwright's `launch`, or None if that browser is not installed."""
     options = dict(BROWSERS[name])
     path = next(filter(None, map(shutil.which, options.pop("names"))), None)
-    return {"executable_path": path, **options} if path else None
+    if path is None:
+        return None
+    if name == "chromium":
+        return {"executable_path": CHROMIUM, "env": {**os.environ, "CHROMIUM": path}, **options}
+    return {"executable_path": path, **options}
