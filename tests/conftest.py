@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from support.browsers import BROWSERS, browser_options
+from support.browsers import BROWSERS, OpenBrowsers, browser_options
 
 # They are made of plain asserts: a failed one shows its values.
 pytest.register_assert_rewrite("tidewire.testing", "support.client_scenarios")
@@ -82,20 +82,21 @@ def _spread_browsers(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place[item.path])
 
 
-# Per module, and for synchronous tests: while Playwright's synchronous interface is
-# open it keeps a running event loop in this thread, where no other can run then.
-@pytest.fixture(scope="module", params=list(BROWSERS))
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Chromium, then Firefox: the installed browsers, without a window, driven by Playwright."""
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="session")
+def open_browsers() -> Iterator[OpenBrowsers]:
+    with OpenBrowsers() as browsers:
+        yield browsers
 
+
+# For synchronous tests, and per module: in between, asynchronous ones can run.
+@pytest.fixture(scope="module", params=list(BROWSERS))
+def browser(request: pytest.FixtureRequest, open_browsers: OpenBrowsers) -> Iterator[Browser]:
+    """Chromium, then Firefox: the installed browsers, without a window, driven by Playwright."""
     options = browser_options(request.param)
     if options is None:
         pytest.skip(f"{request.param} is not installed: `make test` as root installs it")
-    with sync_playwright() as playwright:
-        launched = getattr(playwright, request.param).launch(**options)
-        yield launched
-        launched.close()
+    with open_browsers.lend(request.param, options) as browser:
+        yield browser
 
 
 @pytest.fixture(params=["sync", "async"])

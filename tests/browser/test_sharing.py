@@ -376,7 +376,7 @@ def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
     tabs.open(2)
     hub.publish(1)
     tabs.expect(1)
-    group = browser_group()
+    group = browser_group(tabs.context.browser.browser_type.name)  # type: ignore[union-attr]
     os.killpg(group, signal.SIGSTOP)
     try:
         hub.publish(2)
@@ -389,8 +389,8 @@ def test_a_laptop_that_sleeps(tabs: Tabs, hub: Hub) -> None:
     assert [page.evaluate("reasons") for page in tabs.pages] == [[], []]
 
 
-def browser_group() -> int:
-    """Return the process group of the browser that this process drives."""
+def browser_group(browser: str) -> int:
+    """Return the process group of this browser, which this process drives."""
     parents, names = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -402,7 +402,5 @@ def browser_group() -> int:
     mine = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in mine} - mine:
         mine |= grown
-    (group, *_) = {os.getpgid(pid) for pid in mine if names[pid].startswith(("chrom", "firefox"))} - {
-        os.getpgid(0)
-    }
+    (group, *_) = {os.getpgid(pid) for pid in mine if names[pid].startswith(browser[:5])} - {os.getpgid(0)}
     return group

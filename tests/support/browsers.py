@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHROMIUM = Path(__file__).with_name("chromium.sh")
 
@@ -39,3 +46,46 @@ def browser_options(name: str) -> dict[str, Any] | None:
     if name == "chromium":
         return {"executable_path": CHROMIUM, "env": {**os.environ, "CHROMIUM": path}, **options}
     return {"executable_path": path, **options}
+
+
+class OpenBrowsers:
+    """Browsers that stay open from one file of tests to the next: Firefox takes five seconds to start."""
+
+    def __enter__(self) -> Self:
+        from playwright.sync_api import sync_playwright
+
+        self._browsers: dict[str, Browser] = {}
+        self._playwright = sync_playwright().start()
+        self._loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._in_use():
+            for browser in self._browsers.values():
+                browser.close()
+            self._playwright.stop()
+
+    @contextlib.contextmanager
+    def lend(self, name: str, options: dict[str, Any]) -> Iterator[Browser]:
+        """Yield the browser, without contexts, started with `options` if it does not run."""
+        with self._in_use():
+            browser = self._browsers.get(name)
+            if browser is None or not browser.is_connected():
+                browser = self._browsers[name] = getattr(self._playwright, name).launch(**options)
+            yield browser
+            for context in browser.contexts:
+                context.close()
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Playwright keeps an event loop that counts as running in this thread. While nobody uses a browser
+        it must not: no other loop, such as that of an asynchronous test, could run then.
+        """
+        asyncio._set_running_loop(self._loop)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(None)
