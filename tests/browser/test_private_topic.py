@@ -41,11 +41,10 @@ class Place(NamedTuple):
 
     page: str
     hub: str
-    key: str
+    client: httpx2.Client
 
     def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        root = bearer(token(self.key, publish=["**"], admin=True))
-        return httpx2.request(method, self.hub + path, headers=root, **options).raise_for_status()
+        return self.client.request(method, self.hub + path, **options).raise_for_status()
 
     def publish(self, data: str) -> None:
         self.ask("POST", "/events/orders/7", content=data)
@@ -81,7 +80,9 @@ def started(folder: Path, section: str, life: int = 3600) -> Iterator[Place]:
         script = SCRIPTS[section].replace("http://localhost:8000", url)
         (folder / "index.html").write_text(f'<!doctype html><script type="module">\n{script}</script>')
         program.wait_port(port)
-        yield Place(page, url, (folder / "hub.key").read_text().strip())
+        root = bearer(token((folder / "hub.key").read_text().strip(), publish=["**"], admin=True))
+        with httpx2.Client(headers=root) as client:
+            yield Place(page, url, client)
 
 
 def opened(browser: Browser, url: str) -> tuple[Page, list[str]]:
@@ -95,7 +96,7 @@ def opened(browser: Browser, url: str) -> tuple[Page, list[str]]:
 
 def wait(page: Page, predicate: Any) -> None:
     """Wait, and let Playwright dispatch the page's events in the meantime."""
-    wait_until(lambda: page.wait_for_timeout(10) or predicate())
+    wait_until(lambda: page.wait_for_timeout(1) or predicate())
 
 
 @pytest.mark.parametrize("section", SCRIPTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import urlopen
 
@@ -63,12 +63,13 @@ def wait_state(page: Page, state: str) -> None:
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = waiting.PATIENCE) -> T:
-    """Return what `predicate` returns as soon as it is true. Asks less often than `support.waiting`:
-    each question wakes a browser, which then has no time for the page.
+    """Return what `predicate` returns as soon as it is true. Asks less often than `support.waiting`, and
+    less and less: each question wakes a browser, which then has no time for the page.
     """
+    pauses = _pauses()
 
     def asked() -> T:
-        time.sleep(0.05)
+        time.sleep(next(pauses))
         return predicate()
 
     return waiting.wait_until(asked, timeout)
@@ -77,9 +78,18 @@ def wait_until(predicate: Callable[[], T], timeout: float = waiting.PATIENCE) ->
 def wait_until_equal(ask: Callable[[], T], expected: T) -> None:
     """Wait until `ask` returns `expected`; fail with what it returned last."""
     deadline = time.monotonic() + waiting.PATIENCE
+    pauses = _pauses()
     while (found := ask()) != expected:
         assert time.monotonic() < deadline, f"still {found!r}, not {expected!r}"
-        time.sleep(0.05)
+        time.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Yield seconds to wait between questions."""
+    pause = 0.05
+    while True:
+        yield pause
+        pause = min(pause * 1.3, 0.3)
 
 
 def get_json(url: str) -> Any:
