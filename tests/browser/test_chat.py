@@ -39,7 +39,9 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("chat") / "chat.db"
     uvicorn = [sys.executable, "-m", "uvicorn", "examples.chat.app:app", "--port", str(port)]
     env = {"CHAT_LOG": f"sqlite:///{log}", "MODEL_PAUSE": "0.1"}
-    with Process([*uvicorn, "--workers", "4", "--no-access-log"], cwd=ROOT, env=env) as server:
+    with Process(
+        [*uvicorn, "--workers", "4", "--ws", "none", "--no-access-log"], cwd=ROOT, env=env
+    ) as server:
         wait_until(lambda: server.output.count("Application startup complete") >= 4)
         yield f"http://127.0.0.1:{port}"
 

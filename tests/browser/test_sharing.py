@@ -43,7 +43,7 @@ class Hub:
     """The hub of sharing_app.py, as a process."""
 
     def __init__(self) -> None:
-        server = [sys.executable, "-m", "uvicorn", "sharing_app:app", "--port", "0"]
+        server = [sys.executable, "-m", "uvicorn", "sharing_app:app", "--port", "0", "--ws", "none"]
         protocol = ["--http", "tidewire.server.protocol:StreamProtocol", "--app-dir", APPS]
         self.process = Process([*server, *protocol])
         self.url = self.process.wait_line(r"running on (http://[^ /]+)").group(1)

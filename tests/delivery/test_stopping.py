@@ -28,14 +28,13 @@ from support.fakes import virtual
 from support.ports import free_port
 from support.processes import Process
 from support.waiting import wait_until, wait_until_async
-from support.ways import APPS, HYPERCORN_CUTS, Listener, Served, tracebacks
+from support.ways import APPS, HYPERCORN_CUTS, UVICORN, Listener, Served, tracebacks
 from tidewire import Hub
 from tidewire.delivery.stopping import DrainFirst, drains_of_loop
 from tidewire.workers import REFUSAL
 
 SOON = 20.0
 
-UVICORN = "uvicorn {app} --port {port} --no-access-log"
 PROTOCOL = "tidewire.server.protocol:StreamProtocol"
 TAKEOVER = f"{UVICORN} --http {PROTOCOL}"
 GRANIAN = "granian {app} --port {port} --interface asgi --no-ws"

@@ -39,18 +39,18 @@ class Framework(NamedTuple):
 
 FRAMEWORKS = {
     "fastapi": Framework(
-        app="-m uvicorn {app} --port {port}",
+        app="-m uvicorn {app} --port {port} --ws none",
         example="examples.frameworks.fastapi_orders:app",
         page="docs/how-to/fastapi.md",
         program="",  # many blocks, run by tests/docs/test_code.py
-        stops="-m uvicorn {app} --port {port}",
+        stops="-m uvicorn {app} --port {port} --ws none",
     ),
     "starlette": Framework(
-        app="-m uvicorn {app} --port {port}",
+        app="-m uvicorn {app} --port {port} --ws none",
         example="examples.frameworks.starlette_orders:app",
         page="docs/how-to/fastapi.md",
         program="",
-        stops="-m uvicorn {app} --port {port}",
+        stops="-m uvicorn {app} --port {port} --ws none",
     ),
     "aiohttp": Framework(
         app="-m aiohttp.web {app} --hostname 127.0.0.1 --port {port}",
@@ -64,14 +64,14 @@ FRAMEWORKS = {
         example="examples.frameworks.quart_orders:app",
         page="docs/how-to/quart.md",
         program="-m hypercorn main:app --bind 127.0.0.1:{port}",
-        stops="-m uvicorn {app} --port {port}",
+        stops="-m uvicorn {app} --port {port} --ws none",
     ),
     "litestar": Framework(
-        app="-m uvicorn {app} --port {port}",
+        app="-m uvicorn {app} --port {port} --ws none",
         example="examples.frameworks.litestar_orders:app",
         page="docs/how-to/litestar.md",
         program="-m uvicorn main:app --port {port}",
-        stops="-m uvicorn {app} --port {port}",
+        stops="-m uvicorn {app} --port {port} --ws none",
     ),
 }
 

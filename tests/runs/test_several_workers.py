@@ -25,7 +25,7 @@ from .test_served import LONG, events_in, start_and_leave, texts, tokens
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="on Windows a hub is one process")
 
-UVICORN = "uvicorn runs_app:app --port {port} --workers {workers} --no-access-log"
+UVICORN = "uvicorn runs_app:app --port {port} --workers {workers} --ws none --no-access-log"
 
 
 def program(log: Path, workers: int) -> Served:

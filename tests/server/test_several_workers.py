@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="on Windows a hu
 
 # A worker that a test has stopped for a moment does not answer, and is not to be replaced for that.
 UVICORN = (
-    "uvicorn several_workers:app --port {port} --workers 4 --no-access-log"
+    "uvicorn several_workers:app --port {port} --workers 4 --ws none --no-access-log"
     " --timeout-keep-alive 120 --timeout-worker-healthcheck 30"
 )
 GUNICORN = (

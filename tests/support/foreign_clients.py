@@ -58,6 +58,8 @@ class Server:
             "clients_app:app",
             "--port",
             str(self.port),
+            "--ws",
+            "none",
             "--http",
             protocol,
         ]
