@@ -22,6 +22,7 @@ MAX_REQUEST = 1024 * 1024
 BYTES = (bytes, bytearray, memoryview)
 
 Receipt = dict[str, Any]
+"""The hub's answer to a publish, as in its JSON: the methods of a publisher say which keys it has."""
 
 
 def publish_body(topic: str, data: Any, event: str | None, key: str | None, retry: int | None) -> bytes:

@@ -199,6 +199,7 @@ class Resumed:
 
 
 Change = Opened | Resumed | Wait | Stop
+"""What `on_change` is called with."""
 
 
 def reconnect_flow(
