@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from support.browsers import BROWSERS, OpenBrowsers, browser_options
+from support.endings import AT_END
 
 # They are made of plain asserts: a failed one shows its values.
 pytest.register_assert_rewrite("tidewire.testing", "support.client_scenarios")
@@ -80,6 +81,10 @@ def _spread_browsers(items: list[pytest.Item]) -> None:
         files[item.path.parent.name == "browser"][item.path] = None
     place = {path: number / len(paths) for paths in files for number, path in enumerate(paths)}
     items.sort(key=lambda item: place[item.path])
+
+
+def pytest_sessionfinish() -> None:
+    AT_END.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """
-What other tests rest on: the helpers of `support` fail when they should, in CI a skip is red, and programs
-can be interrupted however the run was started.
+What other tests rest on: the helpers of `support` fail when they should, in CI a skip is red, programs can be
+interrupted however the run was started, and a run ends what its tests share.
 """
 
 from __future__ import annotations
@@ -129,3 +129,24 @@ def test_programs_can_be_interrupted_in_a_run_that_ignores_it(tmp_path: Path) ->
     with pytest_in(tmp_path, before=ignoring) as run:
         assert run.wait(RUN) == 0, run.output
     assert "1 passed" in run.output
+
+
+SHARES = """
+import atexit
+from support.endings import AT_END
+
+def note(word):
+    with open("order", "a") as file:
+        file.write(word + " ")
+
+def test_shares():
+    AT_END.callback(note, "shared")
+    atexit.register(note, "exit")
+"""
+
+
+def test_what_tests_share_ends_before_the_process_exits(tmp_path: Path) -> None:
+    (tmp_path / "test_shares.py").write_text(SHARES)
+    with pytest_in(tmp_path, "-n", "1") as run:
+        assert run.wait(RUN) == 0, run.output
+    assert (tmp_path / "order").read_text() == "shared exit "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 
 from faults.postgres_server import installed
 
 from faults import postgres_server as faults
+from support.endings import AT_END
 
 VERSIONS = sorted(installed())
 
@@ -21,7 +21,7 @@ class PostgresServer(faults.PostgresServer):
 
 @functools.cache
 def postgres_server(version: int) -> PostgresServer:
-    """Return the server of that version which the tests of this process share. It ends with the process."""
+    """Return the server of that version which the tests of this process share. It ends with the run."""
     server = PostgresServer(version)
-    atexit.register(server.remove)
+    AT_END.callback(server.remove)
     return server
