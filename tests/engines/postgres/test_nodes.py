@@ -24,8 +24,8 @@ from tidewire.testing.wire import listen
 
 
 @contextlib.asynccontextmanager
-async def open_hub(url: str) -> AsyncIterator[Hub]:
-    hub = Hub(url)
+async def open_hub(url: str, **settings: float) -> AsyncIterator[Hub]:
+    hub = Hub(url, **settings)
     async with hub.lifespan():
         yield hub
 
@@ -61,7 +61,13 @@ async def test_a_group_that_comes_after_what_others_stored_meanwhile(
       CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON tidewire.entries DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW WHEN (NEW.topic = 'slow') EXECUTE FUNCTION hold();
     """
-    async with open_hub(url) as one, open_hub(url) as two, await AsyncConnection.connect(url) as held:
+    # The publishes wait for as long as this test holds the locks, which on a busy machine is many seconds.
+    patient = {"engine_timeout": 60.0}
+    async with (
+        open_hub(url, **patient) as one,
+        open_hub(url, **patient) as two,
+        await AsyncConnection.connect(url) as held,
+    ):
         wires = [await listen(hub.node, "slow", "quick") for hub in (one, two)]
         await one.publish("quick", "first")
         await wait_until_async(lambda: all(wire.data == ["first"] for wire in wires))
