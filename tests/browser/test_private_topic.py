@@ -85,6 +85,20 @@ def started(folder: Path, section: str, life: int = 3600) -> Iterator[Place]:
             yield Place(page, url, client)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place whose tokens last, for the tests of the cookie."""
+    with started(tmp_path_factory.mktemp("place"), SAME_SITE) as place:
+        yield place
+
+
+@pytest.fixture
+def place(shared: Place) -> Place:
+    """The same, without the streams of the last test."""
+    wait_until(lambda: shared.subjects() == [])
+    return shared
+
+
 def opened(browser: Browser, url: str) -> tuple[Page, list[str]]:
     """Open the page. Return it and what its script prints."""
     page = new_context(browser).new_page()
@@ -113,15 +127,14 @@ def test_a_private_topic_in_a_browser(browser: Browser, section: str, tmp_path: 
         page.context.close()
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(browser: Browser, tmp_path: Path) -> None:
-    with started(tmp_path, SAME_SITE) as place:
-        page, _ = opened(browser, place.page)
-        wait(page, place.subjects)
-        (cookie,) = page.context.cookies(place.hub)
-        assert (cookie["name"], cookie["path"]) == ("__Host-tidewire", "/")
-        assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
-        assert page.evaluate("document.cookie") == ""
-        page.context.close()
+def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(browser: Browser, place: Place) -> None:
+    page, _ = opened(browser, place.page)
+    wait(page, place.subjects)
+    (cookie,) = page.context.cookies(place.hub)
+    assert (cookie["name"], cookie["path"]) == ("__Host-tidewire", "/")
+    assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
+    assert page.evaluate("document.cookie") == ""
+    page.context.close()
 
 
 END = """
@@ -129,22 +142,23 @@ async (hub) => (await fetch(`${hub}/session`, { method: "DELETE", credentials: "
 """
 
 
-def test_the_end_of_a_session_ends_the_streams_of_every_tab(browser: Browser, tmp_path: Path) -> None:
-    with started(tmp_path, SAME_SITE) as place:
-        first, _ = opened(browser, place.page)
-        tabs = [first, first.context.new_page(), first.context.new_page()]
-        for tab in tabs[1:]:
-            tab.goto(place.page)
-        wait(first, lambda: place.subjects() == ["ada"] * 3)
-        # The backend signs nobody in again.
-        first.context.route("**/token", lambda route: route.abort())
-        assert tabs[1].evaluate(END, place.hub) == 204
-        wait(first, lambda: place.subjects() == [])
-        # Each tab comes back once, and is refused.
-        wait(first, lambda: place.count("refused_requests", 'code="missing_token"') == 3)
-        assert place.subjects() == []
-        assert first.context.cookies(place.hub) == []
-        first.context.close()
+def test_the_end_of_a_session_ends_the_streams_of_every_tab(browser: Browser, place: Place) -> None:
+    refused = "refused_requests", 'code="missing_token"'
+    before = place.count(*refused)
+    first, _ = opened(browser, place.page)
+    tabs = [first, first.context.new_page(), first.context.new_page()]
+    for tab in tabs[1:]:
+        tab.goto(place.page)
+    wait(first, lambda: place.subjects() == ["ada"] * 3)
+    # The backend signs nobody in again.
+    first.context.route("**/token", lambda route: route.abort())
+    assert tabs[1].evaluate(END, place.hub) == 204
+    wait(first, lambda: place.subjects() == [])
+    # Each tab comes back once, and is refused.
+    wait(first, lambda: place.count(*refused) - before == 3)
+    assert place.subjects() == []
+    assert first.context.cookies(place.hub) == []
+    first.context.close()
 
 
 TRY_EVERYTHING = """
@@ -181,10 +195,12 @@ async def empty_page(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_e03_e04_another_page_can_do_nothing_with_the_cookie(
-    browser: Browser, tmp_path: Path, host: str
+    browser: Browser, place: Place, host: str
 ) -> None:
     """A page of the same site, whose requests carry the cookie, and one of another site."""
-    with started(tmp_path, SAME_SITE) as place, serving(empty_page) as evil:
+    refused = "refused_requests", 'code="cross_site"'
+    before = place.count(*refused)
+    with serving(empty_page) as evil:
         mine, printed = opened(browser, place.page)
         wait(mine, place.subjects)
         page = mine.context.new_page()
@@ -195,6 +211,6 @@ def test_e03_e04_another_page_can_do_nothing_with_the_cookie(
         assert (printed, place.subjects()) == (["hello"], ["ada"])
         # The cookie comes with what a page of the same site sends, so all six are refused for the page.
         expected = 6 if host == "localhost" else 4
-        wait(mine, lambda: place.count("refused_requests", 'code="cross_site"') == expected)
+        wait(mine, lambda: place.count(*refused) - before == expected)
         assert place.subjects() == ["ada"]
         mine.context.close()
