@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 ANSWER = answers.text(SEED)
 
 
-@pytest.fixture(params=["?client=native", ""], ids=["EventSource", "EventStream"])
+@pytest.fixture(
+    params=[
+        pytest.param("?client=native", id="EventSource"),
+        pytest.param("", id="EventStream", marks=pytest.mark.slow_in("firefox")),
+    ]
+)
 def page(request: pytest.FixtureRequest, open_page: OpenPage, slow_demo: str) -> Page:
     """The page, with both clients."""
     return open_page(f"{slow_demo}/demo/answer{request.param}")

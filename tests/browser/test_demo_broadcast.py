@@ -10,7 +10,12 @@ from support.browser_pages import OpenPage, get_json, rows, text, wait_until
 from tidewire.demo.content import CAT_FACTS
 
 
-@pytest.fixture(params=["?client=native", ""], ids=["EventSource", "EventStream"])
+@pytest.fixture(
+    params=[
+        pytest.param("?client=native", id="EventSource", marks=pytest.mark.slow_in("firefox")),
+        pytest.param("", id="EventStream"),
+    ]
+)
 def client(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both clients: the browser's and ours."""
     return request.param  # type: ignore[no-any-return]

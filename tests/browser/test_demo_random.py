@@ -36,7 +36,7 @@ def streams_open(url: str) -> int:
 # -- the events
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["hub", pytest.param("classic", marks=pytest.mark.slow_in("firefox"))])
 def test_thirty_events_of_four_types_arrive_as_the_seed_determines(
     open_page: OpenPage, quick_demo: str, mode: str
 ) -> None:
