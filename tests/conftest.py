@@ -30,6 +30,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if os.environ.get("EAGER_TASKS"):
     importlib.import_module("support.eager.sitecustomize")
 
+TESTS = Path(__file__).parent
+
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Two busy cores are no place to measure one example's time. In CI the examples
@@ -71,15 +73,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow_in = item.get_closest_marker("slow_in")
         if slow_in and item.callspec.params["browser"] in slow_in.args:  # type: ignore[attr-defined]
             item.add_marker("slow")
-    _spread_browsers(items)
+    _order_files(items)
 
 
-def _spread_browsers(items: list[pytest.Item]) -> None:
-    """Put the files with browsers, which need the cores, between the others, most of which wait."""
+# The files that take longest, for a minute or more. One process runs all tests of a file: none of these
+# must be what the others wait for at the end. Those that wait stand between those that need the cores.
+LONG = [
+    "cli/test_doctor.py",
+    "browser/test_private_topic.py",
+    "faults/test_run.py",
+    "browser/test_sharing.py",
+    "docs/test_code.py",
+    "browser/test_demo_random.py",
+    "delivery/test_stopping.py",
+    "browser/test_demo_answer.py",
+    "clients/test_pages.py",
+    "browser/test_inspector.py",
+    "engines/test_nodes.py",
+    "browser/test_webkit.py",
+    "clients/test_models.py",
+    "js/test_package.py",
+]
+
+
+def _order_files(items: list[pytest.Item]) -> None:
+    """Put the long files first, and then those with browsers, which need the cores, between the others,
+    most of which wait.
+    """
     files: tuple[dict[Path, None], dict[Path, None]] = ({}, {})
     for item in items:
         files[item.path.parent.name == "browser"][item.path] = None
     place = {path: number / len(paths) for paths in files for number, path in enumerate(paths)}
+    place |= {TESTS / path: number - len(LONG) for number, path in enumerate(LONG)}
     items.sort(key=lambda item: place[item.path])
 
 
