@@ -74,6 +74,8 @@ def pytest_in(folder: Path, *options: str, before: Sequence[str] = (), ci: str =
     """Run the tests of a folder under the rules of this suite."""
     env = {"CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "pytest", "-p", "conftest", f"--rootdir={folder}", *options]
+    # As in pyproject.toml: the packages of all other plugins would be rewritten.
+    command += ["--disable-plugin-autoload", "-p", "xdist"]
     return Process([*before, *command], env=env, cwd=folder)
 
 
