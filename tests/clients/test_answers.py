@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import openai
 import pytest
 
 from support.nodejs import CLIENTS, node, node_clients
@@ -142,6 +141,8 @@ def test_going_on_after_an_event_of_a_response(hub: Served, client: Client) -> N
 
 
 def test_cancelling_a_response_with_the_sdk(hub: Served) -> None:
+    import openai  # it takes a second, in each process of `make test`
+
     client = Client("py", "responses")
     asked = "100000 cancelled by the SDK"
     with Reader(hub, client, asked) as reader:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
 from support.nodejs import CLIENTS, node, node_clients
@@ -85,6 +84,8 @@ def test_an_answer_that_fails(hub: Served) -> None:
 
 
 def pieces(hub: Served, question: str) -> Iterator[str]:
+    import openai  # it takes a second, in each process of `make test`
+
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{hub.port}/v1", api_key="key", max_retries=0)
     with client:
         messages: Any = [{"role": "user", "content": question}]
@@ -100,13 +101,17 @@ def test_chunks_of_a_whole_answer(hub: Served) -> None:
 
 
 def test_chunks_of_an_answer_that_fails(hub: Served) -> None:
-    with pytest.raises(openai.APIError, match="could not be completed"):
+    from openai import APIError
+
+    with pytest.raises(APIError, match="could not be completed"):
         list(pieces(hub, "fail"))
 
 
 def test_chunks_of_an_answer_that_is_cancelled(hub: Served) -> None:
+    from openai import APIError
+
     answer = pieces(hub, "100000")
     next(answer)
     hub.ask("DELETE", "/chat/100000")
-    with pytest.raises(openai.APIError, match="could not be completed"):
+    with pytest.raises(APIError, match="could not be completed"):
         list(answer)

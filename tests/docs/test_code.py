@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
-import openai
 import pytest
 
 from support.documents import PAGES, ROOT, Block, blocks, read, serving
@@ -249,6 +248,8 @@ def check_identity_provider(program: Program, url: str) -> None:
 
 
 def check_responses(program: Program, url: str) -> None:
+    import openai  # it takes a second, in each process of `make test`
+
     with openai.OpenAI(base_url=f"{url}/v1", api_key="key", max_retries=0) as client:
         events = list(client.responses.create(model="m", input="Why is there a tide?", stream=True))
         (whole,) = (event.response for event in events if event.type == "response.completed")

@@ -8,9 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from anthropic.types import RawMessageStreamEvent
-from openai.types.chat import ChatCompletionChunk
-from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tidewire import Event, Run
@@ -37,12 +34,15 @@ def spell(dialect: Dialect, items: Iterable[Any]) -> list[tuple[str, Any]]:
     return [(event, json.loads(data) if data.startswith("{") else data) for event, data in spelled]
 
 
-def chat_chunks(*texts: str, finish: bool = True) -> list[ChatCompletionChunk]:
+def chat_chunks(*texts: str, finish: bool = True) -> list[Any]:
     chunks: list[dict[str, Any]] = [{"delta": {"content": text}, "finish_reason": None} for text in texts]
     chunks += [{"delta": {}, "finish_reason": "stop"}] if finish else []
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     usage = {**head, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
     bodies = [{**head, "choices": [{"index": 0, **chunk}]} for chunk in chunks]
+    # Each process of `make test` reads this file, and few need these imports, which take two seconds.
+    from openai.types.chat import ChatCompletionChunk
+
     return [ChatCompletionChunk.model_validate(body) for body in [*bodies, *([usage] if finish else [])]]
 
 
@@ -60,11 +60,15 @@ def messages(*texts: str, finish: bool = True) -> list[Any]:
     if finish:
         ended = {"stop_reason": "end_turn", "stop_sequence": None}
         events += [{"type": "message_delta", "delta": ended, "usage": usage}, {"type": "message_stop"}]
+    from anthropic.types import RawMessageStreamEvent
+
     read: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
     return [read.validate_python(event) for event in events]
 
 
 def responses(*texts: str, finish: bool = True) -> list[Any]:
+    from openai.types.responses import ResponseStreamEvent
+
     spelled = spell(openai_responses, texts)
     read: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
     return [read.validate_python(data) for _, data in (spelled if finish else spelled[:-1])]
