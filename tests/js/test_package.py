@@ -39,17 +39,19 @@ def test_the_files_of_the_package() -> None:
     assert (JS / "LICENSE").read_bytes() == (JS.parent / "LICENSE").read_bytes()
 
 
-def packed(folder: Path) -> Path:
-    """Return the package, made by npm pack."""
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, made by npm pack."""
+    folder = tmp_path_factory.mktemp("packed")
     run_npm("pack", "--pack-destination", str(folder))
     (found,) = folder.glob("*.tgz")
     return found
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Path:
+def program(tmp_path: Path, packed: Path) -> Path:
     """The folder of a program in which the package is installed."""
-    with tarfile.open(packed(tmp_path)) as archive:
+    with tarfile.open(packed) as archive:
         archive.extractall(tmp_path, filter="data")
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "package").rename(tmp_path / "node_modules/tidewire")
@@ -76,12 +78,11 @@ def test_jest_in_jsdom_requires_it(program: Path) -> None:
     run_npm("exec", "--yes", *packages, "--", "jest", "--env=jsdom", "--rootDir=.", cwd=program)
 
 
-def test_are_the_types_wrong(tmp_path: Path) -> None:
+def test_are_the_types_wrong(packed: Path) -> None:
     # It reads the package itself. The profile skips Node 10, which knows no `exports`.
-    package = str(packed(tmp_path))
     # The hooks are for bundlers: they are ES modules only.
     for options in (
         ("--profile", "node16", "--exclude-entrypoints", "react", "vue"),
         ("--profile", "esm-only", "--entrypoints", "react", "vue"),
     ):
-        run_npm("exec", "--yes", f"--package={ATTW}", "--", "attw", package, *options)
+        run_npm("exec", "--yes", f"--package={ATTW}", "--", "attw", str(packed), *options)
