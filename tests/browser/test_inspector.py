@@ -242,7 +242,6 @@ def test_the_page_asks_until_its_own_process_answers(open_page: OpenPage, hub: R
     assert page.get_by_text("another_process").count() == 0
 
 
-@pytest.mark.slow_in("firefox")
 def test_an_event_says_to_which_streams_it_was_written_and_why_not_to_others(
     open_page: OpenPage, hub: RunningHub
 ) -> None:
