@@ -58,6 +58,7 @@ class Link:
         self._timeout = timeout
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
+        self._at_work = False
         self.session: tuple[Any, ...] = ()
         """What names the session of the newest connection in the server, also after it has ended."""
         self.reads_committed = False
@@ -74,6 +75,7 @@ class Link:
 
     async def _carry_out(self, work: Work[T], connection: Connection, until: float) -> T:
         task = start(run(work, connection))
+        self._at_work = True
         try:
             wait = until - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait({task}, timeout=max(wait, 0))
@@ -96,6 +98,8 @@ class Link:
             if isinstance(error, psycopg.Error | OSError):
                 raise error_of(error, sent=True) from None
             raise
+        finally:
+            self._at_work = False
         if self._connection is not connection:
             connection.pgconn.finish()  # abandoned in the meantime
         return result
@@ -128,8 +132,8 @@ class Link:
         """Close the connection at once. The next piece of work makes another one."""
         connection, self._connection = self._connection, None
         if connection is not None and not connection.closed:
-            # A task that waits for the server wakes up, and finds the connection closed. Closing the
-            # descriptor itself would take it from under the event loop.
+            # A task that waits for the server wakes up, and finds the connection closed. It closes the
+            # descriptor, which another connection may have before that task looks at it again.
             with (
                 contextlib.suppress(OSError, psycopg.Error),
                 socket.socket(fileno=connection.pgconn.socket) as sock,
@@ -138,7 +142,7 @@ class Link:
                     sock.shutdown(socket.SHUT_RDWR)
                 finally:
                     sock.detach()
-            if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+            if not self._at_work:
                 connection.pgconn.finish()
 
     async def close(self) -> None:
