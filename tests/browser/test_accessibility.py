@@ -47,8 +47,8 @@ def check(page: Page, axe: str, name: str) -> None:
 def test_the_inspector(open_page: OpenPage, hub: RunningHub, axe: str) -> None:
     page = open_page(f"{hub.url}/inspect#/try/news")
     wait_until(lambda: text(page, "try-state") == "open")
-    page.evaluate("async () => { await fetch('events/news', { method: 'POST', body: 'one' }) }")
-    row = page.locator("#try-table .row:not([hidden])", has_text="one")
+    page.evaluate("async () => { await fetch('events/news', { method: 'POST', body: 'the first' }) }")
+    row = page.locator("#try-table .row:not([hidden])", has_text="the first")
     row.click()
     id = row.locator(".id").text_content()
     check(page, axe, "try")
