@@ -18,8 +18,8 @@
 # ARGS is passed to the command: make test ARGS="tests/test_hub.py -k resume"
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-# Most tests wait for servers and browsers, so there are two jobs for each of two cores.
-JOBS ?= 4
+# Most tests wait for servers and browsers, so there are more jobs than cores: these are for two.
+JOBS ?= 5
 BIN := .venv/bin
 # npm's own record of what it has installed.
 NODE_CLIENTS := tests/clients/node_modules/.package-lock.json

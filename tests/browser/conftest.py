@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.browser_pages import NOTE_STATES, SEED, OpenPage, new_context
+from support.browsers import close_context
 from support.processes import Process
 from support.ways import APPS
 
@@ -73,7 +74,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         print(f"--- {page.url}: {page.evaluate('states')}\n{page.evaluate(SHOWN)}")
     violations = [page.evaluate("violations") for page in left]
     for context in contexts:
-        context.close()
+        close_context(context)
     # Firefox reports a lost connection as an error of the page.
     assert [error for error in errors if not error.startswith(("Firefox can", "The connection to "))] == []
     assert [found for found in violations if found] == []

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from support.browser_pages import new_context, wait_until
+from support.browsers import close_context
 from support.documents import blocks, serving
 from support.ports import free_port
 from support.processes import Process
@@ -158,7 +159,7 @@ def test_the_end_of_a_session_ends_the_streams_of_every_tab(browser: Browser, pl
     wait(first, lambda: place.count(*refused) - before == 3)
     assert place.subjects() == []
     assert first.context.cookies(place.hub) == []
-    first.context.close()
+    close_context(first.context)
 
 
 TRY_EVERYTHING = """

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from support.browser_pages import new_context, wait_until, wait_until_equal
+from support.browsers import close_context
 from support.processes import Process
 from support.ways import APPS
 
@@ -117,7 +118,7 @@ def tabs(browser: Browser, hub: Hub) -> Iterator[Tabs]:
     tabs = Tabs(context, hub)
     yield tabs
     asked = tabs.asked
-    context.close()
+    close_context(context)
     assert asked == {hub.url.removeprefix("http://")}  # no requests to other servers
     wait_until(lambda: hub.streams() == 0)
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 CHROMIUM = Path(__file__).with_name("chromium.sh")
 
@@ -77,7 +77,7 @@ class OpenBrowsers:
                 browser = self._browsers[name] = getattr(self._playwright, name).launch(**options)
             yield browser
             for context in browser.contexts:
-                context.close()
+                close_context(context)
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -89,3 +89,11 @@ class OpenBrowsers:
             yield
         finally:
             asyncio._set_running_loop(None)
+
+
+def close_context(context: BrowserContext) -> None:
+    """Close a context with its pages, and end their routes first: Firefox would route later contexts, too."""
+    for page in context.pages:
+        page.unroute_all()
+    context.unroute_all()
+    context.close()
