@@ -132,8 +132,8 @@ class Link:
         """Close the connection at once. The next piece of work makes another one."""
         connection, self._connection = self._connection, None
         if connection is not None and not connection.closed:
-            # A task that waits for the server wakes up, and finds the connection closed. It closes the
-            # descriptor, which another connection may have before that task looks at it again.
+            # A task that waits for the server wakes up, and finds the connection closed. Until then its
+            # descriptor stays open: another connection would get the same number.
             with (
                 contextlib.suppress(OSError, psycopg.Error),
                 socket.socket(fileno=connection.pgconn.socket) as sock,

@@ -4,8 +4,8 @@ Following the log: what other nodes store arrives here, on a connection of its o
 Rule 1: each call starts after the last entry that this node knows, never with `$`, which would lose what is
         stored between two calls.
 Rule 2: a blocked call does not notice that the log was deleted. So the head is looked at regularly (`watch`).
-Rule 3: while this node stores, the answers to its calls bring what other nodes have stored, too. Following
-        waits until then, since it would read all over again what this node has just stored.
+Rule 3: while this node stores, following waits: the answers to those calls also bring what other nodes have
+        stored, and following would only read again what this node has just stored.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def follow(link: Link, keys: Keys, taker: Taker) -> None:
             await taker.has_stored()
             step = 1
             if reply and state is taker.state:
-                # The first that this node stores ends a call that waits.
+                # The first entry that this node stores ends a waiting call.
                 new = [item for item in reply[0][1] if offset_of(item) > state.head]
                 taker.take([stored_of(item, state.lives) for item in new])
                 step = STEP if new else 1

@@ -24,7 +24,7 @@ let token = "";
 /** The process that the page shows, if the hub has several. */
 let node = "";
 
-/** How often to ask for that process: each time a new connection may lead to any of them. */
+/** How many times to ask until that process answers. Each attempt opens a connection, which any of them may accept. */
 const TRIES = 20;
 
 export const api = {
@@ -103,18 +103,21 @@ const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replac
 /** @type {(method: string, url: string, body?: string) => Promise<any>} */
 async function send(method, url, body) {
   for (let tries = 1; ; tries++) {
-    const response = await fetch(url, { method, headers: api.headers(), cache: "no-store", ...(body !== undefined && { body }) });
-    const text = await response.text();
-    /** @type {any} */
-    let answer = null;
-    try {
-      answer = text && JSON.parse(text);
-    } catch {
-      // A proxy may answer with a page of its own.
-    }
+    const [response, answer] = await exchange(method, url, body);
     if (response.ok) return answer;
     if (answer?.code === "another_process" && tries < TRIES) continue;
     throw new Refused(response.status, answer?.code ?? "", answer?.detail ?? `${response.status} ${response.statusText}`);
+  }
+}
+
+/** Returns the response, and its body if that is JSON. @type {(method: string, url: string, body?: string) => Promise<[Response, any]>} */
+async function exchange(method, url, body) {
+  const response = await fetch(url, { method, headers: api.headers(), cache: "no-store", ...(body !== undefined && { body }) });
+  const text = await response.text();
+  try {
+    return [response, text && JSON.parse(text)];
+  } catch {
+    return [response, null]; // A proxy may answer with a page of its own.
   }
 }
 
