@@ -57,6 +57,8 @@ class OpenBrowsers:
         self._browsers: dict[str, Browser] = {}
         self._playwright = sync_playwright().start()
         self._loop = asyncio.get_running_loop()
+        # With eager tasks (`EAGER_TASKS=1`) its handlers of routes would wait for ever.
+        self._loop.set_task_factory(None)
         asyncio._set_running_loop(None)
         return self
 
