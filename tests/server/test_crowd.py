@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import httptools
 import pytest
 
 from support.stream_server import FIRST, Serving, StreamApp, closed, get, read_until
@@ -64,3 +65,22 @@ def test_streams_do_not_count_and_ended_connections_make_room(loop: str) -> None
                     return False
 
         wait_until(has_room)
+
+
+def test_a_refused_connection_gets_no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    class Parser(httptools.HttpRequestParser):  # type: ignore[misc]
+        def __new__(cls, *args: object) -> Parser:
+            nonlocal made
+            made += 1
+            return super().__new__(cls, *args)
+
+    monkeypatch.setattr(httptools, "HttpRequestParser", Parser)
+    protocol = StreamProtocol.configured(Settings(max_connections_per_address=1))
+    with Serving(StreamApp(), protocol=protocol) as serving:
+        assert is_open(serving.connect())
+        before = made
+        assert all(closed(serving.connect()) for _ in range(5))
+    assert before
+    assert made == before

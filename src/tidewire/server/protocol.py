@@ -124,18 +124,25 @@ class StreamProtocol(HttpToolsProtocol):
         limits = {name: getattr(settings, name) for name in LIMITS}
         return type(cls.__name__, (cls,), {**limits, "crowd": Crowd(settings)})
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        # The rest waits until the connection may stay: refusing those of a flood must cost little.
+        self._arguments: Any = (config, *args), kwargs
+        self._inner: Any = config.loaded_app if config.loaded else None
+
+    def _admit(self, counted: str | None) -> None:
+        args, kwargs = self._arguments
+        self._arguments = None
         super().__init__(*args, **kwargs)
         # Our own parser, without uvicorn's leniency: what follows a request with
         # `Connection: close` is not read as another request.
         self.parser = httptools.HttpRequestParser(self)
-        self._inner: Any = self.app
+        self._inner = self.app
         self._fast_path: FastPath | None = None
         if TAKEOVER:
             self._fast_path = fast_path(self, self.app)
             self.app = cast(Any, self._run)
         self._offer: StreamOffer | None = None
-        self._counted: str | None = None  # the name under which the connection is counted
+        self._counted = counted  # the name under which the connection is counted
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited: object = None  # HEAD, the cycle whose body is awaited, or None
         self._refused: RefusedRequest | None = None
@@ -154,17 +161,20 @@ class StreamProtocol(HttpToolsProtocol):
     # -- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        name = self.crowd.counted(self.client[0] if self.client else None)
+        peer = transport.get_extra_info("peername")
+        name = self.crowd.counted(peer[0] if isinstance(peer, tuple) else None)
         if name is not None and not self.crowd.enter(name):
             # Before anything is read: a browser takes it for a network error, and tries again later.
             self._count_refusal("too_many_connections")
             transport.abort()
             return
-        self._counted = name
+        self._admit(name)
+        super().connection_made(transport)
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._arguments is not None:
+            return  # it was refused
         self.clear_deadline()
         self._leave_crowd()
         self._unset_keepalive_if_required()
