@@ -5,22 +5,26 @@ An answer to /health/live needs only the event loop: whatever delays it delays e
 machine an answer is also late because the hub or the probe had no core. The kernel counts that time per
 thread (`schedstat`, second field), and it is written without that, too.
 
-With `publish` it publishes an event each time instead.
+With `publish` it publishes an event each time instead. Such an answer also needs the thread that writes the
+log. It and the event loop may have waited for a core at the same time: only the longer wait is left out.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import itertools
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 EVERY = 0.05
+# Publishes after which the hub's threads can be told apart by how long they have run.
+BEFORE_WRITER = 20
 TIMEOUT = 5.0
 
 
@@ -65,8 +69,13 @@ def ask(host: str, port: int, path: str, pid: int) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     parent = os.getppid()
     body = None if path.startswith("/health") else b"probe"
-    while os.getppid() == parent:
-        waited, begun = waits(pid), time.monotonic()
+    threads = [pid] if pid else []
+    for number in itertools.count():
+        if os.getppid() != parent:
+            return
+        if number == BEFORE_WRITER and body and pid:
+            threads.append(writer(pid))
+        waited, begun = waits(pid, threads), time.monotonic()
         try:
             connection.request("POST" if body else "GET", path, body)
             answer = connection.getresponse()
@@ -74,7 +83,9 @@ def ask(host: str, port: int, path: str, pid: int) -> None:
             if answer.status != 200:
                 raise TimeoutError
             took = time.monotonic() - begun
-            print(f"{begun:.4f} {took:.5f} {max(0.0, took - waits(pid) + waited):.5f}", flush=True)
+            own, *of_hub = (after - before for after, before in zip(waits(pid, threads), waited, strict=True))
+            on_core = max(0.0, took - own - max(of_hub, default=0.0))
+            print(f"{begun:.4f} {took:.5f} {on_core:.5f}", flush=True)
         except TimeoutError:
             print(f"{begun:.4f} {TIMEOUT} {TIMEOUT}", flush=True)
             connection.close()
@@ -83,12 +94,25 @@ def ask(host: str, port: int, path: str, pid: int) -> None:
         time.sleep(max(0.0, begun + EVERY - time.monotonic()))
 
 
-def waits(pid: int) -> float:
-    """Return for how many seconds the hub's event loop and this process have waited for a core."""
-    places = ["/proc/self/schedstat", *([f"/proc/{pid}/task/{pid}/schedstat"] if pid else [])]
-    with contextlib.suppress(OSError):
-        return sum(int(Path(place).read_text().split()[1]) for place in places) / 1e9
-    return 0.0
+def waits(pid: int, threads: Sequence[int]) -> list[float]:
+    """Return for how many seconds this process, and these threads of the hub, have waited for a core."""
+    places = ["/proc/self/schedstat", *(f"/proc/{pid}/task/{thread}/schedstat" for thread in threads)]
+    return [schedstat(place)[1] for place in places]
+
+
+def writer(pid: int) -> int:
+    """Return the thread that writes the log: besides the event loop, it has run longest so far."""
+    others = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
+    return max(others, key=lambda thread: schedstat(f"/proc/{pid}/task/{thread}/schedstat")[0], default=pid)
+
+
+def schedstat(place: str) -> tuple[float, float]:
+    """Return for how many seconds a thread has run, and waited for a core; (0, 0) if it has ended."""
+    try:
+        ran, waited, _ = Path(place).read_text().split()
+    except OSError:
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 if __name__ == "__main__":
