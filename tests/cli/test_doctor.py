@@ -212,6 +212,16 @@ def test_a_server_that_is_not_there() -> None:
     assert done.stderr.startswith("Error: cannot reach http://127.0.0.1:")
 
 
+def test_a_head_may_come_later_than_one_waits_for_events(endpoints: str) -> None:
+    assert codes(report_of(f"{endpoints}/late", "--wait", "1")) == ["late_head"]
+
+
+def test_a_server_that_sends_no_head(endpoints: str) -> None:
+    done = tidewire("doctor", f"{endpoints}/headless", *WAIT)
+    assert done.returncode == 1
+    assert done.stderr.endswith("/headless did not respond within 10 s, not even with a head\n"), done.stderr
+
+
 def test_what_a_server_sends_cannot_write_to_the_terminal(endpoints: str) -> None:
     done = tidewire("doctor", f"{endpoints}/escapes", *WAIT)
     assert "\x1b" not in done.stdout

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # Seconds between two events.
 EVERY = 0.05
+# Seconds until the first event, longer than a head should take.
+LATE = 3.5
 # How many events a stream has, if it has an end.
 FEW = 4
 
@@ -45,6 +47,15 @@ class Endpoint(BaseHTTPRequestHandler):
         self.begin()
         self.chunk(b": hello\n\n")
         self.number()
+
+    def get_late(self) -> None:
+        """The head comes only with the first event."""
+        time.sleep(LATE)
+        self.begin()
+        self.number()
+
+    def get_headless(self) -> None:
+        self.rfile.read(1)
 
     def get_ended(self) -> None:
         """It ends, and says so by 204 to a client that has all of it."""

@@ -13,6 +13,8 @@ from .seen import End, Piece, Transfer
 
 # Bytes after which enough is known.
 MOST = 4 * 1024 * 1024
+# Seconds for a head, at least: a server may be starting, or send it with its first event only.
+HEAD = 10.0
 
 
 async def transfer(
@@ -21,10 +23,11 @@ async def transfer(
     """
     Send a request and read its response for `seconds` after its head.
 
-    Raises `ConnectionError` if there is none.
+    Raises `ConnectionError` if there is none within `seconds`, or within ten if that is longer.
     """
     begun = asyncio.get_running_loop().time()
-    response = await respond(client, client.build_request(method, url, headers=dict(headers)), seconds)
+    request = client.build_request(method, url, headers=dict(headers))
+    response = await respond(client, request, max(seconds, HEAD))
     pieces: list[Piece] = []
     try:
         head_at = since(begun)
