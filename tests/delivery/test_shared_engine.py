@@ -97,6 +97,36 @@ async def test_a_node_catches_up_before_it_calls_a_position_future() -> None:
         assert wrong.gaps[0]["reason"] == "future"
 
 
+class LosesWhatItHasTold(FakeEngine):
+    """Another node stores an event, which is lost while the answer to how far the log is, is on its way."""
+
+    asked = 0
+
+    async def locate(self, since: Since) -> int:
+        self.asked += 1
+        if self.asked > 1:
+            return await super().locate(since)
+        self.log.write("a", "lost")
+        newest = await super().locate(since)
+        self.log.go_back(0)
+        return newest
+
+
+@virtual
+async def test_a_log_that_goes_back_while_a_node_asks_how_far_it_is() -> None:
+    # The stream waited for an offset that the new log did not have, and was told nothing.
+    async with open_node(LosesWhatItHasTold(log := FakeLog())) as node:
+        wire = await listen(node, "a")
+        await publish(node, "a", "1")
+        await quiet()
+        log.go_back(0)
+        await quiet()
+        assert [gap["reason"] for gap in wire.gaps] == ["foreign"]
+        await publish(node, "a", "2")
+        await quiet()
+        assert wire.data == ["1", "2"]
+
+
 @virtual
 async def test_a_stream_that_starts_ahead_of_this_node_waits() -> None:
     async with open_node() as node:

@@ -52,8 +52,12 @@ class LogReader:
 
     async def look(self, account: Account) -> None:
         """Wait until this node has what other nodes have stored by now. Raises `Unavailable`."""
+        resets = self._log.resets
         newest = await self._ask(account, lambda: self._log.engine.locate(Since("now")))
-        if newest > self._log.window.head:
+        if resets != self._log.resets:
+            # An offset of the old log may never be reached.
+            await self.look(account)
+        elif newest > self._log.window.head:
             await self._log.reach(newest)
 
     async def prepare(
