@@ -309,16 +309,22 @@ def test_a_child_leaves_an_open_hub_to_its_parent(tmp_path: Path) -> None:
         assert parent.run(hub.publish("a", "parent")).position.offset == 2
         # A child that lives longer than the hub does not keep the lock.
         reader, writer = os.pipe()
+        begun, begins = os.pipe()
         child = os.fork()
         if not child:
             os.close(writer)
+            os.write(begins, b".")
             os.read(reader, 1)
             os._exit(0)
         os.close(reader)
+        # Once it runs, it has closed its copy of the lock.
+        assert os.read(begun, 1)
         parent.run(hub.close())
         asyncio.run(close_after_publishing(hub))
         os.close(writer)
         os.waitpid(child, 0)
+        os.close(begun)
+        os.close(begins)
 
 
 # -- after a drain
