@@ -188,10 +188,8 @@ class Stream(RecordingWire):
                 assert self.at == self.head
             else:
                 # At most this many of the events there were when it was opened, and those that came since.
-                # If retention took some and this node does not know it yet, it starts with all that are kept.
                 before = model.matching(self.selector, self.at, self.head)
-                count = len([entry for entry in before if not entry.end])
-                assert count <= self.claim.value or model.floor < self.machine.true_floor()
+                assert len([entry for entry in before if not entry.end]) <= self.claim.value or not before
                 assert min(self.head, model.floor - 1) <= self.at <= max(self.head, model.floor - 1)
         assert position.offset >= self.at
         assert not model.matching(self.selector, self.at, position.offset), "moved over an event"
