@@ -197,25 +197,3 @@ def test_limits_come_from_the_settings() -> None:
     assert (configured.head_timeout, configured.max_headers) == (3, 7)
     assert configured.body_timeout == Settings().body_timeout
     assert StreamProtocol.head_timeout == Settings().head_timeout
-
-
-def test_heads_of_connections_that_came_together_do_not_time_out_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    delays = []
-    call_later = asyncio.BaseEventLoop.call_later
-
-    def noted(loop: Any, delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
-        if getattr(callback, "__name__", "") == "_head_late":
-            delays.append(delay)
-        return call_later(loop, delay, callback, *args, **options)
-
-    monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", noted)
-    configured = StreamProtocol.configured(Settings(head_timeout=20))
-    with Serving(StreamApp(), loop="asyncio", protocol=configured) as serving:
-        for _ in range(20):
-            serving.connect()
-        wait_until(lambda: len(delays) == 20)
-    # Not before the time that was promised, and at most a tenth later.
-    assert 20 <= min(delays) < max(delays) <= 22
-    assert len(set(delays)) > 10

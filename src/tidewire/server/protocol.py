@@ -17,7 +17,6 @@ import functools
 import json
 import logging
 import math
-import random
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NoReturn, Self, cast
@@ -47,10 +46,6 @@ LIMITS = ("head_timeout", "body_timeout", "max_head_bytes", "max_headers", "max_
 
 # Bytes per second below which a body is taken for a slow attack, not a slow network.
 MIN_BODY_RATE = 500
-
-# How much later than promised a head may time out. The heads of a thousand connections that were opened
-# together would otherwise time out in steps of over 20 ms.
-SPREAD = 1.1
 
 # Requests of one connection that may wait for their turn. uvicorn stops reading at the
 # first one, but the 256 KB read before that may hold 9,000, each a few KB of objects.
@@ -352,8 +347,7 @@ class StreamProtocol(HttpToolsProtocol):
         self.clear_deadline()
         self._awaited = awaited
         if awaited is HEAD:
-            late = self.head_timeout * random.uniform(1, SPREAD)
-            self._deadline = self.loop.call_later(late, self._head_late)
+            self._deadline = self.loop.call_later(self.head_timeout, self._head_late)
         elif awaited is not None:
             self._body_checked = 0
             self._deadline = self.loop.call_later(self.body_timeout, self._body_late)
