@@ -141,15 +141,27 @@ class Link:
             return self._connection
         connection = self._server.make_connection()
         self._connection = connection
-        await connection.connect()  # type: ignore[no-untyped-call]
-        await self._recognise(connection)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            self._check_is_ours(connection)
+            await self._recognise(connection)
+        except BaseException:
+            # `close` found nothing to close if it was called before the connection was made.
+            await connection.disconnect(nowait=True)
+            raise
         return connection
+
+    def _check_is_ours(self, connection: AbstractConnection) -> None:
+        """Raise `Lost` if the link was closed while it waited for `connection`."""
+        if self._connection is not connection:
+            raise Lost("the connection was closed", sent=False)
 
     async def _recognise(self, connection: AbstractConnection) -> None:
         server = self._server
         before = time.monotonic()
         await connection.send_packed_command(pack((b"INFO",)) + pack((b"TIME",)), check_health=False)
         info, now = await self._reply(connection), await self._reply(connection)
+        self._check_is_ours(connection)
         found = fields_of(info) if isinstance(info, bytes) else {}
         if found.get("role", "master") not in ("master", "primary"):
             raise ReadOnlyError("it is a replica, not the primary")
