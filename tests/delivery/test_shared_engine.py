@@ -128,6 +128,21 @@ async def test_a_log_that_goes_back_while_a_node_asks_how_far_it_is() -> None:
 
 
 @virtual
+async def test_the_last_events_of_a_log_that_another_node_has_trimmed() -> None:
+    # The stream started with what is no longer kept, and was told of a gap.
+    engine = FakeEngine()
+    async with open_node(engine, window_entries=2) as node:
+        await publish(node, "a", *numbers(1, 9))
+        engine.hold()
+        engine.log.trim(4)
+        assert node.window.floor == 1
+        wire = await listen(node, "a", since=Since("last", 7))
+        await quiet()
+        assert (wire.data, wire.gaps) == (numbers(5, 9), [])
+        assert node.window.floor == 5
+
+
+@virtual
 async def test_a_stream_that_starts_ahead_of_this_node_waits() -> None:
     async with open_node() as node:
         wire = await listen(node, "a", since=Since("after", 3))

@@ -108,6 +108,9 @@ class LogReader:
             search.look(*window.newest(selector.topics, search.count))
         while not search.done:
             search.look(*await self._ask(account, partial(self._log.engine.look_back, search.last, selector)))
+        if search.count and self._log.engine.shared:
+            # Fewer are kept: start where the log does. Another node may have moved that; any page tells it.
+            await self.page(account, window.head, 1, selector)
 
     async def search(self, account: Account, offset: int, selector: Selector) -> Overtaken | None:
         """Search what retention took from a stream at `offset`. None if judging that takes one step only."""
