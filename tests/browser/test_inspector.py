@@ -151,6 +151,22 @@ def test_a_topic_shows_its_last_events_as_text(open_page: OpenPage, hub: Running
     wait_until(lambda: page.locator("#topic-events code").all_inner_texts() == ["three", "two", MARKUP])
 
 
+@pytest.mark.slow_in("firefox")
+def test_the_buttons_of_a_topic_do_not_move_when_an_event_comes(open_page: OpenPage, hub: RunningHub) -> None:
+    # A click on one of them was lost: the list of events grew above it.
+    publish(hub, "news", "one")
+    page = open_page(f"{hub.url}/inspect#/topics/news")
+    button = page.get_by_role("button", name="End this topic")
+    places = [button.bounding_box()]
+    wait_until(lambda: facts(page, "topic-facts")["state"] == "open")
+    for number in range(2, 5):
+        places.append(button.bounding_box())
+        publish(hub, "news", str(number))
+        wait_until(lambda number=number: page.locator("#topic-events li").count() == number)
+    assert places == places[:1] * 4
+    assert places[0]
+
+
 def test_the_page_publishes_and_shows_the_command_that_does_the_same(
     open_page: OpenPage, hub: RunningHub
 ) -> None:

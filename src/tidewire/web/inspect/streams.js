@@ -165,7 +165,7 @@ export function streamsView(page) {
       $("streams-blank").hidden = streams.length > 0;
       put($("streams-blank"), search.value ? "No such stream has this text." : (NONE[state] ?? ""));
       const first = matching > streams.length ? `the first ${count(streams.length)} of ` : "";
-      put($("streams-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} streams`);
+      put($("streams-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} ${known === 1 ? "stream" : "streams"}`);
       void details();
     },
 

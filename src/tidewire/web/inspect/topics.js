@@ -25,6 +25,8 @@ const age = ({ newest, ended }) => (ended ? "ended" : newest ? `${duration(Date.
 /** The server's order for a column: it sends the first thousand in that order. @type {Record<string, string>} */
 const ORDERS = { Topic: "topic", "Events/s": "rate", Events: "events", Streams: "streams", "Last event": "newest" };
 
+const FACTS = ["events in memory", "events a second", "streams", "state"];
+
 /**
  * @param {object} page
  * @param {() => void} page.subscribe open the live stream for `query` again
@@ -64,14 +66,14 @@ export function topicsView(page) {
     }
   }
 
+  /** @param {string[]} values */
+  function showFacts(...values) {
+    facts($("topic-facts"), FACTS.map((name, index) => [name, values[index] ?? "–"]));
+  }
+
   /** @param {any} found */
   function showTopic(found) {
-    facts($("topic-facts"), [
-      ["events in memory", count(found.events)],
-      ["events a second", rate(found.rate)],
-      ["streams", count(found.streams)],
-      ["state", found.ended ? `ended: ${found.reason}` : "open"],
-    ]);
+    showFacts(count(found.events), rate(found.rate), count(found.streams), found.ended ? `ended: ${found.reason}` : "open");
     $("topic-end").hidden = found.ended;
     const list = $("topic-events");
     if (list.dataset.newest === `${found.topic} ${found.last[0]?.id}`) return;
@@ -102,6 +104,8 @@ export function topicsView(page) {
     $("topic").classList.toggle("chosen", one);
     for (const id of ["topic-facts", "topic-last", "topic-close", "topic-end", "publish-title"]) $(id).hidden = !one;
     put($("publish-result"), "");
+    // Until they are known, they take their place: the buttons below must not move under the pointer.
+    showFacts();
     if (selected !== undefined) topicInput.value = selected;
     showCommand();
   }
@@ -162,7 +166,7 @@ export function topicsView(page) {
       table.source = table.ordered(rows);
       table.draw();
       const first = matching > topics.length ? `the first ${count(topics.length)} of ` : "";
-      put($("topics-count"), matching === known ? `${first}${count(known)} topics` : `${first}${count(matching)} of ${count(known)} topics`);
+      put($("topics-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} ${known === 1 ? "topic" : "topics"}`);
       $("topics-blank").hidden = topics.length > 0;
       put($("topics-blank"), known ? "No topic has this text in its name." : "No topic yet. Publish an event, and its topic is here.");
       const options = topics.slice(0, 50).map(({ topic }) => Object.assign(element("option"), { value: topic }));
