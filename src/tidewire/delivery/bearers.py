@@ -69,7 +69,8 @@ class Bearers:
         self._by_token: dict[str, set[Subscriber]] = {}
         self._by_check: dict[Callable[[], bool], set[Subscriber]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._due: deque[tuple[Subscriber, Callable[[Subscriber], object]]] = deque()
+        # Each list shrinks: to free ten thousand streams at once would be a long step.
+        self._due: deque[tuple[list[Subscriber], Callable[[Subscriber], object]]] = deque()
         self._working = False
 
     def refusal(self, grant: Grant) -> Unauthorized | None:
@@ -153,26 +154,33 @@ class Bearers:
     def _revoke(self, subscriber: Subscriber) -> None:
         self._end(subscriber, "revoked", "revoked")
 
-    def _for_all(self, subscribers: Iterable[Subscriber], do: Callable[[Subscriber], object]) -> None:
-        self._due.extend((subscriber, do) for subscriber in subscribers)
+    def _for_all(self, subscribers: list[Subscriber], do: Callable[[Subscriber], object]) -> None:
+        self._due.append((subscribers, do))
         if not self._working:
             self._working = True
             self._tasks.spawn(self._work())
 
     async def _work(self) -> None:
-        until = self._loop.time() + STEP
         while self._due:
-            subscriber, do = self._due.popleft()
-            if subscriber.open:
-                try:
-                    do(subscriber)
-                except Exception:
-                    # The others must not live on because of one.
-                    logger.exception("cannot end a stream")
-            if self._loop.time() > until:
-                await asyncio.sleep(0)
-                until = self._loop.time() + STEP
+            # Finding ten thousand streams was a step of the event loop, too.
+            await asyncio.sleep(0)
+            until = self._loop.time() + STEP
+            while self._due and self._loop.time() <= until:
+                self._do_next()
         self._working = False
+
+    def _do_next(self) -> None:
+        subscribers, do = self._due[0]
+        if not subscribers:
+            self._due.popleft()
+            return
+        subscriber = subscribers.pop()
+        if subscriber.open:
+            try:
+                do(subscriber)
+            except Exception:
+                # The others must not live on because of one.
+                logger.exception("cannot end a stream")
 
     def _apply(self, record: Record, subscriber: Subscriber) -> None:
         if subscriber.bearer is not None and concerns(record, subscriber.bearer.grant):
