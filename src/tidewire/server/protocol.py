@@ -127,22 +127,24 @@ class StreamProtocol(HttpToolsProtocol):
     def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
         # The rest waits until the connection may stay: refusing those of a flood must cost little.
         self._arguments: Any = (config, *args), kwargs
-        self._inner: Any = config.loaded_app if config.loaded else None
+        if not config.loaded:
+            config.load()
+        self._inner: Any = config.loaded_app
 
     def _admit(self, counted: str | None) -> None:
+        """Build what reads requests. `counted`: the name under which the connection is counted, or None."""
         args, kwargs = self._arguments
         self._arguments = None
         super().__init__(*args, **kwargs)
         # Our own parser, without uvicorn's leniency: what follows a request with
         # `Connection: close` is not read as another request.
         self.parser = httptools.HttpRequestParser(self)
-        self._inner = self.app
         self._fast_path: FastPath | None = None
         if TAKEOVER:
             self._fast_path = fast_path(self, self.app)
             self.app = cast(Any, self._run)
         self._offer: StreamOffer | None = None
-        self._counted = counted  # the name under which the connection is counted
+        self._counted = counted
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited: object = None  # HEAD, the cycle whose body is awaited, or None
         self._refused: RefusedRequest | None = None
