@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -110,6 +111,19 @@ def _order_files(items: list[pytest.Item]) -> None:
 
 def pytest_sessionfinish() -> None:
     AT_END.close()
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Undo what the program of a test, such as one of Litestar, does to the logging of all programs."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers).difference(handlers):
+        # pytest removes its own.
+        if type(handler).__module__ != "_pytest.logging":
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
