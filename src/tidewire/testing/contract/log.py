@@ -26,6 +26,15 @@ T = TypeVar("T", bound=Callable[..., None])
 EVERYTHING = Selector(["**"])
 
 
+# Seconds. The suite judges what an engine answers, not how soon: that differs on a busy machine.
+PATIENCE = 60.0
+
+
+def patient(settings: dict[str, Any]) -> Settings:
+    """Return `settings`, with an engine that may take its time unless they say otherwise."""
+    return Settings(**{"engine_timeout": PATIENCE, **settings})
+
+
 class Base:
     """What a subclass of the suite defines, and how its tests are run."""
 
@@ -33,7 +42,7 @@ class Base:
     clocked: ClassVar[bool] = False
     reborn: ClassVar[bool] = True
     loop_factory: ClassVar[Callable[[], asyncio.AbstractEventLoop] | None] = None
-    deadline: ClassVar[float] = 10.0
+    deadline: ClassVar[float] = PATIENCE
 
     async def new_engine(self, settings: Settings, **options: Any) -> Engine:
         """Return an engine, not yet open, on this test's log: the same log each time within one test."""
@@ -45,7 +54,7 @@ class Base:
 
     @contextlib.asynccontextmanager
     async def log(self, **settings: Any) -> AsyncIterator[OpenLog]:
-        log = OpenLog(self, Settings(**settings))
+        log = OpenLog(self, patient(settings))
         await log.open()
         try:
             yield log
@@ -127,7 +136,7 @@ class OpenLog:
         """Close the engine or crash it, then open it again, with `settings` if they are given."""
         await (self._suite.kill(self.engine) if crash else self.engine.close())
         if settings:
-            self.settings = Settings(**settings)
+            self.settings = patient(settings)
         await self.open()
 
     # -- publishing
