@@ -9,6 +9,20 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 export const count = (value) => whole.format(Math.round(value));
 
 /**
+ * How many of the known rows a list shows, such as "the first 1,000 of 1,200 of 3,000 topics".
+ *
+ * @param {number} rows the rows in the list
+ * @param {number} matching those that the search has found
+ * @param {number} known all that there are
+ * @param {string} noun what one of them is
+ */
+export function shown(rows, matching, known, noun) {
+  const first = matching > rows ? `the first ${count(rows)} of ` : "";
+  const all = matching === known ? "" : ` of ${count(known)}`;
+  return `${first}${count(matching)}${all} ${noun}${known === 1 ? "" : "s"}`;
+}
+
+/**
  * A number in few characters, such as a rate.
  *
  * @param {number} value

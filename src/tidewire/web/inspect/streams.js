@@ -4,7 +4,7 @@
 import { $, element, put } from "./dom.js";
 import { ask } from "./ask.js";
 import { choices } from "./choices.js";
-import { clock, count, duration } from "./format.js";
+import { clock, count, duration, shown } from "./format.js";
 import { api, reason } from "./hub.js";
 import { facts } from "./overview.js";
 import { Table } from "./table.js";
@@ -164,8 +164,7 @@ export function streamsView(page) {
       table.draw();
       $("streams-blank").hidden = streams.length > 0;
       put($("streams-blank"), search.value ? "No such stream has this text." : (NONE[state] ?? ""));
-      const first = matching > streams.length ? `the first ${count(streams.length)} of ` : "";
-      put($("streams-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} ${known === 1 ? "stream" : "streams"}`);
+      put($("streams-count"), shown(streams.length, matching, known, "stream"));
       void details();
     },
 

@@ -3,7 +3,7 @@
 
 import { $, copies, element, put } from "./dom.js";
 import { ask } from "./ask.js";
-import { clock, count, duration, preview, rate } from "./format.js";
+import { clock, count, duration, preview, rate, shown } from "./format.js";
 import { api, reason } from "./hub.js";
 import { facts } from "./overview.js";
 import { Table } from "./table.js";
@@ -165,8 +165,7 @@ export function topicsView(page) {
       rows = topics;
       table.source = table.ordered(rows);
       table.draw();
-      const first = matching > topics.length ? `the first ${count(topics.length)} of ` : "";
-      put($("topics-count"), `${first}${count(matching)}${matching === known ? "" : ` of ${count(known)}`} ${known === 1 ? "topic" : "topics"}`);
+      put($("topics-count"), shown(topics.length, matching, known, "topic"));
       $("topics-blank").hidden = topics.length > 0;
       put($("topics-blank"), known ? "No topic has this text in its name." : "No topic yet. Publish an event, and its topic is here.");
       const options = topics.slice(0, 50).map(({ topic }) => Object.assign(element("option"), { value: topic }));
