@@ -129,7 +129,7 @@ async def test_a_log_that_goes_back_while_a_node_asks_how_far_it_is() -> None:
 
 @virtual
 async def test_the_last_events_of_a_log_that_another_node_has_trimmed() -> None:
-    # The stream started with what is no longer kept, and was told of a gap.
+    # The stream started before the oldest event that is kept, and so reported a gap for no reason.
     engine = FakeEngine()
     async with open_node(engine, window_entries=2) as node:
         await publish(node, "a", *numbers(1, 9))

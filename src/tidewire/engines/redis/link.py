@@ -143,7 +143,6 @@ class Link:
         self._connection = connection
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            self._check_is_ours(connection)
             await self._recognise(connection)
         except BaseException:
             # `close` found nothing to close if it was called before the connection was made.
@@ -151,17 +150,14 @@ class Link:
             raise
         return connection
 
-    def _check_is_ours(self, connection: AbstractConnection) -> None:
-        """Raise `Lost` if the link was closed while it waited for `connection`."""
-        if self._connection is not connection:
-            raise Lost("the connection was closed", sent=False)
-
     async def _recognise(self, connection: AbstractConnection) -> None:
         server = self._server
         before = time.monotonic()
         await connection.send_packed_command(pack((b"INFO",)) + pack((b"TIME",)), check_health=False)
         info, now = await self._reply(connection), await self._reply(connection)
-        self._check_is_ours(connection)
+        if self._connection is not connection:
+            # `close` was called meanwhile, since this may be the wrong server by now.
+            raise Lost("the connection was closed", sent=False)
         found = fields_of(info) if isinstance(info, bytes) else {}
         if found.get("role", "master") not in ("master", "primary"):
             raise ReadOnlyError("it is a replica, not the primary")
