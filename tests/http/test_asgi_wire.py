@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.fakes import until, virtual
 from support.waiting import PATIENCE, wait_until_async
 from tidewire.http.asgi_wire import AsgiWire
 from tidewire.http.offer import CUT, ResponseCut
@@ -133,6 +134,20 @@ async def test_a_cut_comes_after_what_was_written_and_is_raised() -> None:
         await asyncio.wait_for(task, PATIENCE)
     assert (server.sent, server.ended, server.asked_to_cut) == ([b"a"], False, True)
     assert subscriber.calls[-1] == "lost"
+
+
+@virtual
+async def test_the_server_has_time_to_write_before_a_cut_is_raised() -> None:
+    subscriber, server, task = start(plain=True)
+    await until(lambda: subscriber.wire)
+    assert subscriber.wire
+    subscriber.wire.write(b"a")
+    subscriber.wire.cut()
+    await until(lambda: server.asked_to_cut)
+    await asyncio.sleep(0.05)  # a server that writes in a thread of its own, such as Granian
+    assert not task.done()
+    with pytest.raises(ResponseCut):
+        await task
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -16,7 +16,7 @@ from ..delivery.stopping import drains_of_loop
 from ..delivery.subscriber import END_TIMEOUT, Subscriber
 from ..delivery.tasks import start
 from .asgi import Receive, Send, disconnected
-from .offer import Offer, check_cut, send_cut
+from .offer import Offer, finish_cut, send_cut
 
 
 class AsgiWire:
@@ -97,7 +97,7 @@ class AsgiWire:
                 raise self._failure from None
             if self._cut:
                 await send_cut(self._send)
-                check_cut(self._offer)
+                await finish_cut(self._offer)
         finally:
             self._task = None
             if self._sender is not None:

@@ -37,6 +37,11 @@ def offer_in(scope: Scope) -> Offer | None:
 CUT = "tidewire.response.cut"
 
 
+# Seconds that a server has to write the last bytes before the exception reaches it. Granian drops what it has
+# not written by then, and ASGI has no message that waits until everything is written.
+WRITE_TIME = 0.1
+
+
 class ResponseCut(Exception):
     """
     Raised out of the app to cut a response off, on any server but our own.
@@ -56,7 +61,8 @@ async def send_cut(send: Send) -> None:
             await send({"type": CUT, "more_body": True})
 
 
-def check_cut(offer: Offer | None) -> None:
-    """Raise `ResponseCut` unless our own server has cut the connection."""
+async def finish_cut(offer: Offer | None) -> None:
+    """Raise `ResponseCut` after `WRITE_TIME`, unless our own server has cut the connection."""
     if offer is None or not offer.was_cut:
+        await asyncio.sleep(WRITE_TIME)
         raise ResponseCut from None

@@ -15,7 +15,7 @@ from ..settings import Settings
 from .answers import problem, stream_head
 from .asgi import Headers, Receive, Scope, Send
 from .generator import GeneratorStream, Item
-from .offer import check_cut, offer_in
+from .offer import finish_cut, offer_in
 from .origins import VARY_ORIGIN
 
 try:
@@ -142,7 +142,7 @@ class EventStreamResponse(AsgiResponse):
             must_cut = await self._stream(scope, receive, send)
         await self.run_background()
         if must_cut:
-            check_cut(offer_in(scope))
+            await finish_cut(offer_in(scope))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Send the whole stream. Return whether its connection must be cut."""

@@ -13,7 +13,7 @@ from typing import Any
 from ..event_stream import Decoder, Event
 from ..http.asgi import Receive, Scope, Send
 from ..http.hub_stream import HubStream
-from ..http.offer import Offer, check_cut, offer_in, send_cut
+from ..http.offer import Offer, finish_cut, offer_in, send_cut
 from ..log.runs import DONE, Run
 
 
@@ -54,7 +54,7 @@ class TextSend:
                 await self._send({**message, "body": text.encode()})
         elif kind == "http.response.body" and self._streaming and not self._is_whole():
             await send_cut(self._send)
-            check_cut(self._offer)
+            await finish_cut(self._offer)
         else:
             await self._send(message)
 

@@ -17,6 +17,7 @@ from ...delivery.tasks import start
 from ...errors import Unauthorized
 from ...http.asgi import Message
 from ...http.hub_stream import RefusedStream
+from ...http.offer import ResponseCut
 from ...http.responses import AsgiResponse
 from ...topic_names import topic
 from .configured import get_hub
@@ -128,7 +129,7 @@ class Bridge:
     async def _run(self, response: AsgiResponse, scope: Any) -> None:
         try:
             await response(scope, self._receive, self._send)
-        except OSError:
+        except (OSError, ResponseCut):
             if not self._gone.is_set():
                 raise
         finally:
