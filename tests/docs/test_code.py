@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -416,8 +417,9 @@ def test_the_line_of_an_export_is_real(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     task = Import(str(path))
     task.run(io.BytesIO(block.text.encode()), lambda done, of: None)
-    export = Export(ReadOnly(str(path)), None, Since("start"))
-    (line,) = [json.loads(page) for page in export.pages(lambda done, of: None)]
+    with closing(ReadOnly(str(path))) as log:
+        export = Export(log, None, Since("start"))
+        (line,) = [json.loads(page) for page in export.pages(lambda done, of: None)]
     assert {**line, "id": "q7Zp2K.42"} == json.loads(block.text)
 
 
