@@ -45,6 +45,7 @@ from support.stream_server import (
 from support.waiting import PATIENCE, wait_until
 from tidewire.server import socket_wire
 from tidewire.server.protocol import MAX_PIPELINE, StreamProtocol
+from tidewire.server.socket_wire import SWALLOW_LIMIT
 from tidewire.settings import Settings
 
 DEADLINE = 1.0
@@ -309,6 +310,18 @@ def test_f03_thousands_of_pipelined_requests_are_not_kept(serving: Serving, app:
         wait_until(lambda: app.scopes)
         (connection,) = serving.connections
         assert len(connection.pipeline) <= MAX_PIPELINE
+        app.go_on = True
+        answers = list(responses(read_all(client)))
+    assert answers == [(200, b"ok /slow")] + [(200, b"ok /n")] * MAX_PIPELINE
+
+
+def test_f03_what_comes_after_too_many_requests_does_not_take_their_answers(
+    serving: Serving, app: StreamApp
+) -> None:
+    with serving.connect() as client:
+        client.sendall(get("/slow") + get("/n") * (MAX_PIPELINE + 1))
+        wait_until(lambda: app.scopes)
+        client.sendall(b"x" * (SWALLOW_LIMIT * 2))
         app.go_on = True
         answers = list(responses(read_all(client)))
     assert answers == [(200, b"ok /slow")] + [(200, b"ok /n")] * MAX_PIPELINE
@@ -630,6 +643,7 @@ from tidewire.server.run import Server
 from tidewire.server.listeners import bind_tcp
 from tidewire.server.logs import configure_logging
 from tidewire.server.protocol import StreamProtocol
+from tidewire.server.socket_wire import SWALLOW_LIMIT
 
 async def app(scope, receive, send, inner=StreamApp()):
     if scope["type"] == "lifespan":

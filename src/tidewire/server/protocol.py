@@ -563,7 +563,10 @@ class StreamProtocol(HttpToolsProtocol):
     def _swallow(self, data: bytes) -> None:
         self._swallowed += len(data)
         if self._swallowed > SWALLOW_LIMIT:
-            self.transport.abort()
+            # An end of the connection would take the responses that are not sent yet. Not by `flow`, which
+            # reads on after each response.
+            self.flow.read_paused = False
+            self.transport.pause_reading()
 
 
 HEADER_CHECKS: dict[bytes, Callable[[StreamProtocol, bytes], None]] = {
