@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvicorn
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
@@ -29,12 +30,13 @@ from support.processes import Process
 from support.stream_server import closed, dechunk, get, head_of, post, read_all, read_until
 from support.tokens import SECRET, token
 from support.waiting import PATIENCE, wait_until
+from tidewire import Hub
 from tidewire.auth.tickets import new_ticket
 from tidewire.cli import main
 from tidewire.errors import StartRefused
 from tidewire.server.listeners import bind_failure, bind_tcp, bind_unix, tls_context
 from tidewire.server.logs import LineFormatter
-from tidewire.server.run import GC_THRESHOLDS, fewer_collections
+from tidewire.server.run import GC_THRESHOLDS, Server, fewer_collections
 from tidewire.settings import ROWS, Settings
 
 # Seconds for a stop. Two are promised, on a machine that has time; after 15, what is open is cut off.
@@ -553,3 +555,13 @@ def test_the_garbage_collector_runs_less_often_while_it_serves() -> None:
         assert gc.get_freeze_count() > 0
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+
+
+def test_one_interrupt_after_the_parents_signal_does_not_cut_the_drain_short() -> None:
+    """A Ctrl-C reaches a worker from the terminal too, perhaps after the SIGTERM from its parent."""
+    server = Server(uvicorn.Config(Hub(per_process=True).app), [], 1.0)
+    server.handle_exit(signal.SIGTERM, None)
+    server.handle_exit(signal.SIGINT, None)
+    assert (server.should_exit, server.force_exit) == (True, False)
+    server.handle_exit(signal.SIGINT, None)
+    assert server.force_exit

@@ -14,9 +14,11 @@ import gc
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -189,6 +191,15 @@ class Server(uvicorn.Server):
         )
         sock.listen(config.backlog)
         return server
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn stops at once at a SIGINT after any signal. But one Ctrl-C reaches a worker twice: from the
+        # terminal, and as a SIGTERM from its parent, which may come first.
+        if sig == signal.SIGINT and signal.SIGINT not in self._captured_signals:
+            self._captured_signals.append(sig)
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
