@@ -643,7 +643,6 @@ from tidewire.server.run import Server
 from tidewire.server.listeners import bind_tcp
 from tidewire.server.logs import configure_logging
 from tidewire.server.protocol import StreamProtocol
-from tidewire.server.socket_wire import SWALLOW_LIMIT
 
 async def app(scope, receive, send, inner=StreamApp()):
     if scope["type"] == "lifespan":
