@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import trustme
-import uvicorn
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
@@ -30,13 +29,12 @@ from support.processes import Process
 from support.stream_server import closed, dechunk, get, head_of, post, read_all, read_until
 from support.tokens import SECRET, token
 from support.waiting import PATIENCE, wait_until
-from tidewire import Hub
 from tidewire.auth.tickets import new_ticket
 from tidewire.cli import main
 from tidewire.errors import StartRefused
 from tidewire.server.listeners import bind_failure, bind_tcp, bind_unix, tls_context
 from tidewire.server.logs import LineFormatter
-from tidewire.server.run import GC_THRESHOLDS, Server, fewer_collections
+from tidewire.server.run import GC_THRESHOLDS, fewer_collections
 from tidewire.settings import ROWS, Settings
 
 # Seconds for a stop. Two are promised, on a machine that has time; after 15, what is open is cut off.
@@ -115,7 +113,9 @@ def test_a_stream_that_nobody_reads_does_not_delay_the_stop() -> None:
         assert time.monotonic() - began < STOP
 
 
-def test_a_second_interrupt_forces_the_stop() -> None:
+# A Ctrl-C reaches a worker from the terminal too, perhaps after the SIGTERM from its parent.
+@pytest.mark.parametrize("first", [[signal.SIGINT], [signal.SIGTERM, signal.SIGINT]])
+def test_a_second_interrupt_forces_the_stop(first: list[signal.Signals]) -> None:
     code = """
 import asyncio
 from tidewire.server.run import serve
@@ -137,10 +137,11 @@ print("over", flush=True)
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(get())
             server.wait_line("asked")
-            server.send_signal(signal.SIGINT)
-            wait_until(lambda: not port_open(port))
-            time.sleep(0.5)
-            assert server.returncode is None
+            for number in first:
+                server.send_signal(number)
+                wait_until(lambda: not port_open(port))
+                time.sleep(0.5)
+                assert server.returncode is None
             server.send_signal(signal.SIGINT)
             server.wait()
 
@@ -555,13 +556,3 @@ def test_the_garbage_collector_runs_less_often_while_it_serves() -> None:
         assert gc.get_freeze_count() > 0
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
-
-
-def test_one_interrupt_after_the_parents_signal_does_not_cut_the_drain_short() -> None:
-    """A Ctrl-C reaches a worker from the terminal too, perhaps after the SIGTERM from its parent."""
-    server = Server(uvicorn.Config(Hub(per_process=True).app), [], 1.0)
-    server.handle_exit(signal.SIGTERM, None)
-    server.handle_exit(signal.SIGINT, None)
-    assert (server.should_exit, server.force_exit) == (True, False)
-    server.handle_exit(signal.SIGINT, None)
-    assert server.force_exit

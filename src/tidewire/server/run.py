@@ -193,13 +193,12 @@ class Server(uvicorn.Server):
         return server
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        interrupted = signal.SIGINT in self._captured_signals
+        super().handle_exit(sig, frame)
         # uvicorn stops at once at a SIGINT after any signal. But one Ctrl-C reaches a worker twice: from the
         # terminal, and as a SIGTERM from its parent, which may come first.
-        if sig == signal.SIGINT and signal.SIGINT not in self._captured_signals:
-            self._captured_signals.append(sig)
-            self.should_exit = True
-        else:
-            super().handle_exit(sig, frame)
+        if not interrupted:
+            self.force_exit = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
