@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .. import hub_events
 from ..errors import Gone, Unavailable
-from ..log.entries import Entry, Page, Since
+from ..log.entries import Entry, Page, Since, frames_of
 from ..log.node_log import NodeLog
 from ..log.overtaken import Overtaken
 from ..log.reading import LogReader, Prepared
@@ -204,7 +204,8 @@ class CatchUp:
             else:
                 joined = page.read(after, selector, JOIN_BYTES)
             replay = self._replays[cohort, after, through] = join_replay(*joined, cohort)
-            self._window.forget_frames(joined[0])
+            if page is not None:
+                self._window.forget_frames(joined[0])
             if len(self._replays) > SHARED:
                 self._replays.popitem(last=False)
         self._write_replay(subscriber, replay)
@@ -319,7 +320,6 @@ def join_replay(entries: Sequence[Entry], through: int, cohort: Cohort) -> Repla
         entries = [entry for entry in entries if not entry.is_control]
     if not entries:
         return Replay(b"", through, 0, None, False)
-    with_topic = not cohort.selector.single
-    data = b"".join(entry.frame(with_topic) for entry in entries)
+    data = frames_of(entries, with_topic=not cohort.selector.single)
     last = entries[-1]
     return Replay(framed(data, cohort.framing), through, len(entries), last.offset, last.end)

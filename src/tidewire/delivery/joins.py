@@ -73,7 +73,7 @@ class Joins:
         for entry in self._window.of_topics(topics, after, through):
             if plain and entry.is_control:
                 continue
-            frame = entry.frame(with_topic)
+            frame = entry.frames[with_topic] or entry.frame(with_topic)
             size += len(frame)
             if frames and size > JOIN_BYTES:
                 return Join(framed(b"".join(frames), framing), last, last, len(frames))

@@ -285,8 +285,14 @@ def join(
     size = 0
     with_topic = not selector.single
     for entry in entries:
-        size += len(entry.frame(with_topic))
-        if found and size > max_bytes:
+        # Nearly always it is encoded already, and a call would cost more than the rest of the step.
+        size += len(entry.frames[with_topic] or entry.frame(with_topic))
+        if size > max_bytes and found:
             return found, found[-1].offset
         found.append(entry)
     return found, through
+
+
+def frames_of(entries: Iterable[Entry], with_topic: bool) -> bytes:
+    """Return the joined frames of `entries`."""
+    return b"".join([entry.frames[with_topic] or entry.frame(with_topic) for entry in entries])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import merge
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -277,29 +277,27 @@ class Window:
         found: list[int] = []
         for topic in topics:
             # One more than wanted: the last entry of a topic may be its end.
-            newest = after_offset(self._by_topic.get(topic, ()), after)[-count - 1 :]
+            newest = between(self._by_topic.get(topic, ()), after, self.head)[-count - 1 :]
             found += [entry.offset for entry in newest if not entry.end]
         return sorted(found), after + 1 if after >= self.floor else 1
 
-    def of_topics(self, topics: Iterable[str], after: int, through: int) -> Iterator[Entry]:
-        """Yield the entries of `topics` with offsets in (after, through], in order."""
-        found = [after_offset(self._by_topic.get(topic, ()), after) for topic in topics]
-        entries = found[0] if len(found) == 1 else merge(*found, key=offset_of)
-        for entry in entries:
-            if entry.offset > through:
-                return
-            yield entry
+    def of_topics(self, topics: Iterable[str], after: int, through: int) -> Iterable[Entry]:
+        """Return the entries of `topics` with offsets in (after, through], in order."""
+        found = [between(self._by_topic.get(topic, ()), after, through) for topic in topics]
+        return found[0] if len(found) == 1 else merge(*found, key=offset_of)
 
 
 offset_of = attrgetter("offset")
 
 
-def after_offset(entries: Sequence[Entry], after: int) -> Sequence[Entry]:
-    """Return the entries, which are in order, whose offsets are larger than `after`."""
+def between(entries: Sequence[Entry], after: int, through: int) -> Sequence[Entry]:
+    """Return the entries, which are in order, with offsets in (after, through]."""
     # Nearly always none, or the last one.
     if not entries or entries[-1].offset <= after:
         return ()
-    start = len(entries) - 1
+    start, end = len(entries) - 1, len(entries)
     if start and entries[start - 1].offset > after:
         start = bisect_right(entries, after, key=offset_of)
-    return entries[start:]
+    if entries[-1].offset > through:
+        end = bisect_right(entries, through, start, key=offset_of)
+    return entries[start:end]
