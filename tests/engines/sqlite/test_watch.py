@@ -15,7 +15,7 @@ import pytest
 
 from support.sqlite_log import Log, size_of
 from support.waiting import wait_until_async
-from tidewire.engines.sqlite import writer
+from tidewire.engines.sqlite import file_status, writer
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.engines.sqlite.maintenance import trim
 from tidewire.errors import StartRefused, Unavailable, Unknown
@@ -30,6 +30,21 @@ def path(tmp_path: Path) -> Path:
 
 def wal(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
+
+
+# A sandbox may forbid `statx`, and older systems have none.
+@pytest.mark.parametrize("statx", [file_status.STATX, None, lambda *args: -1])
+def test_the_status_of_a_file_is_that_of_os_stat(
+    path: Path, statx: Callable[..., int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_status, "STATX", statx)
+    status = file_status.status_of(os.fspath(path))
+    with pytest.raises(FileNotFoundError):
+        status()
+    path.write_bytes(b"x" * 5_000)
+    path.with_name("other name").hardlink_to(path)
+    found = path.stat()
+    assert status() == (found.st_dev, found.st_ino, 2, 5_000)
 
 
 def deleted(path: Path) -> None:

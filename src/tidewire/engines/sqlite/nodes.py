@@ -263,6 +263,12 @@ class Nodes:
             except OSError:
                 pass  # full: it has been rung; or gone
 
+    def ring_after_commit(self) -> None:
+        """As `ring`, but a process that seems to be alone does not look whether it is."""
+        # One that joins rings, and so the lookout looks. After each commit it would take a tenth as long.
+        if not self._seems_alone:
+            self.ring()
+
     def wake(self) -> None:
         """Ring this node's own bell."""
         if self._ringer:
@@ -278,6 +284,11 @@ class Nodes:
     def hears_rings(self) -> bool:
         """Whether this node's bell is where the others look for it, as of the last look at the folder."""
         return not self._robbed
+
+    @property
+    def _seems_alone(self) -> bool:
+        """As `alone`, as of the last look at the folder."""
+        return not (self._bells or self._robbed)
 
     def _others(self) -> list[str]:
         """Return the addresses of the other nodes' bells."""
@@ -329,8 +340,7 @@ class Nodes:
     @property
     def line(self) -> WaitingLine | None:
         """The line of those that wait to commit; None for a process that is alone."""
-        # As of the last look at the folder: the ring after this commit is the next one.
-        return self._line if self._bells or self._robbed else None
+        return None if self._seems_alone else self._line
 
     # -- files
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .door import TABLE, Door, FileId, file_id
+from .door import TABLE, Door
+from .file_status import Ask, FileStatus, status_of
 
 # The header of a WAL, and of each page in it, in bytes.
 WAL_HEADER = 32
@@ -30,7 +31,7 @@ class Known:
     """A file as it was when it was last looked at."""
 
     name: str
-    path: str
+    ask: Ask
     device: int
     inode: int
     size: int
@@ -45,7 +46,8 @@ class Watch:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._file = known("file", door.path, door.id)
+        # What was opened, even if there is another file by now.
+        self._file = replace(known("file", door.path), device=door.id.device, inode=door.id.inode)
         self._wal = known("WAL", f"{door.path}-wal")
 
     def look(self) -> None:
@@ -62,18 +64,18 @@ class Watch:
         self._compare(self._wal)
 
     def _compare(self, file: Known) -> None:
-        found = stat(file.name, file.path)
-        if found.st_ino != file.inode or found.st_dev != file.device:
+        found = status(file.name, file.ask)
+        if found.inode != file.inode or found.device != file.device:
             raise FileLost(
                 f"its {file.name} was replaced by another one; stop the hub before you replace a log, and"
                 " start it again now"
             )
-        if found.st_size < file.size and not self._may_be(file, found.st_size):
+        if found.size < file.size and not self._may_be(file, found.size):
             raise FileLost(
-                f"its {file.name} was truncated from {file.size} to {found.st_size} bytes;"
+                f"its {file.name} was truncated from {file.size} to {found.size} bytes;"
                 " restore a backup and start the hub again"
             )
-        file.size = found.st_size
+        file.size = found.size
 
     def _may_be(self, file: Known, size: int) -> bool:
         """Whether SQLite itself made a file smaller: a VACUUM does that, and a checkpoint to the WAL."""
@@ -122,19 +124,20 @@ def version_of(path: str) -> bytes | None:
         return None
 
 
-def known(name: str, path: str, id: FileId | None = None) -> Known:
-    found = stat(name, path)
-    return Known(name, path, *(id or file_id(found)), found.st_size)
+def known(name: str, path: str) -> Known:
+    ask = status_of(path)
+    found = status(name, ask)
+    return Known(name, ask, found.device, found.inode, found.size)
 
 
-def stat(name: str, path: str) -> os.stat_result:
+def status(name: str, ask: Ask) -> FileStatus:
     try:
-        found = os.stat(path)
+        found = ask()
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
             raise FileLost(f"its {name} cannot be found any more: {error.strerror}") from None
     else:
         # A file that is mounted by itself keeps its path, and loses its last link.
-        if found.st_nlink:
+        if found.links:
             return found
     raise FileLost(f"its {name} was deleted; restore a backup and start the hub again")

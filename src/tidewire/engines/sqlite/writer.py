@@ -196,7 +196,7 @@ class Writer:
         self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
         self._listener.on_commit(entries, group, results)
         if entries or behind:
-            self._file.nodes.ring()
+            self._file.nodes.ring_after_commit()
 
     def _commit(self, batches: Sequence[Sequence[Draft]]) -> tuple[list[Entry], list[Result]]:
         until = deadline(self._settings)
