@@ -15,7 +15,7 @@ import pytest
 
 from support.sqlite_log import Log, rows, unwritable
 from support.waiting import PATIENCE, wait_until, wait_until_async
-from tidewire.engines.sqlite import SQLiteEngine, database, engine, writer
+from tidewire.engines.sqlite import SQLiteEngine, database, engine, file_status, writer
 from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StoreFull, TopicEnded, Unavailable, Unknown
 from tidewire.hub import Hub
@@ -93,6 +93,50 @@ async def test_a_single_batch_does_not_wait_for_a_timer(
         for _ in range(3):
             await log.fill("a")
         assert commits.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [1, 40, 200])
+async def test_entries_of_all_kinds_are_stored_as_they_are_and_those_of_one_kind_too(
+    path: Path, count: int
+) -> None:
+    plain = [Draft("a", str(n)) for n in range(count)]
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    others = [
+        Draft("a", "x", "token"),
+        Draft("a", "x", retry=5000),
+        Draft("a", "x", traceparent=trace),
+        Draft("b", "over", end=True),
+    ]
+    async with Log(path) as log:
+        for batch in (plain, [*plain, *others], plain, *([other] for other in others)):
+            await log.engine.append(batch)
+        stored = [entry for batch in log.sink.batches for entry in batch]
+        read: list[Any] = []
+        while len(read) < len(stored):
+            read += (await log.engine.read(len(read), 1000, None)).entries
+    kept = [name for name in stored[0].__slots__ if name != "frames"]
+    assert [[getattr(entry, name) for name in kept] for entry in read] == [
+        [getattr(entry, name) for name in kept] for entry in stored
+    ]
+
+
+async def test_a_commit_asks_for_no_times_of_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file_status.STATX is None:
+        pytest.skip("this system has only `stat`")
+    asked: list[object] = []
+    real = os.stat
+
+    def counted(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if threading.current_thread().name == "tidewire-log-writer":
+            asked.append(path)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(writer, "TRIM_EVERY", 3600)
+    async with Log(path) as log:
+        await log.fill("a")
+        monkeypatch.setattr(os, "stat", counted)
+        await log.fill("aaa")
+        assert asked == []
 
 
 async def test_a_refused_batch_between_good_ones(path: Path, commits: Commits) -> None:

@@ -17,8 +17,8 @@ BLOCK_BITS = 10
 BUSY_TIMEOUT = 1.0
 # Milliseconds that publishes wait for readers of a long WAL: longer than any page takes.
 READERS_TIMEOUT = 100
-# Prepared statements kept: more than there are lengths of INSERT.
-CACHED_STATEMENTS = 128
+# Prepared statements kept: more than there are lengths of INSERT, each for two sets of columns.
+CACHED_STATEMENTS = 256
 
 # Seconds that topics stay ended which had ended before there were records.
 ENDED_AGE = 30 * 86_400

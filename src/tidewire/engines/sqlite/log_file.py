@@ -53,7 +53,7 @@ from .mounts import refuse_shared
 from .nodes import Nodes
 from .read_only import recognise
 from .reader import position_in
-from .rows import COLUMNS, Rows
+from .rows import Rows
 from .staging import EXACT_ROWS, MAX_ROWS, Known, Moved, Staging, store_rows
 from .waiting_line import pause
 from .watch import Watch
@@ -325,21 +325,21 @@ class LogFile:
         if rows.values:
             # Alone, it is spared the arithmetic of later offsets.
             alone = self.nodes.line is None
-            return partial(store_rows, self._db, COLUMNS, rows.values, known, alone)
+            return partial(store_rows, self._db, rows.columns, rows.values, known, alone)
         return lambda: known.head
 
     def _stage(self, judgement: Judgement, rows: Rows, trim: Trim | None) -> None:
         staging, flat = self._staging, chain.from_iterable
         staging.clear()
-        staging.add("new_entries", COLUMNS, rows.values)
-        staging.add("new_topic_blocks", 2, list(flat(rows.new_blocks)))
+        staging.add("new_entries", rows.columns, rows.values)
+        staging.add("new_topic_blocks", ("block", "topic"), list(flat(rows.new_blocks)))
         if judgement.keys:
-            staging.add("stale_keys", 1, list(judgement.stale_keys))
+            staging.add("stale_keys", ("name",), list(judgement.stale_keys))
             keys = ((key.offset, name, key.digest, key.time) for name, key in judgement.keys.items())
-            staging.add("new_keys", 4, list(flat(keys)))
-        staging.add("new_records", 5, list(flat(judgement.records.values())))
+            staging.add("new_keys", ("offset", "name", "digest", "time"), list(flat(keys)))
+        staging.add("new_records", Record._fields, list(flat(judgement.records.values())))
         if trim:
-            staging.add("new_marks", 2, list(flat(trim.marks)))
+            staging.add("new_marks", ("topic", "offset"), list(flat(trim.marks)))
 
     def _dropped_by(self, trim: Trim | None) -> int:
         """Return, now and then, the largest mark beyond the limit, so that it and older ones are deleted."""

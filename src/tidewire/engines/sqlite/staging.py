@@ -48,8 +48,8 @@ ENDS_NOTHING = f"""EXISTS (SELECT 1 FROM entries WHERE offset = {{known}} + 1)
       AND (is_end OR topic = '{RECORDS}' AND event = '{RUN}'))"""
 
 STAGES = f"""
-CREATE TEMP TABLE new_entries (offset INTEGER PRIMARY KEY, topic, event, retry, is_end, time, size, bytes,
-  data, traceparent);
+CREATE TEMP TABLE new_entries (offset INTEGER PRIMARY KEY, topic, event, retry, is_end DEFAULT 0, time, size,
+  bytes, data, traceparent);
 CREATE TEMP TABLE new_topic_blocks (block, topic);
 CREATE TEMP TABLE new_keys (offset, name, digest, time);
 CREATE TEMP TABLE stale_keys (name);
@@ -112,17 +112,18 @@ class Staging:
         db.execute("PRAGMA temp_store = MEMORY")
         db.executescript(STAGES)
 
-    def add(self, table: str, columns: int, values: Sequence[Any]) -> None:
+    def add(self, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
         """Stage rows; `values` are the columns of all rows, one after the other."""
         if values:
             self._filled.add(table)
-        done, count = 0, len(values) // columns
+        width = len(columns)
+        done, count = 0, len(values) // width
         while done < count:
             step = count - done
             if step > EXACT_ROWS:
                 step = min(MAX_ROWS, 1 << (step.bit_length() - 1))
             self._db.execute(
-                stage_statement(table, columns, step), values[done * columns : (done + step) * columns]
+                stage_statement(table, columns, step), values[done * width : (done + step) * width]
             )
             done += step
 
@@ -151,48 +152,63 @@ class Staging:
 
 
 def store_rows(
-    db: sqlite3.Connection, columns: int, values: Sequence[Any], known: Known, in_place: bool
+    db: sqlite3.Connection, columns: Sequence[str], values: Sequence[Any], known: Known, in_place: bool
 ) -> int:
     """
     Store up to EXACT_ROWS rows of `entries` alone, in one block. Return after which offset.
 
     Raises `Moved` if they have to be judged again; `in_place`: whenever there are new entries.
     """
-    count = len(values) // columns
+    count = len(values) // len(columns)
     if in_place:
         if db.execute(in_place_statement(columns, count), (*values, known.head)).rowcount != count:
             raise Moved
         return known.head
     most = (known.head + count | (1 << BLOCK_BITS) - 1) - count
-    done = db.execute(rows_statement(columns, count), (known.head, known.total, most, *values))
+    done = db.execute(rows_statement(columns, count), (*values, known.head, known.total, most))
     if done.rowcount != count:
         raise Moved
     assert done.lastrowid
     return done.lastrowid - count
 
 
-@functools.cache
-def in_place_statement(columns: int, rows: int) -> str:
-    return f"INSERT INTO entries SELECT * FROM (VALUES {rows_of(columns, rows)}) WHERE ? = {HEAD}"
+# Statements are cached by their text, so each text is built once.
 
 
 @functools.cache
-def rows_statement(columns: int, rows: int) -> str:
-    # Statements are cached by their text, so the text is built once.
+def in_place_statement(columns: Sequence[str], rows: int) -> str:
+    return f"{insert_new(columns, columns, rows)} WHERE ? = {HEAD}"
+
+
+@functools.cache
+def rows_statement(columns: Sequence[str], rows: int) -> str:
+    later = {
+        "offset": "new.offset + head - known",
+        "time": "max(new.time, newest)",
+        "bytes": "new.bytes + total - known_total",
+    }
     return (
-        "INSERT INTO entries SELECT column1 + head - known, column2, column3, column4, column5,"
-        " max(column6, newest), column7, column8 + total - known_total, column9, column10"
-        f" FROM ({NEWEST}), (SELECT ? AS known, ? AS known_total, ? AS most),"
-        f" (VALUES {rows_of(columns, rows)})"
+        f"{insert_new(columns, [later.get(name, name) for name in columns], rows)}, ({NEWEST}),"
+        " (SELECT ? AS known, ? AS known_total, ? AS most)"
         f" WHERE head = known OR (head BETWEEN known AND most AND {ENDS_NOTHING.format(known='known')})"
     )
 
 
+def insert_new(columns: Sequence[str], values: Sequence[str], rows: int) -> str:
+    """Return the beginning of an INSERT into `entries`, of the `values` of rows with `columns`."""
+    end = "" if "is_end" in columns else ", 0"
+    return (
+        f"INSERT INTO entries ({', '.join(columns)}{end and ', is_end'})"
+        f" WITH new ({', '.join(columns)}) AS (VALUES {rows_of(columns, rows)})"
+        f" SELECT {', '.join(values)}{end} FROM new"
+    )
+
+
 @functools.cache
-def stage_statement(table: str, columns: int, rows: int) -> str:
-    return f"INSERT INTO {table} VALUES {rows_of(columns, rows)}"
+def stage_statement(table: str, columns: Sequence[str], rows: int) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {rows_of(columns, rows)}"
 
 
-def rows_of(columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
+def rows_of(columns: Sequence[str], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
     return ", ".join([row] * rows)
