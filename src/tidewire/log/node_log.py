@@ -222,10 +222,12 @@ class NodeLog:
         return times
 
     def _count(self, receipts: Sequence[Receipt]) -> None:
-        duplicates = [receipt for receipt in receipts if receipt.duplicate]
-        self._metrics.published.value += len(receipts) - len(duplicates)
+        duplicates = 0
+        for receipt in receipts:
+            duplicates += receipt.duplicate
+        self._metrics.published.value += len(receipts) - duplicates
         if duplicates:
-            self._metrics.duplicates.inc(len(duplicates))
+            self._metrics.duplicates.inc(duplicates)
 
     def _failed(self, outcome: Outcome, error: BaseException) -> None:
         del self._pending[outcome]

@@ -44,12 +44,19 @@ BYTES = 256
 
 def by_statx(statx: Callable[..., int], path: str) -> Ask:
     name, buffer = os.fsencode(path), ctypes.create_string_buffer(BYTES)
+    before: tuple[int, ...] = ()
+    status = FileStatus(0, 0, 0, 0)
 
     def ask() -> FileStatus:
+        nonlocal before, status
         if statx(AT_FDCWD, name, 0, WANTED, buffer) == 0:
-            mask, links, inode, size, major, minor = LAYOUT.unpack_from(buffer)
+            found = LAYOUT.unpack_from(buffer)
+            if found == before:  # nearly always
+                return status
+            mask, links, inode, size, major, minor = found
             if mask & WANTED == WANTED:
-                return FileStatus(os.makedev(major, minor), inode, links, size)
+                before, status = found, FileStatus(os.makedev(major, minor), inode, links, size)
+                return status
         # It failed, and so this raises the error; or a sandbox forbids the call.
         return by_stat(path)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .door import TABLE, Door
 from .file_status import Ask, FileStatus, status_of
@@ -32,9 +32,7 @@ class Known:
 
     name: str
     ask: Ask
-    device: int
-    inode: int
-    size: int
+    status: FileStatus
 
 
 class Watch:
@@ -46,9 +44,9 @@ class Watch:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._file, self._wal = known("file", door.path), known("WAL", f"{door.path}-wal")
         # What was opened, even if there is another file by now.
-        self._file = replace(known("file", door.path), device=door.id.device, inode=door.id.inode)
-        self._wal = known("WAL", f"{door.path}-wal")
+        self._file.status = self._file.status._replace(device=door.id.device, inode=door.id.inode)
 
     def look(self) -> None:
         """Raises `FileLost` if one of them was deleted, replaced or truncated."""
@@ -64,18 +62,20 @@ class Watch:
         self._compare(self._wal)
 
     def _compare(self, file: Known) -> None:
-        found = status(file.name, file.ask)
-        if found.inode != file.inode or found.device != file.device:
+        found, before = status(file.name, file.ask), file.status
+        if found == before:
+            return
+        if (found.device, found.inode) != (before.device, before.inode):
             raise FileLost(
                 f"its {file.name} was replaced by another one; stop the hub before you replace a log, and"
                 " start it again now"
             )
-        if found.size < file.size and not self._may_be(file, found.size):
+        if found.size < before.size and not self._may_be(file, found.size):
             raise FileLost(
-                f"its {file.name} was truncated from {file.size} to {found.size} bytes;"
+                f"its {file.name} was truncated from {before.size} to {found.size} bytes;"
                 " restore a backup and start the hub again"
             )
-        file.size = found.size
+        file.status = found
 
     def _may_be(self, file: Known, size: int) -> bool:
         """Whether SQLite itself made a file smaller: a VACUUM does that, and a checkpoint to the WAL."""
@@ -126,8 +126,7 @@ def version_of(path: str) -> bytes | None:
 
 def known(name: str, path: str) -> Known:
     ask = status_of(path)
-    found = status(name, ask)
-    return Known(name, ask, found.device, found.inode, found.size)
+    return Known(name, ask, status(name, ask))
 
 
 def status(name: str, ask: Ask) -> FileStatus:
