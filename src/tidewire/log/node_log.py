@@ -72,6 +72,7 @@ class NodeLog:
         self.resets = 0
         self._settings = settings
         self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         # By the outcome for the caller, the oldest first.
         self._pending: dict[Outcome, PendingPublish] = {}
@@ -169,16 +170,15 @@ class NodeLog:
         return newest(answer.result()) <= self.window.head
 
     def _wait_for(self, answer: Outcome, resets: int) -> Outcome:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.engine_timeout
-        outcome: Outcome = loop.create_future()
+        deadline = self._loop.time() + self._settings.engine_timeout
+        outcome: Outcome = self._loop.create_future()
         self._pending[outcome] = PendingPublish(answer, resets, deadline)
         if answer.done():
             self._answered(outcome, answer)
         else:
             answer.add_done_callback(partial(self._answered, outcome))
         if self._timer is None and self._pending:
-            self._timer = loop.call_at(deadline, self._end_overdue)
+            self._timer = self._loop.call_at(deadline, self._end_overdue)
         return outcome
 
     def _answered(self, outcome: Outcome, answer: Outcome) -> None:
@@ -208,7 +208,7 @@ class NodeLog:
         self._count(receipts)
         if len(self._times) < MOST_TIMES:
             began = publish.deadline - self._settings.engine_timeout
-            self._times.append(asyncio.get_running_loop().time() - began)
+            self._times.append(self._loop.time() - began)
         if not outcome.done():
             outcome.set_result(receipts)
 
@@ -249,10 +249,9 @@ class NodeLog:
 
     def _end_overdue(self) -> None:
         self._timer = None
-        loop = asyncio.get_running_loop()
         for outcome, publish in list(self._pending.items()):
-            if publish.deadline > loop.time():
-                self._timer = loop.call_at(publish.deadline, self._end_overdue)
+            if publish.deadline > self._loop.time():
+                self._timer = self._loop.call_at(publish.deadline, self._end_overdue)
                 return
             self._give_up(outcome)
 
@@ -262,7 +261,7 @@ class NodeLog:
 
     def reach(self, offset: int) -> asyncio.Future[None]:
         """Return a future that is done once the window has `offset`, or the log was replaced."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         self._reached.append((offset, future))
         return future
 

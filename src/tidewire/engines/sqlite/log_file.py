@@ -23,7 +23,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, starmap, zip_longest
+from itertools import chain, starmap
 from typing import Any
 
 import orjson
@@ -285,13 +285,15 @@ class LogFile:
         settings: Settings,
         times: Sequence[Sequence[float]] = (),
     ) -> tuple[Judgement, list[Result]]:
-        keyed = sum(draft.key is not None for drafts in batches for draft in drafts)
+        keyed = len([True for drafts in batches for draft in drafts if draft.key is not None])
         if keyed and self.keys_held + keyed > settings.max_keys:
             self.forget_keys(settings)
             # Other processes forget keys too.
             self._count_keys()
         judgement = Judgement(self, self._now(), settings, self._held_keys(batches) if keyed else {})
-        return judgement, [judgement.add(*batch) for batch in zip_longest(batches, times, fillvalue=())]
+        if times:
+            return judgement, list(starmap(judgement.add, zip(batches, times, strict=True)))
+        return judgement, list(map(judgement.add, batches))
 
     def _now(self) -> float:
         """The log's clock. Another process may have a clock that is ahead of this one's."""

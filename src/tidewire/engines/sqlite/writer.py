@@ -180,7 +180,7 @@ class Writer:
         if not (group or self._trim):
             self._file.look()
             return
-        batches = [waiting.drafts for waiting in group]
+        batches, before = [waiting.drafts for waiting in group], self._file.total
         try:
             entries, results = self._commit(batches)
         except (StoreFull, Unavailable) as error:
@@ -189,11 +189,11 @@ class Writer:
             self._listener.on_commit([], group, answers)
             return
         self._full, self._trim = False, None
+        self._fresh += COMMIT_BYTES + 2 * (self._file.total - before)
         behind = self._file.is_behind
         if behind:
             self._look()
         self._untrimmed += len(entries)
-        self._fresh += COMMIT_BYTES + 2 * sum(entry.size for entry in entries)
         self._listener.on_commit(entries, group, results)
         if entries or behind:
             self._file.nodes.ring_after_commit()
