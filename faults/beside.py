@@ -65,13 +65,16 @@ class Beside:
         longest = at_most("longest health probe", self._longest(self._health.on_core), STEP, "ms")
         return [longest, self.publish_bar(times, more)]
 
-    def publish_bar(self, times: float, more: float = 0.0) -> Bar:
+    def publish_bar(
+        self, times: float, more: float = 0.0, until: float = float("inf"), text: str = "publishes p99"
+    ) -> Bar:
+        """Return one bar of these, for the disturbed time `until` then."""
         limit = times * self._p99(False) + more
-        return at_most("publishes p99", self._p99(True), round(limit, 1), "ms")
+        return at_most(text, self._p99(True, until), round(limit, 1), "ms")
 
     def _longest(self, took: Callable[[float], list[float]]) -> float:
         return max(took(self._disturbed), default=float("inf")) * 1e3
 
-    def _p99(self, disturbed: bool) -> float:
-        begin, end = (self._disturbed, float("inf")) if disturbed else (self._begun, self._disturbed)
+    def _p99(self, disturbed: bool, until: float = float("inf")) -> float:
+        begin, end = (self._disturbed, until) if disturbed else (self._begun, self._disturbed)
         return percentile(self._publisher.on_core(begin, end), 0.99) * 1e3

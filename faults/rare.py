@@ -18,6 +18,8 @@ LINES = 1_000
 # Each of these many lines has an event of a topic that is read honestly, and of a rare one.
 RARE = 100_000
 QUIET = 15.0
+# Seconds in which the readers stay, and in which half of them leave each second and others come.
+STAYING = 10.0
 SECONDS = 20.0
 # Seconds for the disk to settle after the fill.
 SETTLE = 5.0
@@ -29,7 +31,7 @@ OPTIONS = ("--retention-entries", f"{2 * EVENTS}", "--retention-bytes", "4000000
 
 
 def rare(context: Context) -> Result:
-    """F8: 100 readers look through the whole log; half of them leave after a second."""
+    """F8: 100 readers look through the whole log, each for topics of its own; then half leave each second."""
     engine = f"sqlite:///{context.folder}/events.db"
     with (
         Served(context.folder, engine, *OPTIONS) as hub,
@@ -42,13 +44,11 @@ def rare(context: Context) -> Result:
         load.run(QUIET)
         alone = honest(load)
         beside.disturb()
-        asked, answers = 0, []
         readers = look(load, 0)
-        end = time.monotonic() + SECONDS
+        answers = ask_for(STAYING, load)
+        asked, end, stayed = 0, time.monotonic() + SECONDS, time.monotonic()
         while time.monotonic() < end:
-            stay = time.monotonic() + STAY
-            while time.monotonic() < stay:
-                answers.append(honest(load))
+            answers += ask_for(STAY, load)
             asked += READERS // 2
             load.drop(readers[: READERS // 2])
             readers = readers[READERS // 2 :] + look(load, asked, READERS // 2)
@@ -60,6 +60,7 @@ def rare(context: Context) -> Result:
             figures=[f"an honest resume alone {alone:.2g} s", *beside.figures()],
             bars=[
                 at_most("longest honest resume", max(answers), 1.0),
+                beside.publish_bar(2.0, until=stayed, text="publishes p99 while all stay"),
                 *beside.bars(2.0, 20.0),
                 exactly("status of a page of history", page[0], 200),
             ],
@@ -68,14 +69,22 @@ def rare(context: Context) -> Result:
 
 def look(load: Load, first: int, count: int = READERS) -> list[Awaited]:
     """Request streams that have to look through the whole log, each from an address of its own."""
-    wanted = ["?topic=t/*/y&since=last:5", "?topic=t/7/y&topic=t/*/z&since=start"]
+    wanted = ["?topic=t/*/y&topic=own/{}&since=last:5", "?topic=t/7/y&topic=t/*/z&topic=own/{}&since=start"]
     readers = []
     for number in range(first, first + count):
-        source = f"127.0.1.{1 + number % 200}"
-        sock = ask(load.address, what=wanted[number % len(wanted)], source=source)
+        source, what = f"127.0.1.{1 + number % 200}", wanted[number % len(wanted)].format(number)
+        sock = ask(load.address, what=what, source=source)
         readers.append(Awaited(sock, 0.0, MARK))
     load.watch(readers)
     return readers
+
+
+def ask_for(seconds: float, load: Load) -> list[float]:
+    """Ask for one topic again and again, for that long. Return the seconds that each answer took."""
+    answers, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        answers.append(honest(load))
+    return answers
 
 
 def honest(load: Load) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tidewire.engines.sqlite import empty_blocks
+from tidewire.engines.sqlite.empty_blocks import EmptyBlocks
 from tidewire.engines.sqlite.occurrences import (
     END,
     GLOBS,
@@ -56,12 +58,14 @@ def fill(db: sqlite3.Connection, blocks: Sequence[set[str]]) -> None:
     )
 
 
-def everything(db: sqlite3.Connection, start: int, end: int, selector: Selector, most: int) -> list[int]:
+def everything(
+    db: sqlite3.Connection, start: int, end: int, selector: Selector, most: int, known: EmptyBlocks, full: int
+) -> list[int]:
     """Return all blocks with a match, step by step."""
     found: list[int] = []
     step = 1 if start <= end else -1
     while (end - start) * step >= 0:
-        blocks, _, through = find(db, start, end, selector, most)
+        blocks, _, through = find(db, start, end, selector, most, known, full)
         assert len(blocks) <= most
         assert (through - start) * step >= 0, "each step advances"
         found += blocks[::step]
@@ -77,18 +81,22 @@ def test_it_finds_what_looking_at_every_name_finds(db: sqlite3.Connection, seed:
         size = rng.choice([0, 1, 3, 30])
         blocks.append({"/".join(rng.choices(LEVELS, k=rng.randint(1, 4))) or "x" for _ in range(size)})
     fill(db, blocks)
+    known, full = EmptyBlocks(), rng.choice([0, 20, 40])
     for _ in range(10):
         selector = Selector(rng.sample(TERMS, rng.choice([1, 1, 2, 5, GLOBS + 1])))
         expected = [n for n, topics in enumerate(blocks) if any(map(selector.matches, topics))]
         most = rng.choice([1, 3, 100])
-        assert everything(db, 0, 39, selector, most) == expected
-        assert everything(db, 39, 0, selector, most) == expected[::-1]
-        (_, topics, through) = find(db, 0, 39, selector, 100)
+        for _ in range(2):  # the second time, some are known to be empty
+            assert everything(db, 0, 39, selector, most, known, full) == expected
+            assert everything(db, 39, 0, selector, most, known, full) == expected[::-1]
+        (_, topics, through) = find(db, 0, 39, selector, 100, known, full)
         looked = set().union(*blocks[: through + 1])
         assert set(topics) >= {topic for topic in looked if selector.matches(topic)}
 
 
-def steps_of(db: sqlite3.Connection, selector: Selector, blocks: int) -> tuple[int, Occurrences]:
+def steps_of(
+    db: sqlite3.Connection, selector: Selector, blocks: int, known: EmptyBlocks | None = None, full: int = 0
+) -> tuple[int, Occurrences]:
     """Return the steps that SQLite took for one `find`: a reliable measure of work, which time is not."""
     taken = 0
 
@@ -98,7 +106,7 @@ def steps_of(db: sqlite3.Connection, selector: Selector, blocks: int) -> tuple[i
         return 0
 
     db.set_progress_handler(count, 100)
-    found = find(db, 0, blocks - 1, selector, 16)
+    found = find(db, 0, blocks - 1, selector, 16, known or EmptyBlocks(), full)
     db.set_progress_handler(None, 0)
     return taken, found
 
@@ -131,8 +139,36 @@ def test_names_that_match_none_of_a_few_patterns_are_left_out_by_sqlite(
     fill(db, [{f"user/{block}/{n}" for n in range(1024)} for block in range(40)])
     compared: list[str] = []
     monkeypatch.setattr(Selector, "matches", lambda selector, topic: compared.append(topic))
-    assert find(db, 0, 39, Selector(["user/*/x", "user/[2]/*"]), 16) == ([], [], QUERIES - 1)
+    found = find(db, 0, 39, Selector(["user/*/x", "user/[2]/*"]), 16, EmptyBlocks(), 0)
+    assert found == ([], [], QUERIES - 1)
     assert compared == []
+
+
+def test_a_search_looks_once_through_blocks_that_change_no_more(db: sqlite3.Connection) -> None:
+    fill(db, [{f"user/{block}/{n}" for n in range(1024)} for block in range(QUERIES)])
+    known, last = EmptyBlocks(), QUERIES - 1
+    first, found = steps_of(db, Selector(["user/*/x"]), QUERIES, known, full=last)
+    assert found == ([], [], last)
+    # The last one may still get more topics.
+    db.execute("INSERT INTO topic_blocks VALUES (?, 'user/7/x')", (last,))
+    again, found = steps_of(db, Selector(["user/*/x"]), QUERIES, known, full=last)
+    assert found == ([last], ["user/7/x"], last)
+    assert again < first / (QUERIES - 1)
+    # It is another question what another selector finds there.
+    assert steps_of(db, Selector(["user/*/7"]), QUERIES, known, full=last)[1].blocks == [0]
+
+
+def test_what_is_known_of_blocks_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = EmptyBlocks()
+    for n in range(empty_blocks.SELECTORS + 1):
+        known.add(Selector([f"a/{n}"]), [n])
+    assert known.of(Selector(["a/0"])) == set()
+    assert known.of(Selector(["a/1"])) == {1}
+    monkeypatch.setattr(empty_blocks, "MOST", 100)
+    known.add(Selector(["a/1"]), range(90))
+    assert known.of(Selector(["a/1"])) == set(range(90))
+    known.add(Selector(["b"]), range(101))
+    assert known.of(Selector(["a/1"])) == known.of(Selector(["b"])) == set()
 
 
 @pytest.mark.parametrize(

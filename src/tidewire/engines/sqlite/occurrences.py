@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ...topics import MAX_BYTES, Selector
+from .empty_blocks import EmptyBlocks
 
 # Blocks that one step looks at, at most: a million entries.
 BLOCKS = 1_024
@@ -57,23 +58,40 @@ class Occurrences(NamedTuple):
     """The last block looked at, in the direction of the search."""
 
 
-def find(db: sqlite3.Connection, start: int, end: int, selector: Selector, most: int) -> Occurrences:
+def find(
+    db: sqlite3.Connection,
+    start: int,
+    end: int,
+    selector: Selector,
+    most: int,
+    known: EmptyBlocks,
+    full: int,
+) -> Occurrences:
     """
     Return the first `most` blocks, from `start` to `end` in either direction, with a topic that matches.
 
+    Those that are `known` to be empty are not looked at; the blocks below `full` get no more entries.
     Raises `sqlite3.Error`.
     """
     ranges = ranges_of(selector)
     step = 1 if start <= end else -1
     count = min(abs(end - start) + 1, BLOCKS, max(LOOKUPS // len(ranges), 1))
-    blocks = list(range(start, start + count * step, step))
+    through = start + (count - 1) * step
+    empty = known.of(selector)
+    blocks = left = [block for block in range(start, through + step, step) if block not in empty]
+    if not blocks:
+        return Occurrences([], [], through)
     globs = globs_of(selector)
     for _ in range(QUERIES if globs else 1):
-        found, through = names_in(db, blocks, ranges, selector, globs, most)
-        if found or through == blocks[-1]:
+        found, last = names_in(db, left, ranges, selector, globs, most)
+        if found or last == left[-1]:
             break
-        blocks = blocks[blocks.index(through) + 1 :]
-    return matching(found, selector, most, through)
+        left = left[left.index(last) + 1 :]
+    occurrences = matching(found, selector, most, last)
+    looked = blocks[: blocks.index(occurrences.through) + 1]
+    known.add(selector, {block for block in looked if block < full}.difference(occurrences.blocks))
+    # What is known to be empty after the last block is looked at too.
+    return occurrences._replace(through=through) if looked == blocks else occurrences
 
 
 def names_in(

@@ -19,7 +19,8 @@ from ...log.entries import Entry
 from ...position import Position
 from ...topics import Selector
 from .database import BLOCK_BITS, connect
-from .occurrences import find
+from .empty_blocks import EmptyBlocks
+from .occurrences import Occurrences, find
 from .retention import Retention, retention_since
 from .staging import HEAD
 
@@ -96,6 +97,7 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._db = connect(path)
         self._db.execute("PRAGMA query_only = ON")
+        self._empty = EmptyBlocks()
 
     def close(self) -> None:
         self._db.close()
@@ -137,7 +139,7 @@ class Reader:
     ) -> tuple[list[Entry], int]:
         """Read only blocks where the topics occur: a reader of a quiet topic skips its busy neighbours."""
         first, last = (after + 1) >> BLOCK_BITS, head >> BLOCK_BITS
-        blocks, topics, through = find(self._db, first, last, selector, SCAN_BLOCKS)
+        blocks, topics, through = self._find(first, last, selector, head)
         entries: list[Entry] = []
         room, wanted = PAGE_BYTES, filter_of(topics)
         for low, high in runs(blocks):
@@ -148,6 +150,10 @@ class Reader:
             if reached < end or len(entries) == limit:
                 return entries, reached
         return entries, min(((through + 1) << BLOCK_BITS) - 1, head)
+
+    def _find(self, start: int, end: int, selector: Selector, head: int) -> Occurrences:
+        """As `find`, in a log that has all entries through `head`."""
+        return find(self._db, start, end, selector, SCAN_BLOCKS, self._empty, full=(head + 1) >> BLOCK_BITS)
 
     def _entries(
         self, first: int, last: int, limit: int, room: int, wanted: Filter, lives: Lives
@@ -206,7 +212,7 @@ class Reader:
             through = max((last >> BLOCK_BITS) - SCAN_BLOCKS + 1, first)
             blocks, wanted = list(range(through, (last >> BLOCK_BITS) + 1)), EVERYTHING
         else:
-            blocks, topics, through = find(self._db, last >> BLOCK_BITS, first, selector, SCAN_BLOCKS)
+            blocks, topics, through = self._find(last >> BLOCK_BITS, first, selector, last)
             wanted = filter_of(topics)
         offsets: list[int] = []
         for low, high in runs(blocks):
