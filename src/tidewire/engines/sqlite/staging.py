@@ -195,12 +195,15 @@ def rows_statement(columns: Sequence[str], rows: int) -> str:
 
 
 def insert_new(columns: Sequence[str], values: Sequence[str], rows: int) -> str:
-    """Return the beginning of an INSERT into `entries`, of the `values` of rows with `columns`."""
-    end = "" if "is_end" in columns else ", 0"
+    """Return the beginning of an INSERT into `entries`: its `values` come from rows with these columns."""
+    into, selected = list(columns), list(values)
+    if "is_end" not in columns:
+        into.append("is_end")
+        selected.append("0")
     return (
-        f"INSERT INTO entries ({', '.join(columns)}{end and ', is_end'})"
+        f"INSERT INTO entries ({', '.join(into)})"
         f" WITH new ({', '.join(columns)}) AS (VALUES {rows_of(columns, rows)})"
-        f" SELECT {', '.join(values)}{end} FROM new"
+        f" SELECT {', '.join(selected)} FROM new"
     )
 
 
