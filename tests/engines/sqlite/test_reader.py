@@ -16,7 +16,7 @@ from support.sqlite_log import Log, write_log
 from support.waiting import wait_until_async
 from tidewire.engines.memory import MemoryEngine
 from tidewire.engines.sqlite import SQLiteEngine
-from tidewire.engines.sqlite.reader import Reader
+from tidewire.engines.sqlite.reader import open_reader
 from tidewire.errors import TidewireError
 from tidewire.log.engine import PAGE_BYTES
 from tidewire.log.entries import Draft, Marks, Page, Receipt, Since
@@ -73,7 +73,7 @@ class Steps:
     """Counts SQLite's steps for a reader: a reliable measure of work, which time is not."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(os.fspath(path))
+        self._reader = open_reader(os.fspath(path))
         self._reader._db.set_progress_handler(self._count, 100)
         self.taken = 0
 

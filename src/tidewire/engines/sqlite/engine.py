@@ -29,7 +29,7 @@ from .following import News
 from .log_file import Clock, LogFile
 from .lookout import Lookout
 from .presence import SharedPresence
-from .reader import Reader
+from .reader import Reader, open_reader
 from .retention import Retention
 from .watch import version_of
 from .writer import Writer
@@ -99,7 +99,7 @@ class SQLiteEngine:
                 undo.callback(self._mover.close)
                 self._readers: queue.SimpleQueue[Reader] = queue.SimpleQueue()
                 for _ in range(READERS):
-                    reader = Reader(self._file.path)
+                    reader = open_reader(self._file.path)
                     undo.callback(reader.close)
                     self._readers.put(reader)
                 head = self.with_newest(self._file.state())

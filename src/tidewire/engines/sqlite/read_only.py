@@ -47,15 +47,16 @@ class ReadOnly(Reader):
     def __init__(self, path: str) -> None:
         self.path = os.path.realpath(path)
         with explained(self.path):
-            self._db = sqlite3.connect(
+            db = sqlite3.connect(
                 f"{Path(self.path).as_uri()}?mode=ro", timeout=BUSY_TIMEOUT, isolation_level=None, uri=True
             )
         try:
             with explained(self.path):
-                recognise(self._db, self.path)
+                recognise(db, self.path)
         except BaseException:
-            self._db.close()
+            db.close()
             raise
+        super().__init__(db)
 
     @property
     def db(self) -> sqlite3.Connection:

@@ -8,6 +8,7 @@ wait for Python's lock (see `log_file`).
 from __future__ import annotations
 
 import math
+import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -94,9 +95,8 @@ class FoundPage(NamedTuple):
 class Reader:
     """A connection that reads. One thread at a time may use it."""
 
-    def __init__(self, path: str) -> None:
-        self._db = connect(path)
-        self._db.execute("PRAGMA query_only = ON")
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
         self._empty = EmptyBlocks()
 
     def close(self) -> None:
@@ -223,6 +223,12 @@ class Reader:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._db.execute(query, values).fetchone()
+
+
+def open_reader(path: str) -> Reader:
+    db = connect(path)
+    db.execute("PRAGMA query_only = ON")
+    return Reader(db)
 
 
 def entries_of(rows: bytes, lives: Lives) -> list[Entry]:
