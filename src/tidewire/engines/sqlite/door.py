@@ -4,7 +4,7 @@ The one way of this process into a log file: who has the file, and under which d
 Rule 1: a process has one descriptor for each file that it opened as a log, and does not close it while
         the file has a name: closing any descriptor of a file drops all of SQLite's locks on it. Nothing
         else opens the file, its WAL or its shared memory, except SQLite; what anything else needs to
-        know about them comes from `os.stat` or this descriptor.
+        know about them comes from their status or this descriptor.
 Rule 2: the lock is on the file itself and not on one of its names, so a hard link or a bind mount does not
         get around it. The lock beside the path stays: older versions know only that one.
 Rule 3: a forked child has nothing of its parent's: no lock, and no connection that it may use.
