@@ -17,6 +17,9 @@ from ..event_stream import Event, encode, with_trace
 from ..position import Position
 from ..topics import Selector
 
+# Makes a named tuple in half the time that its own `__new__` takes: `make(Receipt, (position, False))`.
+make = tuple.__new__
+
 # Bytes that an entry costs besides its text: the object, and its place in three lists.
 ENTRY_OVERHEAD = 256
 # Marks kept: a busy neighbour causes no false gap until this many topics are trimmed away.

@@ -20,7 +20,7 @@ from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
 from .engine import Engine
-from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
+from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since, make
 from .overtaken import Overtaken
 from .window import Verdict, Window
 
@@ -172,7 +172,7 @@ class NodeLog:
     def _wait_for(self, answer: Outcome, resets: int) -> Outcome:
         deadline = self._loop.time() + self._settings.engine_timeout
         outcome: Outcome = self._loop.create_future()
-        self._pending[outcome] = PendingPublish(answer, resets, deadline)
+        self._pending[outcome] = make(PendingPublish, (answer, resets, deadline))
         if answer.done():
             self._answered(outcome, answer)
         else:

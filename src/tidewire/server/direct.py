@@ -17,7 +17,6 @@ import asyncio
 import logging
 import math
 import re
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,6 @@ class FastPath:
 
     __slots__ = (
         "_answered_at",
-        "_busy",
         "_heads",
         "_held",
         "_last",
@@ -90,6 +88,7 @@ class FastPath:
         "_partial",
         "_plain",
         "_protocol",
+        "_published",
     )
 
     def __init__(self, protocol: StreamProtocol, plain: PlainPublishes) -> None:
@@ -99,7 +98,7 @@ class FastPath:
         self._heads: dict[bytes, KnownHead | bool | None] = {}
         self._learning: bytes | None = None  # the head that the parser is about to read
         self._partial = b""  # a request whose body is awaited
-        self._busy = False  # a publish is in progress
+        self._published: KnownHead | None = None  # the head of a publish that is in progress
         self._held: list[bytes] = []  # data that came during a publish
         self._last = False
         self._answered_at = -math.inf
@@ -108,14 +107,14 @@ class FastPath:
     def idle_since(self) -> float:
         """The time of the last response, or now if there is a request."""
         assert self._protocol
-        return self._protocol.loop.time() if self._busy or self._partial else self._answered_at
+        return self._protocol.loop.time() if self._published or self._partial else self._answered_at
 
     # -- requests
 
     def take(self, data: bytes) -> bytes:
         """Serve `data`, or wait for the rest of it. Return what is for the parser."""
         assert self._protocol
-        if self._busy:
+        if self._published is not None:
             self._held.append(data)
             self._protocol.flow.pause_reading()
             return b""
@@ -151,7 +150,7 @@ class FastPath:
 
     def stop(self) -> bool:
         """Make the publish in progress the last request. Return whether there is one."""
-        self._last = self._busy
+        self._last = self._published is not None
         return self._last
 
     def lost(self) -> None:
@@ -201,15 +200,16 @@ class FastPath:
         if outcome is None:
             return False
         protocol.clear_deadline()
-        self._busy = True
+        self._published = known
         if outcome.done():
-            self._answer(known, outcome)
+            self._answer(outcome)
         else:
-            outcome.add_done_callback(partial(self._answer, known))
+            outcome.add_done_callback(self._answer)
         return True
 
-    def _answer(self, known: KnownHead, outcome: asyncio.Future[list[Receipt]]) -> None:
-        self._busy = False
+    def _answer(self, outcome: asyncio.Future[list[Receipt]]) -> None:
+        known, self._published = self._published, None
+        assert known
         protocol = self._protocol
         if protocol is None or protocol.transport.is_closing():
             outcome.cancelled() or outcome.exception()  # mark it as retrieved; the client is gone

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ...errors import InvalidInput, Unavailable, Unknown
 from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
-from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
+from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since, make
 from ...log.judging import Result
 from ...log.trimming import Trim
 from ...log.waiting_batch import WaitingBatch, resolve
@@ -162,7 +162,7 @@ class SQLiteEngine:
         if self.failure or self._closed:
             answer.set_exception(self._unavailable())
             return answer
-        self._writer.put(WaitingBatch(drafts, answer))
+        self._writer.put(make(WaitingBatch, (drafts, answer)))
         return answer
 
     def _unavailable(self) -> Unavailable:
