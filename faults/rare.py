@@ -51,7 +51,7 @@ def rare(context: Context) -> Result:
             answers += ask_for(STAY, load)
             asked += READERS // 2
             load.drop(readers[: READERS // 2])
-            readers = readers[READERS // 2 :] + look(load, asked, READERS // 2)
+            readers = readers[READERS // 2 :] + look(load, READERS // 2 + asked, READERS // 2)
         page = hub.get("/events?topic=t/*/nowhere&since=start", 10.0, {"Accept": "application/json"})
         return Result(
             happened=asked + READERS,

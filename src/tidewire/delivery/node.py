@@ -147,7 +147,7 @@ class Node:
 
     def refusal(self) -> TidewireError | None:
         """Return why this node accepts neither streams nor publishes now, or None."""
-        if self.stopping.is_set():
+        if self.draining:
             return Draining("this process is stopping; try again in a moment", retry_after=1)
         return None
 
