@@ -5,7 +5,7 @@ it should be. What is wrong is put right, and nothing is put right in silence.
 Rule 1: a life begins whenever entries may have been lost: the log is shorter than this node knew it, or the
         server is another one, or it has started again. So no position of what was lost can be continued.
 Rule 2: what is missing at the beginning is as if retention had taken it, but of unknown topics: the mark of
-        all topics says so.
+        all topics says so. If all is missing, even a node that knows of no loss cannot exclude one.
 Rule 3: several nodes may look at once. A change is made only if the log is still as it was found.
 """
 
@@ -159,7 +159,9 @@ class Settling:
         )
         if meta.server != server or went_back:
             told = "it has lost its newest events" if went_back else ""
-            return Change(with_new_life(meta)._replace(server=server), told=told)
+            return Change(
+                meta._replace(server=server, lives=with_new_life(meta.lives, meta.head + 1)), told=told
+            )
         return None
 
     def _begin(self, found: Found, known: LogState | None, server: str) -> Change:
@@ -183,13 +185,15 @@ class Settling:
                 floor - 1,
             )
             return Change(meta, told=f"its key {self._keys.meta} was deleted; all positions begin again")
+        # Other nodes may have stored more than this one knows. So one more offset is as if trimmed.
+        lost = known.head + 1
+        lives = with_new_life(known.lives, lost)
         meta = Meta(
-            tuple(known.lives), server, known.head, known.check, known.time, known.total,
-            known.head + 1, known.total, known.head,
+            lives, server, lost, NO_CHECK, known.time, known.total, lost + 1, known.total, lost
         )  # fmt: skip
         records = [(record, known.checks.get(record.offset, NO_CHECK)) for record in known.records]
         return Change(
-            with_new_life(meta),
+            meta,
             records=records,
             told="all its keys were deleted; it goes on with what this process knows of it",
         )
@@ -331,9 +335,7 @@ class Settling:
         return found[::-1]
 
 
-def with_new_life(meta: Meta) -> Meta:
-    """Begin a life. One that wrote nothing is replaced, except the first: offset 0 belongs to it."""
-    lives = list(meta.lives)
-    if len(lives) > 1 and lives[-1][1] > meta.head:
-        lives.pop()
-    return meta._replace(lives=(*lives, (new_life(), meta.head + 1)))
+def with_new_life(lives: Lives, first: int) -> tuple[tuple[str, int], ...]:
+    """Begin a life at the offset `first`. One that wrote nothing is replaced, except the log's first life."""
+    kept = lives[:-1] if len(lives) > 1 and lives[-1][1] >= first else lives
+    return (*kept, (new_life(), first))
