@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,10 +78,22 @@ DEEDS = {
 }
 
 
-async def filled(log: Log) -> None:
+@contextlib.contextmanager
+def another_program(path: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def move_wal(path: Path) -> None:
+    # Not on the connection of the writer, which may be reading after its last commit.
+    with another_program(path) as other:
+        other.execute("PRAGMA wal_checkpoint")
+
+
+async def filled(log: Log, path: Path) -> None:
     """Publish, and move it into the file, and publish more: both the file and the WAL hold something."""
     await log.fill("ab" * 10)
-    log.engine._file.checkpoint()
+    move_wal(path)
     # Longer than the WAL was: what it has beyond its newest frame is not missed.
     await log.put(*[Draft("a", "x" * 3000)] * 100)
 
@@ -95,7 +107,7 @@ async def test_nothing_is_acked_afterwards(
     monkeypatch.setattr(writer, "TRIM_EVERY", 3600)
     do, words = DEEDS[deed]
     async with Log(path) as log:
-        await filled(log)
+        await filled(log, path)
         do(path if which == "file" else wal(path))
         with pytest.raises(Unknown, match=f"its {which} {words}"):
             await log.put(Draft("a"))
@@ -114,7 +126,7 @@ async def test_nothing_is_acked_afterwards(
 async def test_an_idle_log_notices_by_itself(path: Path, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
     async with Log(path) as log:
-        await filled(log)
+        await filled(log, path)
         deleted(path if which == "file" else wal(path))
         await wait_until_async(lambda: log.sink.up == [False])
 
@@ -179,7 +191,7 @@ async def test_what_sqlite_itself_makes_smaller(path: Path, monkeypatch: pytest.
             await log.put(*[Draft("a", "x" * 3000)] * 100)
             await wait_until_async(lambda: log.sink.floor == log.sink.head - 4)
             # Another program, before a backup.
-            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            with another_program(path) as other:
                 other.execute("PRAGMA wal_checkpoint")
                 sizes = size_of(path), size_of(path, "-wal")
                 other.execute("VACUUM")
@@ -198,7 +210,7 @@ async def test_a_wal_within_its_limit(path: Path) -> None:
         for _ in range(4):
             await log.put(*[Draft("a", "x" * 3000)] * 100)
             large = size_of(path, "-wal")
-            log.engine._file.checkpoint()
+            move_wal(path)
             # The next commit starts the WAL again, and cuts it off.
             await log.fill("a")
             assert size_of(path, "-wal") < large
@@ -209,7 +221,7 @@ async def test_a_new_link_and_a_backup(path: Path) -> None:
     async with Log(path) as log:
         await log.fill("a")
         os.link(path, path.with_name("link.db"))
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with another_program(path) as other:
             other.execute(f"VACUUM INTO '{path.with_name('copy.db')}'")
         await log.fill("a")
         path.with_name("link.db").unlink()
@@ -222,7 +234,7 @@ async def test_a_new_link_and_a_backup(path: Path) -> None:
 async def test_a_log_after_a_loss_can_be_opened_again(path: Path) -> None:
     """In the same process, and whatever is at the path by then."""
     async with Log(path) as log:
-        await filled(log)
+        await filled(log, path)
         deleted(path)
         with pytest.raises(Unknown):
             await log.put(Draft("a"))
