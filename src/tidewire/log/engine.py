@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from ..topics import Selector
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since
 from .presence import Presence
+from .waiting_batch import WaitingBatch
 
 # What an acknowledged append survives: nothing, kill -9 of the process, a power
 # cut of the node, the loss of a minority of the engine's nodes.
@@ -103,6 +104,14 @@ class Engine(Protocol):
 
         Also called if it was never opened, or if `open` failed or was cancelled.
         """
+
+
+@runtime_checkable
+class Direct(Protocol):
+    """An engine that can tell the node what became of a batch without a future and a step of the loop."""
+
+    def put(self, waiting: WaitingBatch) -> None:
+        """As `append`. It calls `waiting.tell` once, on the event loop."""
 
 
 @runtime_checkable

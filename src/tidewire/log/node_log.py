@@ -19,9 +19,10 @@ from ..metrics import Metrics
 from ..position import Position
 from ..settings import Settings
 from ..topics import Selector
-from .engine import Engine
+from .engine import Direct, Engine
 from .entries import Draft, Entry, Head, Marks, Page, Receipt, Record, Since, make
 from .overtaken import Overtaken
+from .waiting_batch import WaitingBatch
 from .window import Verdict, Window
 
 
@@ -51,9 +52,9 @@ MOST_TIMES = 100
 
 
 class PendingPublish(NamedTuple):
-    """A publish in progress: the engine's answer, and until when it is waited for."""
+    """A publish in progress: the engine's own answer, if there is one, and until when it is waited for."""
 
-    answer: Outcome
+    answer: Outcome | None
     resets: int
     deadline: float
 
@@ -73,6 +74,7 @@ class NodeLog:
         self._settings = settings
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
+        self._put = engine.put if isinstance(engine, Direct) else None
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         # By the outcome for the caller, the oldest first.
         self._pending: dict[Outcome, PendingPublish] = {}
@@ -152,6 +154,10 @@ class NodeLog:
         if len(self._pending) >= self._settings.max_publishes:
             raise Unavailable("too many publishes are waiting for the engine", code="busy", retry_after=1)
         resets = self.resets
+        if self._put is not None:
+            outcome = self._wait(None, resets)
+            self._put(make(WaitingBatch, (drafts, outcome, self._told)))
+            return outcome
         awaitable = self.engine.append(drafts)
         # Asyncio asks the same in three steps.
         answer = awaitable if isinstance(awaitable, asyncio.Future) else asyncio.ensure_future(awaitable)
@@ -160,7 +166,12 @@ class NodeLog:
             if len(self._times) < MOST_TIMES:
                 self._times.append(0.0)
             return answer
-        return self._wait_for(answer, resets)
+        outcome = self._wait(answer, resets)
+        if answer.done():
+            self._answered(outcome, answer)
+        else:
+            answer.add_done_callback(partial(self._answered, outcome))
+        return outcome
 
     def _is_stored(self, answer: Outcome, resets: int) -> bool:
         """Whether the entries of a finished `answer` are in the window: then nothing is left to wait for."""
@@ -169,33 +180,35 @@ class NodeLog:
         # An eager task may have the engine's answer already, but not the entries.
         return newest(answer.result()) <= self.window.head
 
-    def _wait_for(self, answer: Outcome, resets: int) -> Outcome:
+    def _wait(self, answer: Outcome | None, resets: int) -> Outcome:
+        """Return the outcome of a publish that is on its way to the engine."""
         deadline = self._loop.time() + self._settings.engine_timeout
         outcome: Outcome = self._loop.create_future()
         self._pending[outcome] = make(PendingPublish, (answer, resets, deadline))
-        if answer.done():
-            self._answered(outcome, answer)
-        else:
-            answer.add_done_callback(partial(self._answered, outcome))
-        if self._timer is None and self._pending:
+        if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._end_overdue)
         return outcome
 
     def _answered(self, outcome: Outcome, answer: Outcome) -> None:
-        if outcome not in self._pending:
-            answer.cancelled() or answer.exception()  # retrieved, or asyncio would log it
-            return
         try:
-            receipts = answer.result()
+            result: list[Receipt] | BaseException = answer.result()
         except (Exception, asyncio.CancelledError) as error:
-            self._failed(outcome, error)
+            result = error
+        self._told(outcome, result)
+
+    def _told(self, outcome: Outcome, result: list[Receipt] | BaseException) -> None:
+        """The engine has stored a publish or refused it."""
+        if outcome not in self._pending:
             return
-        last = newest(receipts)
+        if isinstance(result, BaseException):
+            self._failed(outcome, result)
+            return
+        last = newest(result)
         if last <= self.window.head:
-            self._stored(outcome, receipts)
+            self._stored(outcome, result)
         else:
             # An acknowledged id can be resumed from at once.
-            self.reach(last).add_done_callback(lambda _: self._stored(outcome, receipts))
+            self.reach(last).add_done_callback(lambda _: self._stored(outcome, result))
 
     def _stored(self, outcome: Outcome, receipts: list[Receipt]) -> None:
         publish = self._pending.get(outcome)
@@ -245,7 +258,8 @@ class NodeLog:
         publish = self._pending.get(outcome)
         if publish is not None:
             self._failed(outcome, TimeoutError())
-            publish.answer.cancel()
+            if publish.answer is not None:
+                publish.answer.cancel()
 
     def _end_overdue(self) -> None:
         self._timer = None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from support.fakes import open_node
 from support.sqlite_log import Log, rows, unwritable
 from support.waiting import PATIENCE, wait_until, wait_until_async
 from tidewire.engines.sqlite import SQLiteEngine, database, engine, file_status, writer
@@ -20,6 +21,7 @@ from tidewire.engines.sqlite.log_file import LogFile
 from tidewire.errors import StoreFull, TopicEnded, Unavailable, Unknown
 from tidewire.hub import Hub
 from tidewire.log.entries import Draft, Receipt
+from tidewire.settings import Settings
 
 
 @pytest.fixture
@@ -169,6 +171,24 @@ async def test_a_batch_cancelled_before_its_turn_is_not_stored(path: Path, commi
             first.cancel()
         assert [receipt.position.offset for receipt in await third] == [2]
         assert rows(path, "SELECT topic FROM entries") == [("a",), ("c",)]
+
+
+async def test_a_publish_whose_time_is_over_before_its_turn_is_not_stored(
+    path: Path, commits: Commits
+) -> None:
+    log = SQLiteEngine(f"sqlite:///{path}", Settings())
+    async with open_node(log, engine_timeout=0.2) as node:
+        with commits.held():
+            first = asyncio.create_task(node.append([Draft("a")]))
+            await asyncio.to_thread(commits.waiting.wait, 10)
+            with pytest.raises(Unknown):
+                await node.append([Draft("b")])
+            # Too late for this one: it is stored.
+            with pytest.raises(Unknown):
+                await first
+        await wait_until_async(lambda: node.window.head == 1)
+        assert [receipt.position.offset for receipt in await log.append([Draft("c")])] == [2]
+    assert rows(path, "SELECT topic FROM entries") == [("a",), ("c",)]
 
 
 async def test_a_batch_may_be_larger_than_a_group(path: Path, commits: Commits) -> None:

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from ...errors import InvalidInput, Unavailable, Unknown
 from ...log.clock import LogClock
 from ...log.engine import Durability, LookBack, Sink
-from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since, make
+from ...log.entries import Draft, Entry, Head, Page, Receipt, Record, Since
 from ...log.judging import Result
 from ...log.trimming import Trim
-from ...log.waiting_batch import WaitingBatch, resolve
+from ...log.waiting_batch import WaitingBatch
 from ...settings import Settings
 from ...topics import Selector
 from .database import checkpoint, connect, unreadable
@@ -159,11 +159,15 @@ class SQLiteEngine:
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Receipt]]:
         """Store all drafts or none. If cancelled before its turn, it stores nothing."""
         answer: asyncio.Future[list[Receipt]] = self._loop.create_future()
-        if self.failure or self._closed:
-            answer.set_exception(self._unavailable())
-            return answer
-        self._writer.put(make(WaitingBatch, (drafts, answer)))
+        self.put(WaitingBatch(drafts, answer))
         return answer
+
+    def put(self, waiting: WaitingBatch) -> None:
+        """As `append`, for a caller that has the answer already."""
+        if self.failure or self._closed:
+            waiting.tell(waiting.answer, self._unavailable())
+        else:
+            self._writer.put(waiting)
 
     def _unavailable(self) -> Unavailable:
         reason = self.failure or "it is closed"
@@ -177,8 +181,8 @@ class SQLiteEngine:
         if entries:
             self._head = entries[-1].offset
             self._sink.entries(entries)
-        for request, result in zip(group, results, strict=True):
-            resolve(request.answer, result)
+        for (_, answer, tell), result in zip(group, results, strict=True):
+            tell(answer, result)
 
     def on_news(self, news: News) -> None:
         if news.entries:
@@ -207,10 +211,10 @@ class SQLiteEngine:
 
     def on_failure(self, group: Sequence[WaitingBatch], error: Exception) -> None:
         self.failure = str(error)
-        for request in group:
-            resolve(request.answer, Unknown(f"writing the log failed: {error}", retry_after=1))
-        for request in self._writer.take_waiting():
-            resolve(request.answer, self._unavailable())
+        for waiting in group:
+            waiting.tell(waiting.answer, Unknown(f"writing the log failed: {error}", retry_after=1))
+        for waiting in self._writer.take_waiting():
+            waiting.tell(waiting.answer, self._unavailable())
         self._sink.available(False)
 
     # -- reading

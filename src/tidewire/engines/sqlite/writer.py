@@ -161,19 +161,20 @@ class Writer:
         count = 0
         try:
             waiting = self._queue.get(timeout=0 if self._trim and not self._full else TRIM_EVERY)
-            while waiting is not None:
-                if isinstance(waiting, Look):
-                    # Before the writer reads the log: what comes later is another look.
-                    self._looking = False
-                    self._look_due = True
-                elif not waiting.answer.cancelled():
-                    group.append(waiting)
-                    count += len(waiting.drafts)
-                if count >= GROUP:
-                    return group, False
-                waiting = self._queue.get_nowait()
         except queue.Empty:
             return group, False
+        while waiting is not None:
+            if isinstance(waiting, Look):
+                # Before the writer reads the log: what comes later is another look.
+                self._looking = False
+                self._look_due = True
+            elif not waiting.answer.done():
+                group.append(waiting)
+                count += len(waiting.drafts)
+            # No other thread takes from it.
+            if count >= GROUP or self._queue.empty():
+                return group, False
+            waiting = self._queue.get()
         return group, True
 
     def _write(self, group: Sequence[WaitingBatch]) -> None:
