@@ -45,7 +45,7 @@ class Round:
     @property
     def _reached(self) -> int:
         """How many members have had their turn, with the current one: its transport has these bytes."""
-        # Only the iterator counts: a counter of our own made a delivery 1 % slower.
+        # The iterator counts already: a counter of our own took 7 ns for each member.
         return len(self._writes) - length_hint(self._turns)
 
     def step(self, count: int) -> int:
