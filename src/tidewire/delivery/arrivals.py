@@ -49,7 +49,7 @@ class Arrivals:
         self.count += 1
         first, last = self._first, self._last
         for entry in batch:
-            topic, offset = entry.topic, entry.position.offset
+            topic, offset = entry.topic, entry.position[1]
             if topic not in first:
                 first[topic] = offset
             last[topic] = offset

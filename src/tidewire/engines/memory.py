@@ -95,8 +95,10 @@ class MemoryEngine:
             self.records.set(record)
         if entries := judgement.entries:
             self._entries += entries
+            size = 0
             for entry in entries:
-                self._bytes += entry.size
+                size += entry.size
+            self._bytes += size
             self._sink.entries(entries)
 
     # -- what judging reads (Committed)

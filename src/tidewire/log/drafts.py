@@ -13,7 +13,7 @@ from ..data import Encoder, as_text
 from ..errors import InvalidInput, TooLarge
 from ..event_stream import check_publish_type, check_retry
 from ..topics import check_publish_topic
-from .entries import Draft
+from .entries import Draft, make
 from .json_text import has_json_data, may_change, read_json
 
 T = TypeVar("T")
@@ -21,6 +21,8 @@ T = TypeVar("T")
 MAX_KEY = 128
 FIELDS = {"topic", "data", "event", "retry", "key"}
 PLAIN_FIELDS = {"topic", "data", "event"}
+# Of all fields of a draft after its topic and its data.
+DEFAULTS = Draft("", "")[2:]
 
 
 def draft(
@@ -81,13 +83,13 @@ def drafts_of(lines: Sequence[bytes], *, max_event: int) -> list[Draft]:
     found: list[Draft] = []
     topics: set[str] = set()  # already checked
     exactly: bool | None = None  # whether lines must be read exactly: all are searched at once, if at all
-    for line in lines:
-        fields = orjson.loads(line)
+    for line, fields in zip(lines, map(orjson.loads, lines), strict=True):
         if type(fields) is dict and len(fields) == 2:
             topic, data = fields.get("topic"), fields.get("data")
             if type(topic) is str and type(data) is str and data.isascii() and len(data) <= max_event:
-                found.append(Draft(topic if topic in topics else check_publish_topic(topic), data))
-                topics.add(topic)
+                if topic not in topics:
+                    topics.add(check_publish_topic(topic))
+                found.append(make(Draft, (topic, data, *DEFAULTS)))
                 continue
         if exactly is None and has_json_data(fields):
             exactly = may_change(b"\n".join(lines))
