@@ -4,6 +4,7 @@ Measure everything side by side and print one markdown table.
     python -m benchmarks            the table of docs/explanation/performance.md, in some minutes
     python -m benchmarks --steps    the table of docs/explanation/fan-out.md
     python -m benchmarks --quick    the same with next to no load: only shows that it runs
+    python -m benchmarks --against ../before    this checkout beside another one, in about ten minutes
 
 Progress goes to stderr, the table to stdout. The large table is also written into its page, unless something
 was left out: measure it on a quiet machine. The exit code is 0 whether or not a bar is met.
@@ -17,9 +18,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from pathlib import Path
 from statistics import median
 
-from benchmarks import disk, facts, nodes, selectors, systems, tokens, workers
+from benchmarks import against, disk, facts, nodes, selectors, systems, tokens, workers
 from benchmarks.load import Late, raise_file_limit
 from benchmarks.measure import QUICK, Samples, Size, deliveries, idle_memory, longest_step, reconnect
 from benchmarks.process import leave_server_core
@@ -202,6 +204,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a smoke run: hardly any load, no real figures")
     parser.add_argument("--steps", action="store_true", help="from the naive server to ours, step by step")
+    parser.add_argument(
+        "--against", metavar="CHECKOUT", type=Path, help="this checkout beside another: what changes cost"
+    )
     parser.add_argument("--only", metavar="A,B", default="", help="only these systems")
     parser.add_argument("--measures", metavar="A,B", default=",".join(MEASURES), help=", ".join(MEASURES))
     return parser.parse_args()
@@ -230,7 +235,9 @@ def main() -> None:
         sys.exit(f"{size.many:,} connections need more than {limit:,} open files; raise `ulimit -Hn`")
     leave_server_core()
     complete = False
-    if options.steps:
+    if options.against:
+        table = against.table(options.against.resolve(strict=True), size, options.quick, say)
+    elif options.steps:
         table = steps_table(chosen(systems.STEPS, options.only), size)
     else:
         compared, measures = chosen(systems.ALL, options.only), options.measures.split(",")

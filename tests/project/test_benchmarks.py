@@ -52,6 +52,16 @@ def test_nodes_are_measured_beside_a_bare_loop() -> None:
         assert any(row[3] == f"{store.name} <= 1.1 x memory" for row in rows)
 
 
+@pytest.mark.slow
+def test_two_checkouts_are_measured_beside_each_other() -> None:
+    header, _, *rows = benchmarks("--against", str(ROOT))
+    assert header[-2:] == ["ratio, median of the starts", "least and most"]
+    measures = ["a delivery, memory", "an event of a resume, memory", "a delivery, disk", "a publish, disk"]
+    for measure in [*measures, "an event of a resume, disk"]:
+        assert any(row[0].startswith(measure) for row in rows), measure
+    assert all(float(row[3]) > 0 for row in rows)
+
+
 def test_only_a_table_that_leaves_nothing_out_is_complete() -> None:
     decoders = [Row("decoder, CPU per event", "1 us")]
     assert is_complete(systems.ALL, MEASURES, decoders)
