@@ -22,7 +22,7 @@ from ...errors import TidewireError, Unavailable, Unknown
 from ...log.entries import Draft, Entry, Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.tasks import start
-from ...log.waiting_batch import WaitingBatch, resolve
+from ...log.waiting_batch import WaitingBatch
 from ...position import Position, new_checks
 from ...settings import Settings
 from . import keys
@@ -101,7 +101,8 @@ class Storing:
     def refuse_waiting(self, error: TidewireError) -> None:
         """Answer all batches that are in no group yet."""
         while self._waiting:
-            resolve(self._waiting.popleft().answer, error)
+            waiting = self._waiting.popleft()
+            waiting.tell(waiting.answer, error)
 
     async def stop(self) -> None:
         """Store what is waiting, then end."""
@@ -126,7 +127,7 @@ class Storing:
         count = size = 0
         while self._waiting and count < GROUP and size < GROUP_BYTES:
             waiting = self._waiting.popleft()
-            if not waiting.answer.cancelled():
+            if not waiting.answer.done():
                 group.append(waiting)
                 count += len(waiting.drafts)
                 size += sum(len(draft.data) for draft in waiting.drafts)
@@ -147,7 +148,7 @@ class Storing:
             logger.exception("cannot store events")
             results = [Unknown(f"storing failed: {error!r}", retry_after=1)] * len(group)
         for waiting, result in zip(group, results, strict=True):
-            resolve(waiting.answer, result)
+            waiting.tell(waiting.answer, result)
 
     async def _attempts(self, batches: Sequence[Sequence[Draft]]) -> Sequence[Result]:
         until = self._loop.time() + PATIENCE * self._settings.engine_timeout

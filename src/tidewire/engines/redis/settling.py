@@ -5,7 +5,7 @@ it should be. What is wrong is put right, and nothing is put right in silence.
 Rule 1: a life begins whenever entries may have been lost: the log is shorter than this node knew it, or the
         server is another one, or it has started again. So no position of what was lost can be continued.
 Rule 2: what is missing at the beginning is as if retention had taken it, but of unknown topics: the mark of
-        all topics says so. If all is missing, even a node that knows of no loss cannot exclude one.
+        all topics says so. If all is missing, even a node that knows of no loss cannot rule one out.
 Rule 3: several nodes may look at once. A change is made only if the log is still as it was found.
 """
 
@@ -185,7 +185,7 @@ class Settling:
                 floor - 1,
             )
             return Change(meta, told=f"its key {self._keys.meta} was deleted; all positions begin again")
-        # Other nodes may have stored more than this one knows. So one more offset is as if trimmed.
+        # Other nodes may have stored more than this one knows. So one more offset counts as trimmed.
         lost = known.head + 1
         lives = with_new_life(known.lives, lost)
         meta = Meta(

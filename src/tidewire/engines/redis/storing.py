@@ -27,7 +27,7 @@ from ...log.entries import Receipt
 from ...log.judging import HeldKey, Judgement, Result, name_of
 from ...log.records import END, RUN, TICKET
 from ...log.tasks import start
-from ...log.waiting_batch import WaitingBatch, resolve
+from ...log.waiting_batch import WaitingBatch
 from ...position import Position, new_checks
 from ...settings import Settings
 from .codec import Stored, head_of, key_of, key_tail, record_name, record_tail, stored_of, value_of
@@ -115,7 +115,7 @@ class Storing:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         for waiting in self._waiting:
-            resolve(waiting.answer, Unavailable("the log is closed", code="engine_unavailable"))
+            waiting.tell(waiting.answer, Unavailable("the log is closed", code="engine_unavailable"))
 
     async def _run(self) -> None:
         while True:
@@ -131,7 +131,7 @@ class Storing:
         count = 0
         while self._waiting and (not group or count + len(self._waiting[0].drafts) <= GROUP):
             waiting = self._waiting.popleft()
-            if not waiting.answer.cancelled():
+            if not waiting.answer.done():
                 group.append(waiting)
                 count += len(waiting.drafts)
         return group
@@ -147,7 +147,7 @@ class Storing:
             logger.exception("storing in Redis failed")
         finally:
             for waiting, result in zip(group, results, strict=True):
-                resolve(waiting.answer, result)
+                waiting.tell(waiting.answer, result)
 
     async def _store_until(self, group: Sequence[WaitingBatch], until: float) -> list[Result]:
         clock = asyncio.get_running_loop().time
