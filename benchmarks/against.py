@@ -1,8 +1,8 @@
 """
 This checkout beside another one, such as a worktree of an earlier commit: what the changes in between cost.
 
-One process of a program takes some percent more or less than the next one, as long as it lives. So both hubs
-are started anew several times, each of them first in turn, and a ratio is the median over these starts.
+Two processes of the same program differ in cost by a few percent for as long as they run. So both hubs are
+started many times, they take turns at starting first, and each ratio is the median over all starts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ STARTS = 24
 TURNS = 4
 # Events of a resume: as many as the window of memory has, and what takes a while from disk.
 HISTORY = {"memory": 9_900, "disk": 300_000}
-# CPU is counted over at least this many events.
+# CPU is counted over about this many events.
 RESUMED = 300_000
 
-# Seconds of CPU for a unit of work, by measure; one list for each start, with the turns of a checkout.
+# Microseconds of CPU for a unit of work, by measure: for each start a list, with a figure for each turn.
 Figures = dict[str, list[list[float]]]
 
 
@@ -45,7 +45,7 @@ def table(other: Path, size: Size, quick: bool, say: Callable[[str], None]) -> s
         for engine in ENGINES:
             commands = {name: command(checkouts[name], ENGINES[engine]) for name in order}
             deliver(commands, engine, size, figures)
-            # It differs less from start to start.
+            # Its ratio differs less from start to start.
             if start % 4 == 0:
                 resume(commands, engine, share, figures)
             if engine == "disk":
@@ -61,7 +61,7 @@ def command(checkout: Path, engine: str) -> str:
 def cells(measure: str, figures: dict[str, Figures]) -> list[str]:
     others, ours = figures["other"][measure], figures["this"][measure]
     ratios = [median(b) / median(a) for a, b in zip(others, ours, strict=True)]
-    us = [f"{median(chain.from_iterable(turns)) * 1e6:.3g} us" for turns in (others, ours)]
+    us = [f"{median(chain.from_iterable(turns)):.3g} us" for turns in (others, ours)]
     return [measure, *us, f"{median(ratios):.3f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
 
 
@@ -90,7 +90,7 @@ def deliver(commands: dict[str, str], engine: str, size: Size, figures: dict[str
             bench.load.connect(size.subscribers)
         for name in take_turns(list(hubs)):
             for kind, microseconds in take_turn(hubs[name], size, bursts=True):
-                figures[name][titles[kind]][-1].append(microseconds / 1e6)
+                figures[name][titles[kind]][-1].append(microseconds)
 
 
 def publish(commands: dict[str, str], size: Size, figures: dict[str, Figures]) -> None:
@@ -103,7 +103,7 @@ def publish(commands: dict[str, str], size: Size, figures: dict[str, Figures]) -
             # The publishes of the short run before it are counted as well.
             seconds = size.seconds * 9 / 8
             count = acked_singly(hubs[name], size.publishers, size.seconds) * seconds
-            figures[name][title][-1].append((hubs[name].cpu() - before) / count)
+            figures[name][title][-1].append((hubs[name].cpu() - before) / count * 1e6)
 
 
 def resume(commands: dict[str, str], engine: str, share: float, figures: dict[str, Figures]) -> None:
@@ -119,7 +119,7 @@ def resume(commands: dict[str, str], engine: str, share: float, figures: dict[st
             before = hubs[name].cpu()
             for _ in range(times):
                 Resume(hubs[name].port, "history", count).rate()
-            figures[name][title][-1].append((hubs[name].cpu() - before) / count / times)
+            figures[name][title][-1].append((hubs[name].cpu() - before) / count / times * 1e6)
 
 
 def fill(port: int, count: int) -> None:

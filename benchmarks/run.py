@@ -205,11 +205,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke run: hardly any load, no real figures")
     parser.add_argument("--steps", action="store_true", help="from the naive server to ours, step by step")
     parser.add_argument(
-        "--against", metavar="CHECKOUT", type=Path, help="this checkout beside another: what changes cost"
+        "--against", metavar="CHECKOUT", type=checkout, help="this checkout beside another: what changes cost"
     )
     parser.add_argument("--only", metavar="A,B", default="", help="only these systems")
     parser.add_argument("--measures", metavar="A,B", default=",".join(MEASURES), help=", ".join(MEASURES))
     return parser.parse_args()
+
+
+def checkout(text: str) -> Path:
+    path = Path(text).resolve()
+    # Without it, the installed package would be measured, which is this checkout.
+    if not (path / "src" / "tidewire").is_dir():
+        raise argparse.ArgumentTypeError(f"{path} has no src/tidewire; create it with `git worktree add`")
+    if " " in str(path):
+        raise argparse.ArgumentTypeError(f"the path {path} has a space; use one without")
+    return path
 
 
 def chosen(known: Sequence[System], only: str) -> list[System]:
@@ -236,7 +246,7 @@ def main() -> None:
     leave_server_core()
     complete = False
     if options.against:
-        table = against.table(options.against.resolve(strict=True), size, options.quick, say)
+        table = against.table(options.against, size, options.quick, say)
     elif options.steps:
         table = steps_table(chosen(systems.STEPS, options.only), size)
     else:

@@ -62,6 +62,13 @@ def test_two_checkouts_are_measured_beside_each_other() -> None:
     assert all(float(row[3]) > 0 for row in rows)
 
 
+def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--against", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert f"{tmp_path} has no src/tidewire" in run.stderr
+
+
 def test_only_a_table_that_leaves_nothing_out_is_complete() -> None:
     decoders = [Row("decoder, CPU per event", "1 us")]
     assert is_complete(systems.ALL, MEASURES, decoders)
